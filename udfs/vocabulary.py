@@ -1,0 +1,131 @@
+"""The words that driver and executors share: statuses, error classes, error types. Imports nothing.
+
+Tables store these strings, SQL groups by them, and the guide explains each. A value that is written once never changes
+its meaning.
+"""
+
+from __future__ import annotations
+
+# --- status of a source (table `sources`) and of an outcome (table `media`) ---
+PENDING = "pending"
+OK = "ok"
+FAILED = "failed"
+SKIPPED = "skipped"
+GONE = "gone"
+SOURCE_STATUSES = (PENDING, OK, FAILED, SKIPPED, GONE)
+
+# --- role of a row of `media` ---
+ROLE_SOURCE = "source"
+ROLE_SAMPLE = "sample"
+
+# --- the streams of a sample ---
+STREAMS = ("video", "audio", "image")
+
+# --- steps: what a job does ---
+STEP_INGEST = "ingest"
+STEP_DOWNLOAD = "download"
+STEP_RETRY = "retry"
+
+# --- error classes: True where the fault may pass by itself, so that a later run tries again ---
+ERROR_CLASSES: dict[str, bool] = {
+    "timeout": True,
+    "too_slow": True,
+    "reset": True,
+    "refused": True,
+    "dns": True,
+    "http_5xx": True,
+    "rate_limited": True,
+    "truncated": True,
+    "host_down": True,
+    "storage": True,
+    "http_401": False,
+    "http_403": False,
+    "http_404": False,
+    "http_410": False,
+    "http_4xx": False,
+    "redirects": False,
+    "tls": False,
+    "too_large": False,
+    "empty": False,
+    "not_media": False,
+    "not_found": False,
+    "forbidden_address": False,
+    "forbidden_location": False,
+    "forbidden_reference": False,
+    "opted_out": False,
+    "login_required": False,
+    "geo_blocked": False,
+    "live": False,
+    "decoder_crashed": False,
+    "decoder_timeout": False,
+    "decoder_memory": False,
+    "decoder_error": False,
+    "unsupported": False,
+}
+
+
+def passes_by_itself(error_class: str) -> bool:
+    """Whether a failure of this class is tried again by a later run without being asked.
+
+    Args:
+        error_class: a name of `ERROR_CLASSES`.
+
+    Raises:
+        KeyError: if the name is no error class.
+    """
+    return ERROR_CLASSES[error_class]
+
+
+# --- exit codes of the command line ---
+EXIT_DONE = 0
+EXIT_INTERNAL = 1
+EXIT_USER = 2
+EXIT_TOO_MANY_FAILED = 3
+EXIT_INTERRUPTED = 130
+
+
+class V2dError(Exception):
+    """Base of all errors that this package raises on purpose. The message is one sentence for the user."""
+
+
+class ConfigError(V2dError):
+    """A setting is unknown, of the wrong type, or impossible."""
+
+
+class InputError(V2dError):
+    """An input cannot be read, or lacks a column."""
+
+
+class SessionError(V2dError):
+    """Spark, Java or Delta is missing or does not fit."""
+
+
+class DatasetError(V2dError):
+    """A dataset is missing, is no dataset, or was made by a newer version."""
+
+
+class LeaseHeldError(V2dError):
+    """Another process is writing to the dataset."""
+
+
+class QueryError(V2dError):
+    """A SQL text is wrong or would change something."""
+
+
+class SampleError(V2dError):
+    """One sample is bad. It becomes a row, never the end of a job.
+
+    Args:
+        error_class: a name of `ERROR_CLASSES`.
+        message: what happened, for a person; holds no credentials.
+    """
+
+    def __init__(self, error_class: str, message: str) -> None:
+        if error_class not in ERROR_CLASSES:
+            raise ValueError(f"{error_class!r} is no error class")
+        super().__init__(message)
+        self.error_class = error_class
+        self.message = message
+
+    def __reduce__(self) -> tuple[type[SampleError], tuple[str, str]]:
+        return (type(self), (self.error_class, self.message))

@@ -1,0 +1,220 @@
+"""Settings: one YAML, typed frozen dataclasses, unknown keys refused with the nearest known name."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import hashlib
+import json
+import tempfile
+import types
+import typing
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from v2d_spark.udfs.fetch.settings import Access, FetchSettings
+from v2d_spark.udfs.settings import setting
+from v2d_spark.udfs.vocabulary import STREAMS, ConfigError
+
+PRESET_PACKAGE = "v2d_spark"
+
+
+@dataclass(frozen=True)
+class BatchSettings:
+    """How much one round of commits takes in."""
+
+    sources: int = setting(10_000, "sources in a batch, rounded to whole shards", minimum=1)
+    bytes: int = setting(20 << 30, "bytes after which a batch starts no new download", minimum=1)
+    seconds: float = setting(600.0, "seconds after which a batch starts no new download", minimum=0.1)
+    tasks: int = setting(0, "Spark tasks of a batch; 0 fits them to the cores", minimum=0)
+    file_bytes: int = setting(1 << 30, "bytes after which a task begins another file of media", minimum=1)
+    row_group_bytes: int = setting(32 << 20, "bytes of a row group of media", minimum=1 << 10)
+
+
+@dataclass(frozen=True)
+class ExportSettings:
+    """How samples leave."""
+
+    tasks: int = setting(0, "Spark tasks of an export; 0 fits them to the cores", minimum=0)
+    buffer_bytes: int = setting(256 << 20, "bytes of media a task may hold at once", minimum=1 << 20)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings of a job, as `conf/*.yaml` and `key=value` give them."""
+
+    scratch_dir: str = setting("", "folder for what is being fetched, on each host; empty for the system's own")
+    inline_limit: int = setting(64 << 20, "streams over this many bytes go to files/ beside the tables", minimum=0)
+    shard_size: int = setting(1000, "sources in a shard; fixed when a dataset is made", minimum=1)
+    allow_private_networks: bool = setting(False, "whether input URLs may point to non-public addresses")
+    allow_hosts: list[str] = setting([], "host, host:port or address range that input URLs may point to all the same")
+    allow_locations: list[str] = setting([], "prefixes of local paths and fsspec URLs that input rows may name")
+    encode_formats: dict[str, str] = setting(
+        {"video": "mp4", "audio": "m4a"}, "streams that are kept, and as what", changes_samples=True
+    )
+    keep_originals: bool = setting(False, "whether the bytes of a source stay where clips are made of it")
+    fetch: FetchSettings = dataclasses.field(default_factory=FetchSettings)
+    batch: BatchSettings = dataclasses.field(default_factory=BatchSettings)
+    export: ExportSettings = dataclasses.field(default_factory=ExportSettings)
+
+    @property
+    def scratch(self) -> str:
+        """The folder for what is being fetched, as an absolute path."""
+        return self.scratch_dir or str(Path(tempfile.gettempdir()) / "v2d_spark")
+
+    @property
+    def access(self) -> Access:
+        """What input rows may reach."""
+        return Access(self.allow_private_networks, tuple(self.allow_hosts), tuple(self.allow_locations))
+
+    @property
+    def fingerprint(self) -> str:
+        """16 hex digits over the settings that can change a sample."""
+        made_of = {name: value for name, value, field in _leaves(self) if field.metadata.get("changes_samples")}
+        return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as plain nested dicts, as YAML would hold them."""
+        return dataclasses.asdict(self)
+
+
+def load(config: str | Path | Mapping[str, Any] | None = None, overrides: Sequence[str] = ()) -> Settings:
+    """Read settings.
+
+    Args:
+        config: a YAML file, the name of a preset, a dict of the same shape, or nothing for the defaults.
+        overrides: `key=value` texts; nested keys are dotted (`fetch.threads=4`), values are YAML.
+
+    Returns:
+        The settings, checked.
+
+    Raises:
+        ConfigError: if the file is missing or unreadable, or a key or value is wrong.
+    """
+    values = dict(config) if isinstance(config, Mapping) else _read(config)
+    for override in overrides:
+        _override(values, override)
+    settings = _build(Settings, values, "")
+    _check(settings)
+    return settings
+
+
+def presets() -> list[str]:
+    """The names of the settings files that come with the package."""
+    folder = resources.files(PRESET_PACKAGE) / "conf"
+    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+
+
+def reference() -> Iterator[tuple[str, Any, str]]:
+    """Yield (dotted name, default, documentation) of every setting."""
+    for name, value, field in _leaves(Settings()):
+        yield name, value, field.metadata.get("doc", "")
+
+
+def _leaves(settings: Any, prefix: str = "") -> Iterator[tuple[str, Any, dataclasses.Field[Any]]]:
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from _leaves(value, f"{prefix}{field.name}.")
+        else:
+            yield prefix + field.name, value, field
+
+
+def _read(config: str | Path | None) -> dict[str, Any]:
+    if config is None:
+        return {}
+    path = Path(config)
+    if path.is_file():
+        text = path.read_text(encoding="utf-8")
+    elif str(config) in presets():
+        text = (resources.files(PRESET_PACKAGE) / "conf" / f"{config}.yaml").read_text(encoding="utf-8")
+    else:
+        raise ConfigError(f"There is no settings file {str(config)!r} and no preset of that name; presets are: {', '.join(presets())}.")
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{config} is not valid YAML: {' '.join(str(error).split())}.") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(f"{config} must hold `key: value` lines, not a {type(values).__name__}.")
+    return values
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    if not equals or not key.strip():
+        raise ConfigError(f"{override!r} is not of the form key=value.")
+    try:
+        value = yaml.safe_load(text) if text else ""
+    except yaml.YAMLError:
+        raise ConfigError(f"The value in {override!r} is not valid YAML; quote it.") from None
+    *parents, last = key.strip().split(".")
+    place = values
+    for parent in parents:
+        inner = place.get(parent)
+        place[parent] = dict(inner) if isinstance(inner, Mapping) else {}
+        place = place[parent]
+    place[last] = value
+
+
+def _build(kind: type[Any], values: Mapping[str, Any], prefix: str) -> Any:
+    fields = {field.name: field for field in dataclasses.fields(kind)}
+    hints = typing.get_type_hints(kind)
+    arguments = {}
+    for key, value in values.items():
+        name = f"{prefix}{key}"
+        if key not in fields:
+            raise ConfigError(_unknown(str(key), prefix, list(fields)))
+        if dataclasses.is_dataclass(hints[key]):
+            if not isinstance(value, Mapping):
+                raise ConfigError(f"Setting {name} holds settings of its own ({name}.…), not {value!r}.")
+            arguments[key] = _build(typing.cast("type[Any]", hints[key]), value, f"{name}.")
+        else:
+            arguments[key] = _value(name, value, hints[key], fields[key].metadata.get("minimum"))
+    return kind(**arguments)
+
+
+def _unknown(key: str, prefix: str, known: list[str]) -> str:
+    nearest = difflib.get_close_matches(key, known, n=1)
+    if nearest:
+        return f"There is no setting {prefix}{key}; did you mean {prefix}{nearest[0]}?"
+    homes = [name for name, _, _ in _leaves(Settings()) if name.endswith(f".{key}")]
+    if homes:
+        return f"There is no setting {prefix}{key}; did you mean {homes[0]}?"
+    if f"{prefix}{key}".startswith("spark."):
+        return f"{prefix}{key} is a setting of Spark; give it to spark-submit, or in spark-defaults, not here."
+    return f"There is no setting {prefix}{key}; `v2d config show` lists all."
+
+
+def _value(name: str, value: Any, kind: Any, minimum: float | None) -> Any:
+    origin, parts = typing.get_origin(kind), typing.get_args(kind)
+    if origin is types.UnionType:
+        return None if value is None else _value(name, value, parts[0], minimum)
+    if origin is list:
+        if not isinstance(value, (list, tuple)):
+            raise ConfigError(f"Setting {name} must be a list, not {value!r}.")
+        return [_value(f"{name}[{at}]", item, parts[0], None) for at, item in enumerate(value)]
+    if origin is dict:
+        if not isinstance(value, Mapping):
+            raise ConfigError(f"Setting {name} must be a mapping such as {{a: b}}, not {value!r}.")
+        return {_value(name, key, parts[0], None): _value(f"{name}.{key}", item, parts[1], None) for key, item in value.items()}
+    wanted = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}[kind]
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool) or value != value:
+        raise ConfigError(f"Setting {name} must be {wanted}, not {value!r}.")
+    if minimum is not None and value < minimum:
+        raise ConfigError(f"Setting {name} must be at least {minimum:g}, not {value!r}.")
+    return value
+
+
+def _check(settings: Settings) -> None:
+    strange = sorted(set(settings.encode_formats) - set(STREAMS))
+    if strange:
+        raise ConfigError(f"Setting encode_formats names the stream {strange[0]!r}; streams are: {', '.join(STREAMS)}.")

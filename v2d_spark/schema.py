@@ -1,0 +1,323 @@
+"""The tables: every column with its type and comment, and the properties that are set when a table is made.
+
+This module is the only place where a column is declared. Tables are created from it (`tables.py`), Arrow files of
+`media` are written with it, and the guide's reference is printed from it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+
+from v2d_spark.udfs.vocabulary import STREAMS
+
+SCHEMA_VERSION = 1
+SCHEMA_VERSION_PROPERTY = "v2d.schema_version"
+SHARD_SIZE_PROPERTY = "v2d.shard_size"
+
+_STRINGS = pa.map_(pa.string(), pa.string())
+_TIME = pa.timestamp("us", tz="UTC")
+
+SPAN = pa.struct(
+    [
+        pa.field("start_s", pa.float64()),
+        pa.field("end_s", pa.float64()),
+        pa.field("caption", pa.string()),
+        pa.field("columns", _STRINGS),
+    ]
+)
+
+STREAM = pa.struct(
+    [
+        pa.field("uri", pa.string()),
+        pa.field("offset", pa.int64()),
+        pa.field("size", pa.int64()),
+        pa.field("content_type", pa.string()),
+        pa.field("sha256", pa.string()),
+        pa.field("inline", pa.binary()),
+    ]
+)
+
+PROBE = pa.struct(
+    [
+        pa.field("container", pa.string()),
+        pa.field("duration_s", pa.float64()),
+        pa.field("bit_rate", pa.int64()),
+        pa.field("video_streams", pa.int32()),
+        pa.field("audio_streams", pa.int32()),
+        pa.field("subtitle_streams", pa.int32()),
+        pa.field(
+            "video",
+            pa.struct(
+                [
+                    pa.field("codec", pa.string()),
+                    pa.field("profile", pa.string()),
+                    pa.field("pixel_format", pa.string()),
+                    pa.field("width", pa.int32()),
+                    pa.field("height", pa.int32()),
+                    pa.field("stored_width", pa.int32()),
+                    pa.field("stored_height", pa.int32()),
+                    pa.field("rotation", pa.int32()),
+                    pa.field("sample_aspect_ratio", pa.string()),
+                    pa.field("fps", pa.float64()),
+                    pa.field("base_fps", pa.float64()),
+                    pa.field("frames", pa.int64()),
+                    pa.field("duration_s", pa.float64()),
+                    pa.field("bit_rate", pa.int64()),
+                    pa.field("time_base", pa.string()),
+                ]
+            ),
+        ),
+        pa.field(
+            "audio",
+            pa.struct(
+                [
+                    pa.field("codec", pa.string()),
+                    pa.field("channels", pa.int32()),
+                    pa.field("layout", pa.string()),
+                    pa.field("sample_rate", pa.int32()),
+                    pa.field("duration_s", pa.float64()),
+                    pa.field("bit_rate", pa.int64()),
+                ]
+            ),
+        ),
+        pa.field("keyframes_s", pa.list_(pa.float64())),
+    ]
+)
+
+SUBTITLE = pa.struct(
+    [
+        pa.field("language", pa.string()),
+        pa.field("start_s", pa.float64()),
+        pa.field("end_s", pa.float64()),
+        pa.field("text", pa.string()),
+    ]
+)
+
+TIMINGS = pa.struct(
+    [
+        pa.field("fetch_s", pa.float64()),
+        pa.field("probe_s", pa.float64()),
+        pa.field("subsample_s", pa.float64()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class Table:
+    """One Delta table of a dataset.
+
+    Attributes:
+        name: the table's name and its folder's.
+        comment: what one row is.
+        columns: Arrow fields; each carries its comment as field metadata.
+        properties: Delta table properties set at creation.
+    """
+
+    name: str
+    comment: str
+    columns: tuple[pa.Field, ...]
+    properties: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def arrow_schema(self) -> pa.Schema:
+        """The columns as an Arrow schema, comments included."""
+        return pa.schema(self.columns)
+
+    @property
+    def column_names(self) -> tuple[str, ...]:
+        """The names of the columns, in order."""
+        return tuple(column.name for column in self.columns)
+
+
+def _column(name: str, kind: pa.DataType, comment: str, *, required: bool = False) -> pa.Field:
+    return pa.field(name, kind, nullable=not required, metadata={"comment": comment})
+
+
+def _skipping(*columns: str) -> dict[str, str]:
+    return {"delta.dataSkippingStatsColumns": ",".join(columns)}
+
+
+_STATUS = "pending, ok, failed, skipped (policy, selection, no clip left) or gone"
+_CLASS = "what kind of fault, null where there is none; the guide lists them"
+
+_SPAN_COLUMNS = (
+    _column("start_s", pa.float64(), "where the sample begins in its source, in seconds; null for a whole source"),
+    _column("end_s", pa.float64(), "where the sample ends in its source, in seconds; null for a whole source"),
+    _column("start_pts", pa.int64(), "start_s as an integer time stamp in units of time_base"),
+    _column("end_pts", pa.int64(), "end_s as an integer time stamp in units of time_base"),
+    _column("time_base", pa.string(), "unit of the pts columns, in seconds, as a fraction such as 1/12800"),
+    _column("clip_index", pa.int32(), "number of the clip in its source, never used twice; null for a whole source"),
+)
+
+_PICTURE_COLUMNS = (
+    _column("width", pa.int32(), "picture width in pixels as displayed (rotation and aspect ratio applied)"),
+    _column("height", pa.int32(), "picture height in pixels as displayed"),
+    _column("fps", pa.float64(), "average frames a second"),
+    _column("duration_s", pa.float64(), "length in seconds"),
+)
+
+SOURCES = Table(
+    "sources",
+    "a source and what became of it: the to-do list",
+    (
+        _column("identity", pa.string(), "what makes a source the same one next time: its URL, byte for byte", required=True),
+        _column("source_num", pa.int64(), "number of the source, from 0, gapless, given once", required=True),
+        _column("shard", pa.string(), "name of the group of consecutive keys that the source belongs to"),
+        _column("key", pa.string(), "name of the source; names of its samples begin with it; never changes", required=True),
+        _column("url", pa.string(), "where the media is, as it was given"),
+        _column("caption", pa.string(), "first caption of the whole source"),
+        _column("captions", pa.list_(pa.string()), "all captions of the whole source, in input order"),
+        _column("spans", pa.list_(SPAN), "wanted spans, in seconds, each with its caption and columns; null for all of it"),
+        _column("columns", _STRINGS, "the user's other columns: strings as they are, other types as JSON text"),
+        _column("status", pa.string(), _STATUS, required=True),
+        _column("error_class", pa.string(), _CLASS),
+        _column("error_message", pa.string(), "what happened, for a person"),
+        _column("attempts", pa.int32(), "how often it was tried since it was last reset"),
+        _column("next_retry_at", _TIME, "a failed source is not tried again before this time; null where it never is"),
+        _column("next_clip_index", pa.int32(), "first clip index that was never used"),
+        _column("fingerprint", pa.string(), "of the settings that made its samples"),
+        _column("batch_id", pa.int64(), "the batch that last wrote this row"),
+        _column("timings", TIMINGS, "seconds spent on it by phase, in the last attempt"),
+        _column("bytes", pa.int64(), "bytes fetched in the last attempt"),
+        _column("updated_at", _TIME, "when this row was last written"),
+    ),
+    _skipping("source_num", "batch_id", "status", "next_retry_at")
+    | {"delta.enableDeletionVectors": "true", "delta.enableChangeDataFeed": "true"},
+)
+
+SAMPLES = Table(
+    "samples",
+    "a good sample, without its bytes: what people query",
+    (
+        _column("key", pa.string(), "name of the sample; never changes", required=True),
+        _column("source_key", pa.string(), "key of the source that it was made from", required=True),
+        _column("source_num", pa.int64(), "number of that source", required=True),
+        _column("shard", pa.string(), "shard of that source"),
+        _column("url", pa.string(), "where the source is, without credentials"),
+        _column("caption", pa.string(), "the sample's caption"),
+        _column("captions", pa.list_(pa.string()), "all its captions"),
+        _column("clips", pa.list_(pa.list_(pa.float64())), "wanted spans [start, end] in seconds that are still whole in this sample"),
+        _column("columns", _STRINGS, "the user's other columns: strings as they are, other types as JSON text"),
+        *_SPAN_COLUMNS,
+        *_PICTURE_COLUMNS,
+        *(
+            _column(f"{stream}_{name}", kind, f"{comment} of the sample's {stream}; null where it has none")
+            for stream in STREAMS
+            for name, kind, comment in (
+                ("size", pa.int64(), "bytes"),
+                ("sha256", pa.string(), "checksum"),
+                ("content_type", pa.string(), "MIME type"),
+            )
+        ),
+        _column("probe", PROBE, "what the container and its streams say"),
+        _column("batch_id", pa.int64(), "the batch that made it; with key, names its row in media"),
+    ),
+    _skipping("key", "source_num", "shard", "batch_id", "width", "height", "duration_s")
+    | {"delta.enableDeletionVectors": "true", "delta.enableChangeDataFeed": "true"},
+)
+
+MEDIA = Table(
+    "media",
+    "an outcome, good or failed, with its bytes; (key, batch_id) names a row",
+    (
+        _column("key", pa.string(), "name of the source or sample", required=True),
+        _column("source_key", pa.string(), "key of its source", required=True),
+        _column("source_num", pa.int64(), "number of its source", required=True),
+        _column("batch_id", pa.int64(), "the batch that made it", required=True),
+        _column("role", pa.string(), "source: outcome of a source; sample: a clip made of it", required=True),
+        _column("is_sample", pa.bool_(), "whether the row is a sample: every clip, and a source taken whole", required=True),
+        _column("status", pa.string(), _STATUS, required=True),
+        _column("error_class", pa.string(), _CLASS),
+        _column("error_message", pa.string(), "what happened, for a person"),
+        _column("attempts", pa.int32(), "how often the source was tried"),
+        _column("next_retry_at", _TIME, "when a failed source may be tried again"),
+        _column("next_clip_index", pa.int32(), "first clip index that was never used"),
+        _column("fingerprint", pa.string(), "of the settings that made it"),
+        _column("url", pa.string(), "where the source is, without credentials"),
+        _column("caption", pa.string(), "caption of a clip that has its own"),
+        *_SPAN_COLUMNS,
+        *_PICTURE_COLUMNS,
+        _column("probe", PROBE, "what the container and its streams say"),
+        _column("subtitles", pa.list_(SUBTITLE), "cues with times in seconds"),
+        _column("info", pa.string(), "what the platform says of it, as JSON, without tokens"),
+        _column("timings", TIMINGS, "seconds spent on it by phase"),
+        _column("bytes", pa.int64(), "bytes fetched"),
+        *(
+            _column(
+                stream,
+                STREAM,
+                f"the {stream}: bytes inline, or a uri relative to the dataset; offset and size in bytes, sha256 in hex",
+            )
+            for stream in STREAMS
+        ),
+    ),
+    _skipping("key", "source_num", "batch_id")
+    | {"delta.enableDeletionVectors": "false", "delta.enableChangeDataFeed": "false"},
+)
+
+RUNS = Table(
+    "runs",
+    "a committed batch; its row is the commit mark",
+    (
+        _column("step", pa.string(), "ingest, download, retry, …", required=True),
+        _column("batch_id", pa.int64(), "epoch * 1000000 + number in the epoch", required=True),
+        _column("run", pa.string(), "one command's identifier"),
+        _column("started_at", _TIME, "when the batch began"),
+        _column("finished_at", _TIME, "when it was committed"),
+        _column("sources", pa.int64(), "sources that the batch wrote"),
+        _column("statuses", pa.map_(pa.string(), pa.int64()), "how many sources by status"),
+        _column("errors", pa.map_(pa.string(), pa.int64()), "how many failed sources by error class"),
+        _column("samples", pa.int64(), "samples made"),
+        _column("bytes", pa.int64(), "bytes fetched"),
+        _column("seconds", pa.float64(), "from its start to its commit"),
+        _column("versions", pa.map_(pa.string(), pa.int64()), "version of each table after the commit"),
+        _column("settings", pa.string(), "the settings as JSON; secrets by name"),
+        _column("host", pa.string(), "where the driver ran"),
+    ),
+)
+
+EXPORTS = Table(
+    "exports",
+    "an export",
+    (
+        _column("destination", pa.string(), "folder or URL", required=True),
+        _column("format", pa.string(), "webdataset, …"),
+        _column("where_sql", pa.string(), "the selection"),
+        _column("batch_id", pa.int64(), "the newest batch that it holds"),
+        _column("shards", pa.int64(), "shards written or kept"),
+        _column("samples", pa.int64(), "samples in them"),
+        _column("bytes", pa.int64(), "bytes of the shards"),
+        _column("settings", pa.string(), "its settings as JSON"),
+        _column("finished_at", _TIME, "when it was complete"),
+    ),
+)
+
+SUPPRESSIONS = Table(
+    "suppressions",
+    "something that must not come back",
+    (
+        _column("kind", pa.string(), "identity, url or sha256", required=True),
+        _column("value", pa.string(), "the identity, URL or checksum", required=True),
+        _column("reason", pa.string(), "why"),
+        _column("created_at", _TIME, "since when"),
+    ),
+)
+
+LEASES = Table(
+    "leases",
+    "who may write",
+    (
+        _column("name", pa.string(), "writer, or an enrichment's name", required=True),
+        _column("epoch", pa.int64(), "counter of the dataset, grows at each takeover", required=True),
+        _column("host", pa.string(), "the holder's host"),
+        _column("pid", pa.int64(), "the holder's process"),
+        _column("process_started", pa.string(), "when that process started, by its host's own count"),
+        _column("command", pa.string(), "what the holder does"),
+        _column("heartbeat", _TIME, "last sign of life"),
+        _column("released", pa.bool_(), "whether the holder gave it back", required=True),
+    ),
+)
+
+TABLES: tuple[Table, ...] = (SOURCES, SAMPLES, MEDIA, RUNS, EXPORTS, SUPPRESSIONS, LEASES)
