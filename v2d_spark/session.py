@@ -1,0 +1,289 @@
+"""The Spark session: the one that is there, else a local one that knows Delta.
+
+A session that somebody else made (Databricks, spark-submit, Spark Connect, a notebook) is taken as it is, its settings
+are left alone. Only where there is none, a local one is started with `conf/spark-defaults.local.conf`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+
+from v2d_spark.udfs.vocabulary import SessionError
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+MIN_JAVA = 17
+MAVEN_URL = "https://repo1.maven.org/maven2/"
+DELTA_EXTENSION = "io.delta.sql.DeltaSparkSessionExtension"
+
+# Set by those who start a driver for us, before any Python of ours runs.
+_FOREIGN_MARKS = ("PYSPARK_GATEWAY_PORT", "SPARK_REMOTE", "SPARK_CONNECT_MODE_ENABLED", "DATABRICKS_RUNTIME_VERSION")
+
+
+def get_session(app_name: str = "v2d", *, scratch: str | None = None) -> SparkSession:
+    """The session that is there, else a new local one.
+
+    Args:
+        app_name: shown by Spark's own tools for a session made here.
+        scratch: folder for the local session's own log; the system's temporary folder by default.
+
+    Returns:
+        A session that can read and write Delta tables.
+
+    Raises:
+        SessionError: if pyspark, Java or Delta is missing or does not fit; the message says what to do.
+    """
+    _require_pyspark()
+    from pyspark.sql import SparkSession
+
+    session = SparkSession.getActiveSession()
+    if session is None and any(mark in os.environ for mark in _FOREIGN_MARKS):
+        _use_this_python()
+        session = SparkSession.builder.appName(app_name).getOrCreate()
+    if session is not None:
+        _check_foreign(session)
+        return session
+    return _local_session(app_name, Path(scratch or tempfile.gettempdir()))
+
+
+def parallelism(spark: SparkSession) -> int:
+    """How many tasks the session runs at once, as far as it tells.
+
+    Args:
+        spark: the session.
+
+    Returns:
+        At least 1.
+    """
+    local = re.fullmatch(r"local(?:\[(\*|\d+)(?:,\s*\d+)?\])?", spark.conf.get("spark.master", None) or "")
+    if local:
+        return (os.cpu_count() or 1) if local[1] == "*" else int(local[1] or 1)
+    told = spark.conf.get("spark.default.parallelism", None)
+    if told:
+        return max(1, int(told))
+    from pyspark.sql import functions as F
+
+    # A range is split into as many partitions as the cluster has cores; the DataFrame API has no other way to ask.
+    return max(1, spark.range(1 << 16).select(F.spark_partition_id()).distinct().count())
+
+
+def is_on_this_host(spark: SparkSession) -> bool:
+    """Whether the tasks run on the driver's own host."""
+    return (spark.conf.get("spark.master", None) or "").startswith("local[")
+
+
+def _require_pyspark() -> None:
+    try:
+        import pyspark
+    except ModuleNotFoundError:
+        raise SessionError("pyspark is not installed; run: pip install 'v2d_spark[local]'.") from None
+    if int(pyspark.__version__.split(".")[0]) < 4:
+        raise SessionError(f"Spark {pyspark.__version__} is not served; use Spark 4.0 to 4.2 (pip install 'v2d_spark[local]').")
+
+
+def _use_this_python() -> None:
+    """Make workers on this host run the driver's Python; on a cluster the executors' Python is the cluster's business."""
+    from pyspark import SparkConf
+
+    if "SPARK_REMOTE" not in os.environ and SparkConf().get("spark.master", "").startswith("local"):
+        os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+
+
+def _check_foreign(spark: SparkSession) -> None:
+    if int(spark.version.split(".")[0]) < 4:
+        raise SessionError(f"This session is Spark {spark.version}; v2d_spark needs Spark 4.0 to 4.2.")
+    if "DATABRICKS_RUNTIME_VERSION" in os.environ:
+        return
+    if DELTA_EXTENSION not in (spark.conf.get("spark.sql.extensions", None) or ""):
+        raise SessionError(
+            "This Spark session has no Delta Lake; start it with --packages "
+            f"io.delta:delta-spark_{'.'.join(spark.version.split('.')[:2])}_2.13:<version> "
+            f"--conf spark.sql.extensions={DELTA_EXTENSION} "
+            "--conf spark.sql.catalog.spark_catalog=org.apache.spark.sql.delta.catalog.DeltaCatalog."
+        )
+
+
+def _local_session(app_name: str, scratch: Path) -> SparkSession:
+    _check_java()
+    coordinates = _delta_coordinates()
+    from pyspark.sql import SparkSession
+
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
+    conf = _local_defaults()
+    conf["spark.driver.memory"] = f"{_driver_memory_mb()}m"
+    conf["spark.sql.shuffle.partitions"] = str(max(4, os.cpu_count() or 1))
+    conf["spark.sql.warehouse.dir"] = str(scratch / "spark-warehouse")
+    jars = _DeltaJars(coordinates)
+    conf.update(jars.conf())
+    builder = SparkSession.builder.master("local[*,4]").appName(app_name)
+    for key, value in conf.items():
+        builder = builder.config(key, value)
+    scratch.mkdir(parents=True, exist_ok=True)
+    log = scratch / f"spark-{os.getpid()}.log"
+    try:
+        with _jvm_output_to(log):
+            session = builder.getOrCreate()
+    except Exception as error:
+        raise SessionError(_why_no_start(log, coordinates, error)) from None
+    # The JVM keeps its standard error open; the name is no longer needed once it runs.
+    log.unlink(missing_ok=True)
+    jars.remember()
+    return session
+
+
+def _check_java() -> None:
+    home = os.environ.get("JAVA_HOME")
+    java = str(Path(home) / "bin" / "java") if home else shutil.which("java")
+    install = f"install Java {MIN_JAVA} or 21 (Debian: apt install openjdk-17-jre-headless; macOS: brew install openjdk@17)"
+    if home and not Path(str(java)).is_file():
+        raise SessionError(f"JAVA_HOME is {home}, where there is no bin/java; correct it, or {install}.")
+    if java is None:
+        raise SessionError(f"Spark needs Java, and there is none; {install}.")
+    try:
+        told = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=60, check=True).stderr
+    except (OSError, subprocess.SubprocessError):
+        raise SessionError(f"{java} does not run; {install}.") from None
+    version = re.search(r'version "(?:1\.)?(\d+)', told)
+    if version and int(version[1]) < MIN_JAVA:
+        raise SessionError(f"{java} is Java {version[1]}, and Spark 4 needs {MIN_JAVA} or later; {install}, or set JAVA_HOME.")
+
+
+def _delta_coordinates() -> str:
+    """Maven coordinates of the Delta jar that fits, as the installed delta-spark names them."""
+    try:
+        delta_version = importlib.metadata.version("delta_spark")
+    except importlib.metadata.PackageNotFoundError:
+        raise SessionError("delta-spark is not installed; run: pip install 'v2d_spark[local]'.") from None
+    import pyspark
+    from packaging.requirements import Requirement
+
+    for text in importlib.metadata.requires("delta_spark") or []:
+        requirement = Requirement(text)
+        if requirement.name == "pyspark" and not requirement.specifier.contains(pyspark.__version__, prereleases=True):
+            raise SessionError(
+                f"delta-spark {delta_version} works with pyspark {requirement.specifier}, and {pyspark.__version__} is installed; "
+                "run: pip install --upgrade 'v2d_spark[local]'."
+            )
+    from delta.pip_utils import configure_spark_with_delta_pip
+    from pyspark.sql import SparkSession
+
+    # The name of the artifact changed between versions of Delta; its own helper knows it and sets it on a builder.
+    builder = SparkSession.Builder()
+    builder._options = {}
+    return str(configure_spark_with_delta_pip(builder)._options["spark.jars.packages"])
+
+
+def _local_defaults() -> dict[str, str]:
+    folder = resources.files("v2d_spark") / "conf"
+    lines = (folder / "spark-defaults.local.conf").read_text(encoding="utf-8").splitlines()
+    pairs = (line.split(None, 1) for line in lines if line.strip() and not line.startswith("#"))
+    conf = {key: value.strip() for key, value in pairs}
+    log4j = f"-Dlog4j2.configurationFile=file:{folder / 'log4j2.local.properties'}"
+    conf["spark.driver.extraJavaOptions"] = f"{conf.get('spark.driver.extraJavaOptions', '')} {log4j}".strip()
+    return conf
+
+
+def _driver_memory_mb() -> int:
+    """A quarter of what the machine, or the container, has: Python workers need the rest."""
+    total = psutil.virtual_memory().total
+    with contextlib.suppress(OSError, ValueError):
+        total = min(total, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    return max(1024, min(16 << 10, (total >> 20) // 4))
+
+
+class _DeltaJars:
+    """Delta's jars: fetched once through Ivy, afterwards put on the class path from disk.
+
+    Args:
+        coordinates: `group:artifact:version`.
+    """
+
+    def __init__(self, coordinates: str) -> None:
+        cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "v2d_spark"
+        self._folder = cache / coordinates.replace(":", "_")
+        self._coordinates = coordinates
+        # Names the jars of a resolution that ended well, one a line.
+        self._list = self._folder / "jars.txt"
+
+    def conf(self) -> dict[str, str]:
+        """Settings that bring the jars into a new session."""
+        with contextlib.suppress(OSError):
+            jars = [self._folder / "jars" / name for name in self._list.read_text().split()]
+            if jars and all(jar.is_file() for jar in jars):
+                return {"spark.driver.extraClassPath": os.pathsep.join(map(str, jars))}
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise SessionError(f"Delta's jars cannot be kept in {self._folder} ({error.strerror}); set XDG_CACHE_HOME.") from None
+        url = os.environ.get("V2D_MAVEN_URL", MAVEN_URL)
+        settings = self._folder / "ivysettings.xml"
+        settings.write_text(
+            '<ivysettings><settings defaultResolver="maven"/><resolvers>'
+            f'<ibiblio name="maven" m2compatible="true" root="{url}"/></resolvers></ivysettings>'
+        )
+        return {
+            "spark.jars.packages": self._coordinates,
+            "spark.jars.ivy": str(self._folder),
+            "spark.jars.ivySettings": str(settings),
+        }
+
+    def remember(self) -> None:
+        """After a start that went well: note which of the jars Spark does not bring itself."""
+        if self._list.exists():
+            return
+        from pyspark.find_spark_home import _find_spark_home
+
+        def artifact(jar: Path) -> str:
+            return re.sub(r"-\d[^/]*\.jar$", "", jar.name)
+
+        own = {artifact(jar) for jar in (Path(_find_spark_home()) / "jars").glob("*.jar")}
+        # Ivy names a jar group_artifact-version.jar.
+        jars = sorted((self._folder / "jars").glob("*.jar"))
+        ours = [jar.name for jar in jars if artifact(jar).split("_", 1)[-1] not in own]
+        with contextlib.suppress(OSError):
+            beside = self._list.with_suffix(f".{os.getpid()}")
+            beside.write_text("\n".join(ours))
+            beside.replace(self._list)
+
+
+@contextlib.contextmanager
+def _jvm_output_to(log: Path) -> Iterator[None]:
+    """What the JVM and its Python workers print, from their start on, goes to a file instead of the user's terminal."""
+    sys.stderr.flush()
+    sys.stdout.flush()
+    kept = os.dup(2)
+    try:
+        with log.open("wb") as file:
+            os.dup2(file.fileno(), 2)
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
+def _why_no_start(log: Path, coordinates: str, error: Exception) -> str:
+    told = log.read_text(errors="replace") if log.exists() else ""
+    if "unresolved dependency" in told or "UNRESOLVED DEPENDENCIES" in told or "Host " in told and "not found" in told:
+        return (
+            f"Delta's jar {coordinates} cannot be had from {os.environ.get('V2D_MAVEN_URL', MAVEN_URL)}; check the network, "
+            "or set V2D_MAVEN_URL to a Maven repository that answers here."
+        )
+    lines = [line.strip() for line in told.splitlines() if line.strip()]
+    last = next((line for line in lines if "rror" in line or "xception" in line), lines[-1] if lines else str(error))
+    return f"Spark does not start: {last[:300]} (whole log: {log})."
