@@ -1,0 +1,52 @@
+# The two that matter: make demo, make test. The rest: make help.
+# Everything runs in .venv, which is made on first use and again when the dependencies change.
+
+PYTHON ?= python3
+ARGS   ?=
+
+VENV  := .venv
+BIN   := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types wheel bench chaos test-all clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(STAMP) ## real video from URLs to tables to WebDataset tars, into demo-data/
+	$(BIN)/v2d demo --to demo-data $(ARGS)
+
+test: $(STAMP) ## all tests but the long and the big ones
+	$(BIN)/python -m pytest -m "not chaos and not big" $(ARGS)
+
+lint: $(STAMP) ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP) ## mypy --strict on the product's code
+	$(BIN)/mypy
+
+wheel: $(STAMP) ## build the wheel, install it elsewhere and run a small job with it
+	rm -rf build dist
+	$(BIN)/python -m build --wheel
+	$(BIN)/python tests/wheel_check.py dist/*.whl
+
+bench: $(STAMP) ## the figures of benchmarks/results/
+	$(BIN)/python -m benchmarks $(ARGS)
+
+chaos: $(STAMP) ## the long fault tests
+	$(BIN)/python -m pytest -m chaos $(ARGS)
+
+test-all: $(STAMP) ## make test, and what needs big extras
+	$(BIN)/python -m pytest -m "not chaos" $(ARGS)
+
+clean: ## remove what the targets above made
+	rm -rf $(VENV) build dist demo-data spark-warehouse metastore_db derby.log .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	rm -rf *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMP): setup.cfg pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@

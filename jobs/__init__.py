@@ -1,0 +1,1 @@
+"""What spark-submit runs: one short script a verb of `v2d`. Nothing imports these."""

@@ -1,0 +1,10 @@
+"""Fetch what is due: `v2d download` for spark-submit, with the same arguments and exit codes."""
+
+from __future__ import annotations
+
+import sys
+
+from v2d_spark.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["download", *sys.argv[1:]]))

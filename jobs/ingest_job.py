@@ -1,0 +1,10 @@
+"""Add input rows to a dataset: `v2d ingest` for spark-submit, with the same arguments and exit codes."""
+
+from __future__ import annotations
+
+import sys
+
+from v2d_spark.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["ingest", *sys.argv[1:]]))

@@ -1,0 +1,10 @@
+"""Put failed sources back on the to-do list: `v2d retry` for spark-submit, with the same arguments and exit codes."""
+
+from __future__ import annotations
+
+import sys
+
+from v2d_spark.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["retry", *sys.argv[1:]]))

@@ -1,0 +1,10 @@
+"""Ask the tables: `v2d sql` for spark-submit, with the same arguments and exit codes."""
+
+from __future__ import annotations
+
+import sys
+
+from v2d_spark.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["sql", *sys.argv[1:]]))

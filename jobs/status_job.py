@@ -1,0 +1,10 @@
+"""Say where a dataset stands: `v2d status` for spark-submit, with the same arguments and exit codes."""
+
+from __future__ import annotations
+
+import sys
+
+from v2d_spark.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["status", *sys.argv[1:]]))
