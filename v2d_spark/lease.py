@@ -1,0 +1,159 @@
+"""The lease: one process at a time writes `media` and `sources` of a dataset.
+
+A taker raises the dataset's epoch; batch ids are made of it, so that what a process does after it lost the lease is
+older than what its successor does. The table is written with the deltalake library, whose commits on one table exclude
+each other: of two takers one fails and looks again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import psutil
+import pyarrow as pa
+from deltalake.exceptions import CommitFailedError
+
+from v2d_spark import schema
+from v2d_spark.tables import Dataset
+from v2d_spark.udfs.vocabulary import LeaseHeldError
+
+WRITER = "writer"
+BATCHES_PER_EPOCH = 10**6
+# A holder on another host cannot be looked at; its heartbeat moves at least once a batch.
+FOREIGN_HOLDER_IS_DEAD_AFTER = timedelta(hours=1)
+_TRIES = 20
+
+
+class Lease:
+    """A lease that this process holds.
+
+    Args:
+        dataset: the dataset.
+        name: what is leased.
+        epoch: counter of the dataset at this takeover.
+        command: what the holder does, for those who find the door closed.
+    """
+
+    def __init__(self, dataset: Dataset, name: str, epoch: int, command: str) -> None:
+        self._dataset = dataset
+        self._name = name
+        self._command = command
+        self._batches = 0
+        self.epoch = epoch
+
+    def next_batch_id(self) -> int:
+        """A batch id that was never used: epoch * 1,000,000 + 1, 2, …"""
+        self._batches += 1
+        return self.epoch * BATCHES_PER_EPOCH + self._batches
+
+    def check(self) -> None:
+        """Make sure that the lease is still ours, and move its heartbeat.
+
+        Raises:
+            LeaseHeldError: if another process has taken it over.
+        """
+        if not _write(self._dataset, _row(self._name, self.epoch, self._command), self.epoch):
+            raise LeaseHeldError(f"Another process took over {self._dataset.path}; this one stops and commits nothing more.")
+
+    def release(self) -> None:
+        """Give it back; nothing happens if it is lost already."""
+        _write(self._dataset, _row(self._name, self.epoch, self._command, released=True), self.epoch)
+
+
+@contextlib.contextmanager
+def writer_lease(dataset: Dataset, command: str) -> Iterator[Lease]:
+    """Hold the lease for writing `media` and `sources`.
+
+    Args:
+        dataset: the dataset.
+        command: what the holder does, for those who find the door closed.
+
+    Raises:
+        LeaseHeldError: if a living process holds it; the message says which.
+    """
+    lease = take(dataset, WRITER, command)
+    try:
+        yield lease
+    finally:
+        lease.release()
+
+
+def take(dataset: Dataset, name: str, command: str) -> Lease:
+    """Take a lease that is free, or whose holder is dead.
+
+    Args:
+        dataset: the dataset.
+        name: what is leased: `writer`, or an enrichment's name.
+        command: what the holder does.
+
+    Raises:
+        LeaseHeldError: if a living process holds it.
+    """
+    for _ in range(_TRIES):
+        rows = dataset.read_control("leases")
+        held = next((row for row in rows if row["name"] == name), None)
+        if held is not None and not held["released"] and _is_alive(held):
+            raise LeaseHeldError(
+                f"{dataset.path} is being written by process {held['pid']} on {held['host']} ({held['command']}, last sign of life "
+                f"{held['heartbeat']:%Y-%m-%d %H:%M:%S} UTC); wait for it to end, or stop it."
+            )
+        epoch = max((row["epoch"] for row in rows), default=0) + 1
+        if _write(dataset, _row(name, epoch, command), held["epoch"] if held else None):
+            return Lease(dataset, name, epoch, command)
+    raise LeaseHeldError(f"Many processes want to write to {dataset.path} at once; try again.")
+
+
+def process_started(pid: int) -> str | None:
+    """When a process of this host started, in seconds; None where there is no such process."""
+    try:
+        return f"{psutil.Process(pid).create_time():.2f}"
+    except psutil.NoSuchProcess:
+        return None
+
+
+def _is_alive(held: dict[str, Any]) -> bool:
+    if held["host"] == socket.gethostname():
+        started = process_started(held["pid"])
+        # The same number can be another process by now; start times are read from the clock and may differ a little.
+        return started is not None and abs(float(started) - float(held["process_started"])) < 1.0
+    return bool(datetime.now(timezone.utc) - held["heartbeat"] < FOREIGN_HOLDER_IS_DEAD_AFTER)
+
+
+def _row(name: str, epoch: int, command: str, *, released: bool = False) -> dict[str, Any]:
+    return {
+        "name": name,
+        "epoch": epoch,
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "process_started": process_started(os.getpid()),
+        "command": command,
+        "heartbeat": datetime.now(timezone.utc),
+        "released": released,
+    }
+
+
+def _write(dataset: Dataset, row: dict[str, Any], expected: int | None) -> bool:
+    """Write a row if the one that is there still has the expected epoch (None: if there is none). False if not."""
+    columns = {column: f"s.{column}" for column in schema.LEASES.column_names}
+    for _ in range(_TRIES):
+        merge = dataset.delta("leases").merge(
+            pa.Table.from_pylist([row], schema=schema.LEASES.arrow_schema),
+            predicate="t.name = s.name",
+            source_alias="s",
+            target_alias="t",
+        )
+        try:
+            if expected is None:
+                done = merge.when_not_matched_insert(columns).execute()
+            else:
+                done = merge.when_matched_update(columns, predicate=f"t.epoch = {expected}").execute()
+        except CommitFailedError:
+            # Somebody else wrote; the epoch says on the next look whether it was to this row.
+            continue
+        return bool(done["num_target_rows_inserted"] + done["num_target_rows_updated"])
+    return False

@@ -1,0 +1,186 @@
+"""A dataset: the folder that holds the tables, how they are made, opened and read, and the small tables' writer.
+
+Tables are created, and the control tables (`runs`, `exports`, `suppressions`) appended to, with the deltalake library:
+it takes milliseconds where a Spark job takes seconds. All that changes `sources` and `samples` is in `merges.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+import pyarrow as pa
+from deltalake import DeltaTable, write_deltalake
+from deltalake.exceptions import DeltaError, TableNotFoundError
+
+from v2d_spark import schema
+from v2d_spark.schema import SCHEMA_VERSION, SCHEMA_VERSION_PROPERTY, SHARD_SIZE_PROPERTY, TABLES, Table
+from v2d_spark.udfs.vocabulary import DatasetError
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+# Written first and read as the mark of a dataset.
+_MARK = schema.SOURCES
+_FILES_FOLDER = "files"
+_STAGING_FOLDER = "_staging"
+
+
+class Dataset:
+    """The tables of one dataset.
+
+    Args:
+        path: folder of the dataset, absolute, without a slash at the end.
+        shard_size: sources in a shard.
+    """
+
+    def __init__(self, path: str, shard_size: int) -> None:
+        self.path = path
+        self.shard_size = shard_size
+
+    @classmethod
+    def open(cls, path: str) -> Dataset:
+        """Open a dataset that is there.
+
+        Args:
+            path: its folder.
+
+        Raises:
+            DatasetError: if there is none, or a newer version of this package made it.
+        """
+        folder = resolve(path)
+        try:
+            configuration = DeltaTable(f"{folder}/{_MARK.name}", without_files=True).metadata().configuration
+        except TableNotFoundError:
+            raise DatasetError(f"There is no dataset at {path}; `v2d ingest` or `v2d download` with an input makes one.") from None
+        except (DeltaError, OSError) as error:
+            raise DatasetError(f"The dataset at {path} cannot be read: {_first_line(error)}.") from None
+        version = configuration.get(SCHEMA_VERSION_PROPERTY)
+        if version is None:
+            raise DatasetError(f"{path} holds a table {_MARK.name} that is none of v2d_spark's; choose another folder.")
+        if int(version) > SCHEMA_VERSION:
+            raise DatasetError(
+                f"The dataset at {path} has schema version {version}, and this v2d_spark knows {SCHEMA_VERSION}; "
+                "update v2d_spark on the machine that runs this."
+            )
+        return cls(folder, int(configuration.get(SHARD_SIZE_PROPERTY) or 1000))
+
+    @classmethod
+    def create(cls, path: str, *, shard_size: int = 1000) -> Dataset:
+        """Open a dataset, or make one with all its tables, empty.
+
+        Args:
+            path: its folder.
+            shard_size: sources in a shard, for a new dataset; one that is there keeps its own.
+
+        Raises:
+            DatasetError: if the folder cannot be written, or is another's.
+        """
+        folder = resolve(path)
+        if not DeltaTable.is_deltatable(f"{folder}/{_MARK.name}"):
+            # The mark comes last: a dataset whose making was cut off is made again.
+            for table in (*(table for table in TABLES if table is not _MARK), _MARK):
+                _create_table(f"{folder}/{table.name}", table, shard_size)
+        return cls.open(path)
+
+    def table_path(self, name: str) -> str:
+        """Folder of a table."""
+        return f"{self.path}/{name}"
+
+    @property
+    def files_path(self) -> str:
+        """Folder of the streams that are too large for a row."""
+        return f"{self.path}/{_FILES_FOLDER}"
+
+    @property
+    def staging_path(self) -> str:
+        """Folder for what a step holds between two jobs of its own; swept at the start of the next."""
+        return f"{self.path}/{_STAGING_FOLDER}"
+
+    def sql_name(self, name: str) -> str:
+        """The table as SQL names it, by its path."""
+        return f"delta.`{self.table_path(name).replace('`', '``')}`"
+
+    def read(self, spark: SparkSession, name: str, *, version: int | None = None) -> DataFrame:
+        """A table as a DataFrame, at a version if one is given."""
+        reader = spark.read.format("delta")
+        if version is not None:
+            reader = reader.option("versionAsOf", version)
+        return reader.load(self.table_path(name))
+
+    def delta(self, name: str) -> DeltaTable:
+        """A table as the deltalake library opens it, newest version."""
+        return DeltaTable(self.table_path(name))
+
+    def versions(self) -> dict[str, int]:
+        """The newest version of each table."""
+        return {table.name: DeltaTable(self.table_path(table.name), without_files=True).version() for table in TABLES}
+
+    def read_control(self, name: str, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
+        """All rows of a control table (`runs`, `exports`, `suppressions`, `leases`).
+
+        Args:
+            name: the table.
+            columns: those wanted; all by default.
+        """
+        rows = self.delta(name).to_pyarrow_table(columns=list(columns) if columns else None)
+        # A map comes as a list of pairs.
+        maps = {field.name for field in rows.schema if pa.types.is_map(field.type)}
+        return [{key: dict(value) if key in maps and value else value for key, value in row.items()} for row in rows.to_pylist()]
+
+    def append_control(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """Append rows to a control table in one commit.
+
+        Args:
+            name: `runs`, `exports` or `suppressions`.
+            rows: values by column; columns left out are null.
+        """
+        table = next(table for table in TABLES if table.name == name)
+        # Maps go in as pairs.
+        plain = [{key: list(value.items()) if isinstance(value, Mapping) else value for key, value in row.items()} for row in rows]
+        write_deltalake(self.table_path(name), pa.Table.from_pylist(plain, schema=table.arrow_schema), mode="append")
+
+
+def resolve(path: str) -> str:
+    """The folder of a dataset as all of the code names it: absolute, no slash at the end.
+
+    Args:
+        path: a local path, `file:` URL, or URL of an object store.
+
+    Raises:
+        DatasetError: if it is a name in a catalog, which is not served.
+    """
+    if "/" not in path and ":" not in path and re.fullmatch(r"\w+\.\w+", path) and not Path(path).exists():
+        raise DatasetError(f"{path} names a schema in a catalog; datasets are folders: give a path such as ./{path} or s3a://bucket/{path}.")
+    if path.startswith("file:"):
+        path = unquote(urlsplit(path).path)
+    if "://" in path:
+        return path.rstrip("/")
+    return str(Path(path).expanduser().absolute())
+
+
+def _create_table(path: str, table: Table, shard_size: int) -> None:
+    try:
+        if "://" not in path:
+            Path(path).mkdir(parents=True, exist_ok=True)
+        DeltaTable.create(
+            path,
+            table.arrow_schema,
+            mode="ignore",
+            description=table.comment,
+            configuration={
+                SCHEMA_VERSION_PROPERTY: str(SCHEMA_VERSION),
+                SHARD_SIZE_PROPERTY: str(shard_size),
+                **table.properties,
+            },
+            raise_if_key_not_exists=False,
+        )
+    except (DeltaError, OSError) as error:
+        raise DatasetError(f"The table {table.name} cannot be made in {path}: {_first_line(error)}.") from None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
