@@ -43,11 +43,10 @@ class _Quiet(http.server.SimpleHTTPRequestHandler):
 
 
 def expected_files() -> Iterator[str]:
-    """Names that the wheel must hold: all code and settings of the package, through its links to udfs, jobs and conf."""
+    """Names that the wheel must hold: everything in the package, through its links to udfs, jobs and conf."""
     for folder, _, names in os.walk(CHECKOUT / "v2d_spark", followlinks=True):
-        for name in names:
-            if name.endswith((".py", ".yaml", ".conf")) or name == "py.typed":
-                yield str((Path(folder) / name).relative_to(CHECKOUT))
+        if not folder.endswith("__pycache__"):
+            yield from (str((Path(folder) / name).relative_to(CHECKOUT)) for name in names)
 
 
 def check_files(wheel: Path) -> None:
