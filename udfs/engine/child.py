@@ -1,0 +1,109 @@
+"""The child process that opens media: `python -m v2d_spark.udfs.engine.child PARENT_PID MEMORY_LIMIT`.
+
+It answers requests from its standard input on its standard output until the input is closed or the parent is gone. It
+imports PyAV and the standard library alone, so that a new one is ready soon.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+from typing import Any
+
+import av.error
+import av.logging
+
+from v2d_spark.udfs.engine.probe import probe
+from v2d_spark.udfs.engine.protocol import read_message, write_message
+from v2d_spark.udfs.vocabulary import SampleError
+
+_ADDRESS_SPACE = 2 << 30  # bytes at least: the libraries alone map half a gigabyte
+_QUIET = -8  # libav's AV_LOG_QUIET
+_CPU_MARGIN = 10.0  # seconds
+
+
+def answer(request: dict[str, Any], memory_limit: int) -> dict[str, Any]:
+    """Do what a request asks.
+
+    Args:
+        request: `{"path": …, "keyframes": …, "timeout": …}`.
+        memory_limit: bytes.
+
+    Returns:
+        `{"look": …}`, or `{"error_class": …, "message": …}`.
+    """
+    _allow_cpu(float(request["timeout"]))
+    try:
+        return {"look": probe(request["path"], keyframes=request["keyframes"], memory_limit=memory_limit)}
+    except SampleError as error:
+        return {"error_class": error.error_class, "message": error.message}
+    except MemoryError:
+        return {"error_class": "decoder_memory", "message": "the file takes more memory than is allowed"}
+    except av.error.FFmpegError as error:
+        return {"error_class": "decoder_error", "message": f"the file cannot be read: {error.strerror}"}
+    except Exception as error:  # of a hostile file anything may come; it is that file's fault, not the job's
+        return {"error_class": "decoder_error", "message": f"the file cannot be read: {type(error).__name__}"}
+
+
+def _allow_cpu(timeout: float) -> None:
+    """Let this request use its share of CPU time: a backstop for when the parent cannot watch."""
+    used = time.process_time()
+    cores = os.cpu_count() or 1
+    limit = int(used + (timeout + _CPU_MARGIN) * cores) + 1
+    resource.setrlimit(resource.RLIMIT_CPU, (limit, resource.RLIM_INFINITY))
+
+
+def _confine(memory_limit: int) -> None:
+    address_space = max(_ADDRESS_SPACE, 2 * memory_limit)
+    resource.setrlimit(resource.RLIMIT_AS, (address_space, address_space))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # nothing is written yet
+
+
+def _leave_with(parent: int) -> None:
+    """End this process when its parent is gone, also in the middle of a request."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(1.0)
+        os._exit(0)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _take_pipes() -> tuple[int, int]:
+    """Keep the two pipes for ourselves: what native code prints goes to standard error, what it reads is nothing."""
+    requests, answers = os.dup(0), os.dup(1)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(nothing, 0)
+    os.dup2(2, 1)
+    os.close(nothing)
+    return requests, answers
+
+
+def main(parent: int, memory_limit: int) -> None:
+    """Answer requests until there are no more.
+
+    Args:
+        parent: process id of the parent.
+        memory_limit: bytes of resident memory at which the parent kills this process.
+    """
+    requests, answers = _take_pipes()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    av.logging.set_libav_level(_QUIET)
+    _confine(memory_limit)
+    _leave_with(parent)
+    write_message(answers, {"ready": True})
+    while (request := read_message(requests)) is not None:
+        try:
+            write_message(answers, answer(request, memory_limit))
+        except BrokenPipeError:
+            return
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))
