@@ -1,0 +1,80 @@
+"""Fetching: a source's bytes, from where its URL says, into a file.
+
+`http` serves http and https through the address `guard`; `local` serves paths and stores that `allow_locations` opens.
+A further way (video platforms) is a further module with a `fetch(url, target)` of the same kind, chosen here.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from pathlib import Path
+
+from v2d_spark.udfs import locations
+from v2d_spark.udfs.fetch.guard import Guard
+from v2d_spark.udfs.fetch.http import HttpFetcher
+from v2d_spark.udfs.fetch.local import LocalFetcher
+from v2d_spark.udfs.fetch.result import Fetched, Target
+from v2d_spark.udfs.fetch.settings import Access, FetchSettings
+from v2d_spark.udfs.redact import redact
+from v2d_spark.udfs.vocabulary import SampleError
+
+__all__ = ["Access", "FetchSettings", "Fetched", "Fetcher"]
+
+_SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):")
+
+
+class Fetcher:
+    """Fetches sources. One a task, used by many threads at once.
+
+    Args:
+        settings: time-outs, limits and retries.
+        access: what input rows may reach.
+        guard: stands in for the address guard that `access` describes.
+
+    Raises:
+        ConfigError: if an entry of `allow_hosts` or `fetch.ca_file` cannot be read.
+    """
+
+    def __init__(self, settings: FetchSettings, access: Access, *, guard: Guard | None = None) -> None:
+        self._settings = settings
+        self._http = HttpFetcher(settings, guard or Guard(access))
+        self._local = LocalFetcher(access.allow_locations)
+
+    def fetch(self, url: str | None, target: Path) -> Fetched:
+        """Fetch one source into a file.
+
+        Args:
+            url: an http or https URL, a local path, a `file:` URL or a store's URL.
+            target: the file to write; it is there only if the fetch went well.
+
+        Returns:
+            What came.
+
+        Raises:
+            SampleError: why nothing came; its message holds no credentials.
+        """
+        start = time.monotonic()
+        source = (url or "").strip()
+        try:
+            if not source:
+                raise SampleError("not_found", "the row has no URL")
+            way = self._way(source)
+            with Target(target, self._settings.max_bytes) as file:
+                content_type = way.fetch(source, file)
+        except SampleError as error:
+            raise SampleError(error.error_class, redact(error.message)) from error
+        return Fetched(target, file.size, file.sha256(), content_type, time.monotonic() - start)
+
+    def _way(self, source: str) -> HttpFetcher | LocalFetcher:
+        match = _SCHEME.match(source)
+        scheme = match.group(1).lower() if match else ""
+        if scheme in ("http", "https"):
+            return self._http
+        if scheme in ("", "file") or locations.scheme(source):
+            return self._local
+        raise SampleError("unsupported", f"URLs of the scheme {scheme}: are not fetched")
+
+    def close(self) -> None:
+        """Close connections; fetches that wait for their next try give up."""
+        self._http.close()

@@ -1,0 +1,370 @@
+"""HTTP and HTTPS: redirects, ranges, time-outs, retries, limits; every fault a true error class."""
+
+from __future__ import annotations
+
+import email.utils
+import http.client
+import random
+import re
+import ssl
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from http import HTTPStatus
+from urllib.parse import urldefrag, urljoin
+
+import urllib3
+from urllib3 import exceptions
+
+from v2d_spark.udfs.fetch.connections import DEADLINE, connection_pools
+from v2d_spark.udfs.fetch.guard import Guard
+from v2d_spark.udfs.fetch.result import PIECE, Target
+from v2d_spark.udfs.fetch.settings import FetchSettings
+from v2d_spark.udfs.vocabulary import SampleError, passes_by_itself
+
+_WITH_BODY = frozenset((200, 201, 202, 203, 206))
+_REDIRECTS = frozenset((301, 302, 303, 307, 308))
+_STATUS_CLASSES = {401: "http_401", 403: "http_403", 404: "http_404", 408: "timeout", 410: "http_410", 429: "rate_limited"}
+_COMPRESSED = re.compile(r"\b(gzip|x-gzip|deflate|br|zstd|compress|x-compress)\b", re.IGNORECASE)
+_CONTENT_RANGE = re.compile(r"\s*bytes\s+(\d+)-(\d+)/(\d+|\*)\s*", re.IGNORECASE)
+_JUNK = re.compile(r"[\x00-\x1f\x7f]")
+_DRAINED = 64 * 1024  # a short body that nobody wants is read, so that its connection can be used again
+
+
+@dataclass
+class _Progress:
+    """What is known of a body after a broken try."""
+
+    validator: str | None = None  # a strong ETag, or Last-Modified: with it a range may be asked for
+    total: int | None = None  # bytes of the whole body
+    content_type: str | None = None
+    resume: bool = True  # false once the server gave a range that does not fit
+
+
+class _Fault(Exception):
+    """A failed try: its error, and how many seconds the server wants to be left alone."""
+
+    def __init__(self, error: SampleError, retry_after: float | None = None) -> None:
+        super().__init__(error.message)
+        self.error = error
+        self.retry_after = retry_after
+
+
+class HttpFetcher:
+    """Fetches by HTTP and HTTPS. One a task, used by many threads, which share its connections.
+
+    Args:
+        settings: time-outs, limits and retries.
+        guard: what may be connected to.
+
+    Raises:
+        ConfigError: if `fetch.ca_file` cannot be read.
+    """
+
+    def __init__(self, settings: FetchSettings, guard: Guard) -> None:
+        self._settings = settings
+        self._pools = connection_pools(guard, threads=settings.threads, ca_file=settings.ca_file)
+        self._closed = threading.Event()
+
+    def close(self) -> None:
+        """Close idle connections; a fetch that waits for its next try gives up."""
+        self._closed.set()
+        self._pools.clear()
+
+    def fetch(self, url: str, target: Target) -> str | None:
+        """Fetch a URL into a target, trying again after faults that pass.
+
+        Args:
+            url: an http or https URL.
+            target: takes the bytes.
+
+        Returns:
+            The content type that the server gave, lower case, without parameters; None if it gave none.
+
+        Raises:
+            SampleError: what the last try came to.
+        """
+        settings = self._settings
+        deadline = time.monotonic() + settings.total_timeout
+        progress = _Progress()
+        token = DEADLINE.set(deadline)
+        try:
+            for attempt in range(settings.retries + 1):
+                try:
+                    self._try(url, target, progress, deadline)
+                    return progress.content_type
+                except _Fault as fault:
+                    pause = self._pause(attempt, fault.retry_after)
+                    last = attempt == settings.retries or not passes_by_itself(fault.error.error_class)
+                    # `storage` is our own disk: a second try at once meets the same.
+                    if last or fault.error.error_class == "storage" or time.monotonic() + pause >= deadline:
+                        raise fault.error from fault.error.__cause__
+                    if self._closed.wait(pause):
+                        raise fault.error from fault.error.__cause__
+            raise AssertionError("the last try returns or raises")
+        finally:
+            DEADLINE.reset(token)
+
+    def _pause(self, attempt: int, retry_after: float | None) -> float:
+        """Seconds before the next try: doubled each time, with jitter, and no shorter than the server asked for."""
+        settings = self._settings
+        pause = settings.backoff * 2.0**attempt * random.uniform(0.5, 1.5)
+        return min(max(pause, retry_after or 0.0), settings.max_backoff)
+
+    def _try(self, url: str, target: Target, progress: _Progress, deadline: float) -> None:
+        """One try, redirects included."""
+        try:
+            response = self._open(url, target.size, progress, deadline)
+            try:
+                self._receive(response, target, progress, deadline)
+            finally:
+                response.close()
+                response.release_conn()
+        except SampleError as error:
+            raise _Fault(error) from error
+        except (exceptions.HTTPError, OSError) as error:
+            raise _Fault(_transport_error(error, deadline, self._settings)) from error
+
+    def _open(self, url: str, have: int, progress: _Progress, deadline: float) -> urllib3.BaseHTTPResponse:
+        """Follow redirects to an answer with a body that is wanted."""
+        settings = self._settings
+        seen: set[str] = set()
+        while True:
+            url = urldefrag(url).url
+            if url in seen:
+                raise SampleError("redirects", "the redirects go in a circle")
+            if len(seen) > settings.max_redirects:
+                raise SampleError("redirects", f"there are more than fetch.max_redirects ({settings.max_redirects}) redirects")
+            seen.add(url)
+            response = self._request(url, have, progress, deadline)
+            if response.status in _WITH_BODY:
+                return response
+            location = response.headers.get("Location")
+            retry_after = _retry_after(response.headers.get("Retry-After"))
+            self._discard(response, deadline)
+            if response.status in _REDIRECTS:
+                if not location:
+                    raise SampleError("redirects", f"the server answered {response.status} without saying where")
+                url = _redirected(url, location)
+                continue
+            if response.status == 416 and have and progress.resume:
+                progress.resume = False
+                seen.clear()
+                continue
+            raise _Fault(_status_error(response.status), retry_after)
+
+    def _request(self, url: str, have: int, progress: _Progress, deadline: float) -> urllib3.BaseHTTPResponse:
+        settings = self._settings
+        parsed = parse(url)
+        headers = {"User-Agent": settings.user_agent, "Accept": "*/*", "Accept-Encoding": "identity"}
+        if parsed.auth:
+            headers.update(urllib3.make_headers(basic_auth=parsed.auth))
+        if have and progress.resume and progress.validator:
+            headers.update({"Range": f"bytes={have}-", "If-Range": progress.validator})
+        left = max(deadline - time.monotonic(), 0.001)
+        timeout = urllib3.Timeout(connect=min(settings.connect_timeout, left), read=min(settings.read_timeout, left))
+        pool = self._pools.connection_from_host(parsed.host, parsed.port, parsed.scheme)
+        return pool.urlopen(
+            "GET",
+            parsed.request_uri,
+            headers=headers,
+            timeout=timeout,
+            retries=False,
+            redirect=False,
+            assert_same_host=False,
+            preload_content=False,
+            decode_content=False,
+        )
+
+    def _receive(self, response: urllib3.BaseHTTPResponse, target: Target, progress: _Progress, deadline: float) -> None:
+        """Write the body, after what an earlier try wrote where the server goes on from there."""
+        encoding = _COMPRESSED.search(response.headers.get("Content-Encoding", ""))
+        if encoding:
+            raise SampleError("unsupported", f"the server sent a body in {encoding.group().lower()} encoding unasked")
+        if response.status == 206:
+            total = _range_total(response, target.size, progress.total)
+            if total is None:
+                progress.resume = False
+                raise SampleError("truncated", "the server sent another part of the body than was asked for")
+        else:
+            if target.size:
+                target.start_over()
+            total = _length(response)
+            progress.validator = _validator(response)
+            progress.content_type = _content_type(response)
+        progress.total = total
+        if total is not None:
+            target.check_size(total)
+        for piece in self._pieces(response, deadline):
+            target.write(piece)
+        if total is not None and target.size < total:
+            raise SampleError("truncated", f"the body ended after {target.size} of {total} bytes")
+        if target.size == 0:
+            raise SampleError("empty", "the server sent an empty body")
+
+    def _pieces(self, response: urllib3.BaseHTTPResponse, deadline: float) -> Iterator[bytes]:
+        """The body as it comes, watched for time and rate."""
+        settings = self._settings
+        start, come = time.monotonic(), 0
+        while piece := response.read1(PIECE):
+            yield piece
+            come += len(piece)
+            now = time.monotonic()
+            if now >= deadline:
+                raise _total_timeout(settings)
+            if now - start >= settings.min_rate_seconds:
+                if come < settings.min_rate * (now - start):
+                    raise SampleError(
+                        "too_slow",
+                        f"less than fetch.min_rate ({settings.min_rate:.0f} bytes a second) came "
+                        f"over {settings.min_rate_seconds:.3g} seconds",
+                    )
+                start, come = now, 0
+
+    def _discard(self, response: urllib3.BaseHTTPResponse, deadline: float) -> None:
+        """Be done with an answer, keeping its connection where that costs little."""
+        try:
+            length = _length(response)
+            if length is not None and length <= _DRAINED:
+                for _ in self._pieces(response, deadline):
+                    pass
+        except (SampleError, exceptions.HTTPError, OSError):
+            pass
+        response.close()
+        response.release_conn()
+
+
+def parse(url: str) -> urllib3.util.Url:
+    """Take an http or https URL apart, with its path percent-encoded.
+
+    Args:
+        url: as given.
+
+    Returns:
+        Its parts; scheme and host are there and in lower case.
+
+    Raises:
+        SampleError: `unsupported`, saying what is wrong with it.
+    """
+    if _JUNK.search(url):
+        raise SampleError("unsupported", "the URL holds control characters")
+    try:
+        parsed = urllib3.util.parse_url(_ascii_host(url))
+    except (exceptions.LocationValueError, ValueError) as error:
+        raise SampleError("unsupported", "the URL cannot be understood: its host or port is malformed") from error
+    if parsed.scheme not in ("http", "https"):
+        raise SampleError("unsupported", f"URLs of the scheme {parsed.scheme or ''}: are not fetched")
+    if not parsed.host:
+        raise SampleError("unsupported", "the URL has no host")
+    if parsed.port == 0:
+        raise SampleError("unsupported", "the URL's port is 0")
+    return parsed
+
+
+def _ascii_host(url: str) -> str:
+    """The URL with an international host name in its ASCII form."""
+    match = re.fullmatch(r"([A-Za-z]+://(?:[^/?#]*@)?)([^/?#:@\[\]]+)(.*)", url, re.DOTALL)
+    if match is None or match.group(2).isascii():
+        return url
+    return match.group(1) + match.group(2).encode("idna").decode("ascii") + match.group(3)
+
+
+def _redirected(url: str, location: str) -> str:
+    with suppress(UnicodeError):  # servers send raw UTF-8 here, which http.client reads as Latin-1
+        location = location.encode("latin-1").decode("utf-8")
+    try:
+        return urljoin(url, location.strip())
+    except ValueError as error:
+        raise SampleError("redirects", "the server redirects to a URL that cannot be understood") from error
+
+
+def _length(response: urllib3.BaseHTTPResponse) -> int | None:
+    """Content-Length where it counts: it says nothing beside a Transfer-Encoding."""
+    text = response.headers.get("Content-Length", "").split(",")[0].strip()
+    if "Transfer-Encoding" in response.headers or not (text.isascii() and text.isdigit()):
+        return None
+    return int(text)
+
+
+def _range_total(response: urllib3.BaseHTTPResponse, have: int, known: int | None) -> int | None:
+    """Bytes of the whole body, if this part of it begins where we are, ends at its end and belongs to the same body."""
+    match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+    if match is None or match.group(3) == "*":
+        return None
+    first, last, total = (int(text) for text in match.groups())
+    if first != have or last != total - 1 or known not in (None, total):
+        return None
+    return total
+
+
+def _validator(response: urllib3.BaseHTTPResponse) -> str | None:
+    if response.headers.get("Accept-Ranges", "").strip().lower() == "none":
+        return None
+    etag = response.headers.get("ETag", "").strip()
+    if etag and not etag.startswith("W/"):
+        return str(etag)
+    return response.headers.get("Last-Modified") or None
+
+
+def _content_type(response: urllib3.BaseHTTPResponse) -> str | None:
+    return response.headers.get("Content-Type", "").partition(";")[0].strip().lower() or None
+
+
+def _retry_after(text: str | None) -> float | None:
+    """Seconds to wait by a Retry-After header: a number of them, or a date."""
+    if not text:
+        return None
+    text = text.strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:9])
+    try:
+        return max(email.utils.parsedate_to_datetime(text).timestamp() - time.time(), 0.0)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _status_error(status: int) -> SampleError:
+    if status in _STATUS_CLASSES:
+        error_class = _STATUS_CLASSES[status]
+    elif status >= 500:
+        error_class = "http_5xx"
+    elif status >= 400:
+        error_class = "http_4xx"
+    elif status >= 300:
+        error_class = "redirects"
+    else:
+        error_class = "empty"
+    try:
+        phrase = f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        phrase = str(status)
+    return SampleError(error_class, f"the server answered {phrase}")
+
+
+def _total_timeout(settings: FetchSettings) -> SampleError:
+    return SampleError("timeout", f"the fetch took longer than fetch.total_timeout ({settings.total_timeout:.3g} seconds)")
+
+
+def _transport_error(error: Exception, deadline: float, settings: FetchSettings) -> SampleError:
+    """What an error below HTTP means."""
+    if isinstance(error, (exceptions.TimeoutError, TimeoutError)):
+        if time.monotonic() >= deadline:
+            return _total_timeout(settings)
+        return SampleError("timeout", f"the server sent nothing for fetch.read_timeout ({settings.read_timeout:.3g} seconds)")
+    cause = error.args[-1] if error.args and isinstance(error.args[-1], Exception) else error
+    if isinstance(error, (exceptions.SSLError, ssl.SSLError)):
+        if isinstance(cause, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
+            return SampleError("reset", "the connection was closed in the middle of TLS")
+        reason = getattr(cause, "verify_message", "") or getattr(cause, "reason", "") or str(cause)
+        return SampleError("tls", f"TLS failed: {reason}")
+    if isinstance(cause, http.client.IncompleteRead):
+        return SampleError("truncated", "the body ended early")
+    if isinstance(cause, http.client.RemoteDisconnected):
+        return SampleError("reset", "the server closed the connection without an answer")
+    if isinstance(cause, http.client.HTTPException):
+        return SampleError("reset", f"the answer is not proper HTTP ({type(cause).__name__})")
+    if isinstance(cause, OSError):
+        return SampleError("reset", f"the connection broke: {cause.strerror or type(cause).__name__}")
+    return SampleError("reset", f"the connection failed ({type(error).__name__})")

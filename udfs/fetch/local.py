@@ -1,0 +1,101 @@
+"""Sources that are files: local paths, `file:` URLs and objects of stores, where `allow_locations` opens them."""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO
+
+from v2d_spark.udfs import locations
+from v2d_spark.udfs.fetch.result import PIECE, Target
+from v2d_spark.udfs.vocabulary import InputError, SampleError
+
+
+class LocalFetcher:
+    """Copies files that somebody opened.
+
+    Args:
+        allow_locations: prefixes of local paths and of store URLs; local ones may go through symbolic links, but what is
+            read must really lie below one of them.
+    """
+
+    def __init__(self, allow_locations: Sequence[str]) -> None:
+        self._allowed = tuple(prefix for prefix in allow_locations if prefix)
+
+    def fetch(self, location: str, target: Target) -> str | None:
+        """Copy a file into a target.
+
+        Args:
+            location: a local path, a `file:` URL or a store's URL.
+            target: takes the bytes.
+
+        Returns:
+            None: files have no content type.
+
+        Raises:
+            SampleError: `forbidden_location`, `not_found`, `storage`, `too_large`, `empty`, `unsupported`.
+        """
+        try:
+            if locations.is_local(location):
+                self._copy_local(location, target)
+            else:
+                self._copy_object(location, target)
+        except InputError as error:
+            raise SampleError("unsupported", str(error)) from error
+        except (FileNotFoundError, NotADirectoryError) as error:
+            raise SampleError("not_found", "there is no such file") from error
+        except IsADirectoryError as error:
+            raise SampleError("not_found", "this is a folder, not a file") from error
+        except PermissionError as error:
+            raise SampleError("storage", "the file may not be read: permission denied") from error
+        except OSError as error:
+            raise SampleError("storage", f"the file cannot be read: {error.strerror or error}") from error
+        if target.size == 0:
+            raise SampleError("empty", "the file is empty")
+        return None
+
+    def _copy_local(self, location: str, target: Target) -> None:
+        if "\0" in location:
+            raise SampleError("not_found", "the path holds a NUL character")
+        try:
+            path = locations.local_path(location)
+        except (InputError, ValueError, RuntimeError) as error:
+            raise SampleError("forbidden_location", "the path is on another machine, or cannot be understood") from error
+        if "\0" in str(path):
+            raise SampleError("not_found", "the path holds a NUL character")
+        real = Path(os.path.realpath(path))
+        if not any(locations.is_local(prefix) and locations.is_within(str(real), prefix) for prefix in self._allowed):
+            raise SampleError(
+                "forbidden_location", "a local path is read only below allow_locations; URLs begin with http:// or https://"
+            )
+        # No following of a link that came after the check, and no waiting for a pipe's other end.
+        descriptor = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123
+            kind = os.fstat(descriptor)
+            if stat.S_ISDIR(kind.st_mode):
+                raise IsADirectoryError
+            if not stat.S_ISREG(kind.st_mode):
+                raise SampleError("not_found", "this is a device or a pipe, not a file")
+            target.check_size(kind.st_size)
+            _copy(file, target)
+
+    def _copy_object(self, location: str, target: Target) -> None:
+        name = locations.scheme(location)
+        if not any(locations.is_within(location, prefix) for prefix in self._allowed):
+            if name not in locations.STORES:
+                raise SampleError("unsupported", f"URLs of the scheme {name}: are not fetched")
+            raise SampleError("forbidden_location", f"a {name}: URL is read only below allow_locations")
+        try:
+            with locations.open_read(location) as file:
+                _copy(file, target)
+        except (SampleError, InputError, OSError):
+            raise
+        except Exception as error:  # each store's library has error types of its own
+            raise SampleError("storage", f"the object cannot be read: {type(error).__name__}: {error}") from error
+
+
+def _copy(file: IO[bytes], target: Target) -> None:
+    while piece := file.read(PIECE):
+        target.write(piece)

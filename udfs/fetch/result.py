@@ -1,0 +1,102 @@
+"""What a fetch gives, and the file it writes."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from v2d_spark.udfs.vocabulary import SampleError
+
+PIECE = 256 * 1024  # bytes read and written at once
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """A source that has come.
+
+    Attributes:
+        path: where its bytes are.
+        size: bytes.
+        sha256: checksum of the bytes, 64 hexadecimal digits.
+        content_type: what the server said, lower case and without parameters; None if it said nothing.
+        seconds: wall time of the whole fetch, retries included.
+    """
+
+    path: Path
+    size: int
+    sha256: str
+    content_type: str | None
+    seconds: float
+
+
+class Target(AbstractContextManager["Target"]):
+    """The file a source is written to: counted and checksummed as bytes come, removed unless the block ends well.
+
+    Args:
+        path: the file; written over if it is there.
+        max_bytes: largest size.
+    """
+
+    def __init__(self, path: Path, max_bytes: int) -> None:
+        self.path = path
+        self.size = 0
+        self._max_bytes = max_bytes
+        self._hash = hashlib.sha256()
+        try:
+            self._file = path.open("wb", buffering=0)
+        except OSError as error:
+            raise _storage_error(error) from error
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self._file.close()
+        if kind is not None:
+            self.path.unlink(missing_ok=True)
+
+    def write(self, piece: bytes) -> None:
+        """Append bytes.
+
+        Raises:
+            SampleError: `too_large`, or `storage` where the disk does not take them.
+        """
+        self.check_size(self.size + len(piece))
+        view = memoryview(piece)
+        try:
+            while view:
+                view = view[self._file.write(view) :]
+        except OSError as error:
+            raise _storage_error(error) from error
+        self._hash.update(piece)
+        self.size += len(piece)
+
+    def check_size(self, size: int) -> None:
+        """Refuse a size over the limit.
+
+        Raises:
+            SampleError: `too_large`.
+        """
+        if size > self._max_bytes:
+            raise SampleError("too_large", f"the source is larger than fetch.max_bytes ({self._max_bytes} bytes)")
+
+    def start_over(self) -> None:
+        """Drop what was written."""
+        try:
+            self._file.seek(0)
+            self._file.truncate()
+        except OSError as error:
+            raise _storage_error(error) from error
+        self._hash = hashlib.sha256()
+        self.size = 0
+
+    def sha256(self) -> str:
+        """Checksum of what was written, as hexadecimal digits."""
+        return self._hash.hexdigest()
+
+
+def _storage_error(error: OSError) -> SampleError:
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return SampleError("storage", "the disk of scratch_dir is full")
+    return SampleError("storage", f"scratch_dir cannot be written: {error.strerror or error}")

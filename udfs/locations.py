@@ -1,0 +1,244 @@
+"""How a path is read and written from Python: the only module that does so on executors.
+
+A location is a local path, a `file:` URL, or a URL of a store that fsspec knows (`s3:`, `s3a:`, `gs:`, `abfss:`,
+`memory:`, …), whose credentials come from the environment. Volumes and other mounts are local paths.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import unquote, urlsplit
+
+import fsspec
+
+from v2d_spark.udfs import processes
+from v2d_spark.udfs.vocabulary import InputError
+
+# Stores that a location may name. fsspec's other schemes fetch from anywhere (ftp, github) or chain (zip, reference).
+STORES = frozenset("abfs abfss adl az dbfs gcs gs hdfs hf memory oci oss r2 s3 s3a s3n viewfs wasb wasbs webhdfs".split())
+_ALIASES = {"s3a": "s3", "s3n": "s3", "gcs": "gs"}
+_SCHEME = re.compile(r"(?:([A-Za-z][A-Za-z0-9+.\-]*)://)|(?:(file):)", re.IGNORECASE)
+# A file that is being written: hidden, beside its final place, named by its owner.
+_UNFINISHED = re.compile(r"\..*~(?P<host>[^~]*)~(?P<pid>[0-9]+)~(?P<mark>[^~]+)~[0-9a-f]{8}\.unfinished")
+
+
+def scheme(location: str) -> str:
+    """The scheme of a location, in lower case; empty for a local path."""
+    match = _SCHEME.match(location)
+    return (match.group(1) or match.group(2)).lower() if match else ""
+
+
+def is_local(location: str) -> bool:
+    """Whether a location is a local path or a `file:` URL."""
+    return scheme(location) in ("", "file")
+
+
+def local_path(location: str) -> Path:
+    """The path of a local location.
+
+    Args:
+        location: a path (`~` is the home folder), or a `file:` URL of this host, percent-encoded as URLs are.
+
+    Raises:
+        InputError: if it is not local.
+    """
+    if not scheme(location):
+        return Path(location).expanduser()
+    parts = urlsplit(location)
+    if scheme(location) != "file" or parts.netloc not in ("", "localhost"):
+        raise InputError(f"{location} is no path of this machine")
+    return Path(unquote(parts.path))
+
+
+def join(base: str, *parts: str) -> str:
+    """Put relative parts behind a location, whatever its kind.
+
+    Args:
+        base: a folder.
+        parts: names or relative paths, joined by `/`.
+    """
+    return "/".join([base.rstrip("/") or "/" * base.startswith("/"), *(part.strip("/") for part in parts)]).replace(
+        "//", "/", 1 if base == "/" else 0
+    )
+
+
+def is_within(location: str, prefix: str) -> bool:
+    """Whether a location lies at or below a prefix, at a path's boundary; `s3a:` and `s3:` are the same.
+
+    Local paths are compared as they really are, symbolic links resolved. In a store's URL `..` and `::` (fsspec's
+    chaining) lie within nothing.
+
+    Args:
+        location: what is asked for.
+        prefix: a folder or a file.
+    """
+    if is_local(location) != is_local(prefix):
+        return False
+    if is_local(location):
+        inner, outer = os.path.realpath(local_path(location)), os.path.realpath(local_path(prefix))
+        return inner == outer or inner.startswith(outer.rstrip("/") + "/")
+    inner, outer = _store_url(location), _store_url(prefix).rstrip("/")
+    if "::" in inner or any(part in ("..", ".") for part in unquote(inner).split("/")):
+        return False
+    return inner == outer or inner.startswith(outer + "/") or outer.endswith(":")
+
+
+def open_read(location: str) -> IO[bytes]:
+    """Open a file for reading bytes, without reading it whole.
+
+    Raises:
+        FileNotFoundError: if there is none.
+        OSError: if it cannot be read.
+        InputError: if the package that its store needs is not installed.
+    """
+    if is_local(location):
+        return local_path(location).open("rb")
+    filesystem, path = _store(location)
+    return filesystem.open(path, "rb", block_size=8 << 20, cache_type="readahead")  # type: ignore[no-any-return]
+
+
+def read_bytes(location: str) -> bytes:
+    """A small file as bytes; errors as `open_read`."""
+    with open_read(location) as file:
+        return file.read()
+
+
+def exists(location: str) -> bool:
+    """Whether there is a file or a folder."""
+    if is_local(location):
+        return local_path(location).exists()
+    filesystem, path = _store(location)
+    return bool(filesystem.exists(path))
+
+
+def is_folder(location: str) -> bool:
+    """Whether there is a folder (in a store: anything below that name)."""
+    if is_local(location):
+        return local_path(location).is_dir()
+    filesystem, path = _store(location)
+    return bool(filesystem.isdir(path))
+
+
+def size(location: str) -> int:
+    """A file's size in bytes; errors as `open_read`."""
+    if is_local(location):
+        return local_path(location).stat().st_size
+    filesystem, path = _store(location)
+    return int(filesystem.size(path))
+
+
+def list_files(folder: str, *, recursive: bool = False) -> list[str]:
+    """The files of a folder, sorted, as locations of the kind that was given.
+
+    Args:
+        folder: where to look; one that is missing has no files.
+        recursive: whether files of folders below count.
+
+    Returns:
+        Full locations; hidden names (a leading `.`) are left out.
+    """
+    if is_local(folder):
+        top = local_path(folder)
+        found = sorted(path for path in (top.rglob("*") if recursive else top.glob("*")) if path.is_file())
+        return [str(path) for path in found if not any(part.startswith(".") for part in path.relative_to(top).parts)]
+    filesystem, path = _store(folder)
+    try:
+        names = filesystem.find(path, maxdepth=None if recursive else 1)
+    except FileNotFoundError:
+        return []
+    root = path.rstrip("/") + "/"
+    inner = sorted(name.removeprefix(root) for name in names if name.startswith(root))
+    return [join(folder, name) for name in inner if not any(part.startswith(".") for part in name.split("/"))]
+
+
+def makedirs(folder: str) -> None:
+    """Make a folder and those above it; in an object store there is nothing to make."""
+    if is_local(folder):
+        local_path(folder).mkdir(parents=True, exist_ok=True)
+        return
+    filesystem, path = _store(folder)
+    filesystem.makedirs(path, exist_ok=True)
+
+
+def remove(location: str) -> None:
+    """Remove a file; nothing happens where there is none."""
+    if is_local(location):
+        local_path(location).unlink(missing_ok=True)
+        return
+    filesystem, path = _store(location)
+    with suppress(FileNotFoundError):
+        filesystem.rm_file(path)
+
+
+@contextmanager
+def write_whole(location: str) -> Iterator[IO[bytes]]:
+    """Write a file that is there whole or not at all.
+
+    A local file is written beside its place under a hidden name and renamed at the end of the block; in a store one
+    upload completes at the end. Where the block raises, what was there before stays.
+
+    Args:
+        location: the file; its folder must be there.
+
+    Yields:
+        A file to write bytes to.
+    """
+    if is_local(location):
+        final = local_path(location)
+        host, pid, mark = processes.this_process()
+        # Names are at most 255 bytes long: a part of the final one is enough for a person to know it.
+        hidden = final.with_name(f".{final.name[:40]}~{host[:60]}~{pid}~{mark}~{secrets.token_hex(4)}.unfinished")
+        try:
+            with hidden.open("xb") as file:
+                yield file
+            hidden.replace(final)
+        except BaseException:
+            hidden.unlink(missing_ok=True)
+            raise
+        return
+    filesystem, path = _store(location)
+    with filesystem.transaction, filesystem.open(path, "wb") as upload:
+        yield upload
+
+
+def sweep_unfinished(folder: str) -> int:
+    """Remove what writers on this host that died in `write_whole` left in a local folder (not below it).
+
+    Args:
+        folder: where they wrote; a store's needs no sweeping.
+
+    Returns:
+        The number of files removed.
+    """
+    if not is_local(folder):
+        return 0
+    host = processes.this_process()[0][:60]
+    count = 0
+    for path in local_path(folder).glob(".*.unfinished"):
+        match = _UNFINISHED.fullmatch(path.name)
+        if match and match["host"] == host and not processes.is_alive(int(match["pid"]), match["mark"]):
+            path.unlink(missing_ok=True)
+            count += 1
+    return count
+
+
+def _store_url(location: str) -> str:
+    name = scheme(location)
+    return _ALIASES.get(name, name) + location[len(name) :]
+
+
+def _store(location: str) -> tuple[Any, str]:
+    """The fsspec file system of a location, and its path there."""
+    try:
+        filesystem, path = fsspec.core.url_to_fs(_store_url(location))
+    except ImportError as error:
+        raise InputError(f"{scheme(location)}: locations need a package that is not installed: {error}") from error
+    except ValueError as error:
+        raise InputError(f"{scheme(location)}: is no kind of location that fsspec knows") from error
+    return filesystem, path

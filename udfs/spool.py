@@ -1,0 +1,94 @@
+"""Folders for what a task has fetched and not yet written, swept when their owner died."""
+
+from __future__ import annotations
+
+import itertools
+import re
+import secrets
+import shutil
+import time
+from contextlib import AbstractContextManager
+from pathlib import Path
+from types import TracebackType
+
+from v2d_spark.udfs import processes
+from v2d_spark.udfs.vocabulary import ConfigError
+
+# v2d-spool~<host>~<process id>~<start mark>~<random>: hosts and containers may share a scratch folder.
+_NAME = re.compile(r"v2d-spool~(?P<host>[^~]*)~(?P<pid>[0-9]+)~(?P<mark>[^~]+)~[0-9a-f]{8}")
+_FOREIGN_DAYS = 3  # whether another host's owner lives cannot be seen: its folder goes when untouched for so long
+
+
+class Spool(AbstractContextManager["Spool"]):
+    """A folder of one task's own in the scratch folder, removed with all that is in it.
+
+    Args:
+        scratch: the scratch folder; made if it is missing.
+
+    Raises:
+        ConfigError: on entering, if the scratch folder cannot be written.
+    """
+
+    def __init__(self, scratch: str) -> None:
+        self._scratch = Path(scratch).expanduser()
+        self._names = itertools.count()  # next() of it is atomic, so threads may share a spool
+        self.folder = self._scratch / "~".join(("v2d-spool", *map(str, processes.this_process()), secrets.token_hex(4)))
+
+    def __enter__(self) -> Spool:
+        try:
+            self.folder.mkdir(parents=True, mode=0o700)
+        except OSError as error:
+            raise ConfigError(
+                f"scratch_dir {self._scratch} cannot be written ({error.strerror}): set it to a folder on a local disk"
+            ) from error
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        # A thread that still writes may add a file while the folder is emptied.
+        for _ in range(3):
+            shutil.rmtree(self.folder, ignore_errors=True)
+            if not self.folder.exists():
+                return
+            time.sleep(0.05)
+
+    def new_path(self, suffix: str = "") -> Path:
+        """A path in the folder that nobody has been given before.
+
+        Args:
+            suffix: the end of its name, as `.mp4`.
+        """
+        return self.folder / f"{next(self._names):06d}{suffix}"
+
+
+def sweep(scratch: str) -> int:
+    """Remove spool folders whose owner died.
+
+    Args:
+        scratch: the scratch folder; nothing happens where it is missing.
+
+    Returns:
+        The number of folders removed.
+    """
+    host = str(processes.this_process()[0])
+    count = 0
+    folder = Path(scratch).expanduser()
+    for path in folder.glob("v2d-spool~*"):
+        match = _NAME.fullmatch(path.name)
+        if match is None:
+            continue
+        if match["host"] == host:
+            dead = not processes.is_alive(int(match["pid"]), match["mark"])
+        else:
+            dead = _untouched(path) > _FOREIGN_DAYS * 86400
+        if dead:
+            shutil.rmtree(path, ignore_errors=True)
+            count += not path.exists()
+    return count
+
+
+def _untouched(folder: Path) -> float:
+    """Seconds since anything in a folder changed."""
+    try:
+        return time.time() - max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
+    except OSError:
+        return 0.0
