@@ -121,13 +121,13 @@ def _look(
     if read.frame is None:
         raise _undecodable(read, format_name, name)
     if measured:
-        duration = read.seconds
+        duration = read.seconds or _seconds_by_rate(main, read)
         bit_rate = round(size * 8 / duration) if duration else None
     elif format_name in HEADERLESS:
         duration = bit_rate = None
 
-    picture = _picture(video, read, kind, measured, _rate(video, format_name)) if video else None
-    sound = _sound(audio, read.seconds if measured and audio is main else None) if audio else None
+    picture = _picture(video, read, kind, duration if measured else None, _rate(video, format_name)) if video else None
+    sound = _sound(audio, duration if measured and audio is main else None) if audio else None
     mime, extension = content_type(format_name, name, kind, sound["codec"] if sound else None)
     return {
         "kind": kind,
@@ -244,14 +244,19 @@ def _rate(stream: av.VideoStream, format_name: str) -> Fraction | None:
     return stream.guessed_rate if format_name in HEADERLESS else stream.average_rate
 
 
-def _picture(stream: av.VideoStream, read: _Read, kind: str, measured: bool, rate: Fraction | None) -> dict[str, Any]:
+def _seconds_by_rate(stream: av.VideoStream | av.AudioStream, read: _Read) -> float | None:
+    """Length of a stream whose packets carry no times."""
+    rate = stream.guessed_rate if isinstance(stream, av.VideoStream) else None
+    return float(read.packets / rate) if rate else None
+
+
+def _picture(stream: av.VideoStream, read: _Read, kind: str, measured_s: float | None, rate: Fraction | None) -> dict[str, Any]:
     codec = stream.codec_context
     frame = read.frame
     assert isinstance(frame, av.VideoFrame)
     rotation = -frame.rotation % 360
     width, height = _displayed(codec.width, codec.height, stream.sample_aspect_ratio, rotation)
     moves = kind != IMAGE
-    seconds = read.seconds if measured else _seconds(stream)
     return {
         "codec": codec.codec.canonical_name,
         "profile": codec.profile,
@@ -264,8 +269,8 @@ def _picture(stream: av.VideoStream, read: _Read, kind: str, measured: bool, rat
         "sample_aspect_ratio": _ratio(stream.sample_aspect_ratio),
         "fps": float(rate) if moves and rate else None,
         "base_fps": float(stream.base_rate) if moves and stream.base_rate else None,
-        "frames": ((read.packets if measured else stream.frames) or None) if moves else 1,
-        "duration_s": seconds if moves else None,
+        "frames": ((read.packets if measured_s else stream.frames) or None) if moves else 1,
+        "duration_s": (measured_s or _seconds(stream)) if moves else None,
         "bit_rate": codec.bit_rate if codec.bit_rate and codec.bit_rate != _MPEG_VARIABLE_RATE else None,
         "time_base": str(stream.time_base) if stream.time_base else None,
     }
