@@ -61,6 +61,8 @@ ERROR_CLASSES: dict[str, bool] = {
     "decoder_memory": False,
     "decoder_error": False,
     "unsupported": False,
+    # A fault of this package itself; a sample must not take a job down all the same.
+    "internal": False,
 }
 
 

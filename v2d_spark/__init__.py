@@ -1,1 +1,29 @@
-"""v2d_spark: a table of video URLs becomes a training set, with Spark, Delta and SQL."""
+"""v2d_spark: a table of video URLs becomes a training set, with Spark, Delta and SQL.
+
+    from v2d_spark import download, export, sql
+
+    download(["urls.csv"], "my_dataset", config={"fetch": {"threads": 32}})
+    sql("my_dataset", "SELECT status, count(*) FROM sources GROUP BY status").show()
+    export("my_dataset", "tars")
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from v2d_spark.api import download, export, ingest, retry, sql, status
+    from v2d_spark.inputs import InputOptions
+    from v2d_spark.udfs.vocabulary import V2dError
+
+__all__ = ["InputOptions", "V2dError", "download", "export", "ingest", "retry", "sql", "status"]
+
+_HOMES = {"InputOptions": "v2d_spark.inputs", "V2dError": "v2d_spark.udfs.vocabulary"}
+
+
+def __getattr__(name: str) -> Any:
+    # Executors import v2d_spark.udfs through this package and need neither Spark nor Delta for it.
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_HOMES.get(name, "v2d_spark.api")), name)

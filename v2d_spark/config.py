@@ -19,7 +19,7 @@ import yaml
 
 from v2d_spark.udfs.fetch.settings import Access, FetchSettings
 from v2d_spark.udfs.settings import setting
-from v2d_spark.udfs.vocabulary import STREAMS, ConfigError
+from v2d_spark.udfs.vocabulary import ConfigError
 
 PRESET_PACKAGE = "v2d_spark"
 
@@ -54,10 +54,6 @@ class Settings:
     allow_private_networks: bool = setting(False, "whether input URLs may point to non-public addresses")
     allow_hosts: list[str] = setting([], "host, host:port or address range that input URLs may point to all the same")
     allow_locations: list[str] = setting([], "prefixes of local paths and fsspec URLs that input rows may name")
-    encode_formats: dict[str, str] = setting(
-        {"video": "mp4", "audio": "m4a"}, "streams that are kept, and as what", changes_samples=True
-    )
-    keep_originals: bool = setting(False, "whether the bytes of a source stay where clips are made of it")
     fetch: FetchSettings = dataclasses.field(default_factory=FetchSettings)
     batch: BatchSettings = dataclasses.field(default_factory=BatchSettings)
     export: ExportSettings = dataclasses.field(default_factory=ExportSettings)
@@ -99,8 +95,7 @@ def load(config: str | Path | Mapping[str, Any] | None = None, overrides: Sequen
     values = dict(config) if isinstance(config, Mapping) else _read(config)
     for override in overrides:
         _override(values, override)
-    settings = _build(Settings, values, "")
-    _check(settings)
+    settings: Settings = _build(Settings, values, "")
     return settings
 
 
@@ -213,8 +208,3 @@ def _value(name: str, value: Any, kind: Any, minimum: float | None) -> Any:
         raise ConfigError(f"Setting {name} must be at least {minimum:g}, not {value!r}.")
     return value
 
-
-def _check(settings: Settings) -> None:
-    strange = sorted(set(settings.encode_formats) - set(STREAMS))
-    if strange:
-        raise ConfigError(f"Setting encode_formats names the stream {strange[0]!r}; streams are: {', '.join(STREAMS)}.")

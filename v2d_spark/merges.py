@@ -10,6 +10,10 @@ import random
 import time
 from typing import TYPE_CHECKING
 
+from v2d_spark import schema
+from v2d_spark.tables import Dataset
+from v2d_spark.udfs.vocabulary import ERROR_CLASSES, FAILED, OK, PENDING, ROLE_SOURCE, SKIPPED, STREAMS
+
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
@@ -39,3 +43,137 @@ def _is_conflict(error: Exception) -> bool:
     # By the error condition's name: under Connect the exception's class is another one.
     condition = str(getattr(error, "getCondition", lambda: None)() or "")
     return condition.startswith("DELTA_CONCURRENT") or "DELTA_CONCURRENT" in str(error)[:500] or "ConcurrentModification" in str(error)[:500]
+
+
+# --- download ---
+
+
+def merge_samples(spark: SparkSession, dataset: Dataset, batch_id: int, first: int, last: int) -> None:
+    """Take a batch's good samples from `media` into `samples`, and remove the clips that no longer come.
+
+    A sample whose source was written by a newer batch since is left out. A source that failed this time keeps the
+    samples that it has.
+
+    Args:
+        spark: the session.
+        dataset: the dataset.
+        batch_id: the batch.
+        first: lowest source_num of the batch.
+        last: highest source_num of the batch.
+    """
+    from_source = {
+        "shard": "o.shard",
+        "caption": "coalesce(m.caption, o.caption)",
+        # A source that is one whole sample and has captions on its spans only shows those.
+        "captions": "coalesce(o.captions, filter(transform(o.spans, s -> s.caption), c -> c IS NOT NULL))",
+        "clips": "transform(o.spans, s -> array(s.start_s, s.end_s))",
+        "columns": "o.columns",
+        **{
+            f"{stream}_{name}": f"m.{stream}.{name}"
+            for stream in STREAMS
+            for name in ("size", "sha256", "content_type")
+        },
+    }
+    columns = schema.SAMPLES.column_names
+    made = ", ".join(f"{from_source.get(column, f'm.{column}')} AS {column}" for column in columns)
+    media, sources, samples = (dataset.sql_name(name) for name in ("media", "sources", "samples"))
+    in_batch = f"batch_id = {batch_id} AND source_num BETWEEN {first} AND {last}"
+    run_merge(
+        spark,
+        f"""
+        WITH made AS (
+          SELECT {made}
+          FROM (SELECT * FROM {media} WHERE {in_batch} AND is_sample AND status = '{OK}') m
+          JOIN (SELECT * FROM {sources} WHERE source_num BETWEEN {first} AND {last} AND batch_id <= {batch_id}) o
+            ON m.source_num = o.source_num
+        ),
+        there AS (
+          SELECT t.key AS old_key, t.source_num AS old_source_num
+          FROM (SELECT key, source_num FROM {samples} WHERE source_num BETWEEN {first} AND {last} AND batch_id < {batch_id}) t
+          LEFT SEMI JOIN (
+            SELECT source_num FROM {media} WHERE {in_batch} AND role = '{ROLE_SOURCE}' AND status IN ('{OK}', '{SKIPPED}')
+          ) d ON t.source_num = d.source_num
+        )
+        MERGE INTO {samples} t
+        USING (
+          SELECT made.*, old_key, key IS NULL AS gone FROM made FULL OUTER JOIN there ON made.key = there.old_key
+        ) s
+        ON t.source_num BETWEEN {first} AND {last} AND t.key = coalesce(s.key, s.old_key)
+        WHEN MATCHED AND s.gone AND t.batch_id < {batch_id} THEN DELETE
+        WHEN MATCHED AND t.batch_id < s.batch_id THEN UPDATE SET {", ".join(f"t.{c} = s.{c}" for c in columns)}
+        WHEN NOT MATCHED AND NOT s.gone THEN
+          INSERT ({", ".join(columns)}) VALUES ({", ".join(f"s.{c}" for c in columns)})
+        """,
+    )
+
+
+def merge_outcomes(spark: SparkSession, dataset: Dataset, batch_id: int, first: int, last: int) -> None:
+    """Take a batch's outcomes from `media` into `sources`.
+
+    Args:
+        spark: the session.
+        dataset: the dataset.
+        batch_id: the batch.
+        first: lowest source_num of the batch.
+        last: highest source_num of the batch.
+    """
+    columns = (
+        "status",
+        "error_class",
+        "error_message",
+        "attempts",
+        "next_retry_at",
+        "next_clip_index",
+        "fingerprint",
+        "batch_id",
+        "timings",
+        "bytes",
+    )
+    run_merge(
+        spark,
+        f"""
+        MERGE INTO {dataset.sql_name("sources")} t
+        USING (
+          SELECT source_num, {", ".join(columns)} FROM {dataset.sql_name("media")}
+          WHERE batch_id = {batch_id} AND source_num BETWEEN {first} AND {last} AND role = '{ROLE_SOURCE}'
+        ) s
+        ON t.source_num BETWEEN {first} AND {last} AND t.source_num = s.source_num
+        WHEN MATCHED AND t.batch_id < s.batch_id THEN
+          UPDATE SET {", ".join(f"t.{c} = s.{c}" for c in columns)}, t.updated_at = current_timestamp()
+        """,
+    )
+
+
+def reset_sources(spark: SparkSession, dataset: Dataset, batch_id: int, where: str) -> None:
+    """Make sources pending again, with no attempts counted.
+
+    Args:
+        spark: the session.
+        dataset: the dataset.
+        batch_id: the batch that this is.
+        where: a condition on `sources`.
+    """
+    run_merge(
+        spark,
+        f"""
+        UPDATE {dataset.sql_name("sources")}
+        SET status = '{PENDING}', attempts = 0, next_retry_at = NULL, batch_id = {batch_id}, updated_at = current_timestamp()
+        WHERE (
+        {where}
+        )
+        """,
+    )
+
+
+def due_condition(now: str, max_attempts: int) -> str:
+    """SQL condition on `sources`: what a run takes in.
+
+    Args:
+        now: time stamp literal's text, UTC.
+        max_attempts: failed sources with as many attempts rest.
+    """
+    passing = ", ".join(f"'{name}'" for name, passes in ERROR_CLASSES.items() if passes)
+    return (
+        f"(status = '{PENDING}' OR (status = '{FAILED}' AND error_class IN ({passing}) "
+        f"AND next_retry_at <= TIMESTAMP '{now}' AND attempts < {max_attempts}))"
+    )

@@ -1,0 +1,181 @@
+"""The verbs as functions, for notebooks and programs; the command line calls the same ones.
+
+Each takes the Spark session that is there, or starts a local one. `config` is a settings file, a preset's name, or a
+dict; `overrides` are `key=value` texts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from v2d_spark import config as configuration
+from v2d_spark import download as downloading
+from v2d_spark import export as exporting
+from v2d_spark import ingest as ingesting
+from v2d_spark import sql as querying
+from v2d_spark import status as reporting
+from v2d_spark.config import Settings
+from v2d_spark.download import DownloadResult, Watcher
+from v2d_spark.export import ExportResult
+from v2d_spark.ingest import IngestResult
+from v2d_spark.inputs import InputOptions
+from v2d_spark.lease import writer_lease
+from v2d_spark.session import get_session
+from v2d_spark.status import Status
+from v2d_spark.tables import Dataset
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
+Config = str | Path | Mapping[str, Any] | Settings | None
+
+
+def ingest(
+    inputs: Sequence[str],
+    dataset: str,
+    *,
+    options: InputOptions | None = None,
+    config: Config = None,
+    overrides: Sequence[str] = (),
+) -> IngestResult:
+    """Add inputs to the to-do list of a dataset, which is made if it is not there.
+
+    Args:
+        inputs: files, folders, globs, `delta:PATH`, tables' names, `sql:SELECT …`.
+        dataset: folder of the dataset.
+        options: which columns hold what.
+        config: settings.
+        overrides: `key=value` texts.
+
+    Returns:
+        How many sources are new, changed, and known.
+
+    Raises:
+        V2dError: with one sentence that says what to change.
+    """
+    settings = _settings(config, overrides)
+    spark = get_session(scratch=settings.scratch)
+    opened = Dataset.create(dataset, shard_size=settings.shard_size)
+    with writer_lease(opened, "ingest") as lease:
+        return ingesting.ingest(spark, opened, inputs, options or InputOptions(), settings, lease)
+
+
+def download(
+    inputs: Sequence[str],
+    dataset: str,
+    *,
+    options: InputOptions | None = None,
+    config: Config = None,
+    overrides: Sequence[str] = (),
+    watcher: Watcher | None = None,
+) -> tuple[IngestResult | None, DownloadResult]:
+    """Add inputs, if there are any, and do what is due in the whole dataset.
+
+    Args:
+        inputs: as for `ingest`; may be empty.
+        dataset: folder of the dataset.
+        options: which columns hold what.
+        config: settings.
+        overrides: `key=value` texts.
+        watcher: who watches the run, and may end it.
+
+    Returns:
+        What was ingested (None without inputs), and what was done.
+
+    Raises:
+        V2dError: with one sentence that says what to change.
+    """
+    settings = _settings(config, overrides)
+    opened = Dataset.create(dataset, shard_size=settings.shard_size) if inputs else Dataset.open(dataset)
+    spark = get_session(scratch=settings.scratch)
+    with writer_lease(opened, "download") as lease:
+        ingested = ingesting.ingest(spark, opened, inputs, options or InputOptions(), settings, lease) if inputs else None
+        return ingested, downloading.download(spark, opened, lease, settings, watcher=watcher)
+
+
+def export(
+    dataset: str,
+    to: str,
+    *,
+    format: str = "webdataset",
+    where: str | None = None,
+    select: Sequence[str] | None = None,
+    shard_size: int | None = None,
+    config: Config = None,
+    overrides: Sequence[str] = (),
+) -> ExportResult:
+    """Write samples as WebDataset tars, or in another format.
+
+    Args:
+        dataset: folder of the dataset.
+        to: where they go.
+        format: the format's name.
+        where: a condition on `samples`; all by default.
+        select: columns of the metadata; all by default.
+        shard_size: samples in a shard; each in the shard of its source by default.
+        config: settings.
+        overrides: `key=value` texts.
+
+    Returns:
+        How much was written and kept.
+
+    Raises:
+        V2dError: with one sentence that says what to change.
+    """
+    settings = _settings(config, overrides)
+    opened = Dataset.open(dataset)
+    spark = get_session(scratch=settings.scratch)
+    return exporting.export(
+        spark, opened, to, format=format, where=where, select=select, shard_size=shard_size, settings=settings
+    )
+
+
+def sql(dataset: str, query: str) -> DataFrame:
+    """Ask the tables, read only.
+
+    Args:
+        dataset: folder of the dataset.
+        query: a SELECT over `sources`, `samples`, `media`, `runs`, ….
+
+    Raises:
+        V2dError: with one sentence that says what to change.
+    """
+    opened = Dataset.open(dataset)
+    return querying.query(get_session(), opened, query)
+
+
+def status(dataset: str) -> Status:
+    """What a dataset holds.
+
+    Args:
+        dataset: folder of the dataset.
+    """
+    opened = Dataset.open(dataset)
+    return reporting.status(get_session(), opened)
+
+
+def retry(dataset: str, where: str | None = None) -> int:
+    """Make sources pending again, so that the next download takes them.
+
+    Args:
+        dataset: folder of the dataset.
+        where: a condition on `sources`; all that failed by default.
+
+    Returns:
+        How many.
+
+    Raises:
+        V2dError: with one sentence that says what to change.
+    """
+    opened = Dataset.open(dataset)
+    spark = get_session()
+    with writer_lease(opened, "retry") as lease:
+        return downloading.retry(spark, opened, lease, where)
+
+
+def _settings(config: Config, overrides: Sequence[str]) -> Settings:
+    if isinstance(config, Settings):
+        return config
+    return configuration.load(config, overrides)

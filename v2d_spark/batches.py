@@ -1,0 +1,221 @@
+"""The protocol of a batch: what a round of commits is, in which order, and how one that was cut off is ended.
+
+    take the lease → end the batches that were cut off → for each batch: compute → commit `media` → check the epoch →
+    merge `samples` → merge `sources` → append to `runs`
+
+After a crash between any two of these the next run ends the batch from what `media` holds: each step changes nothing
+when it is done again.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+from v2d_spark import media_log, merges
+from v2d_spark.config import Settings
+from v2d_spark.lease import Lease
+from v2d_spark.tables import Dataset
+from v2d_spark.udfs.download import Report
+from v2d_spark.udfs.media_writer import WrittenFile
+from v2d_spark.udfs.vocabulary import ROLE_SOURCE
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+# Shards that are planned with one query; a row each in the driver.
+_SHARDS_PLANNED = 100_000
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Whole shards of due sources.
+
+    Attributes:
+        first: lowest source_num.
+        last: highest source_num.
+        sources: how many are due.
+        shards: how many shards they are in.
+    """
+
+    first: int
+    last: int
+    sources: int
+    shards: int
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A batch that was computed and is to be committed.
+
+    Attributes:
+        step: the step.
+        batch_id: its id.
+        first: lowest source_num.
+        last: highest source_num.
+        files: what the tasks wrote.
+        report: what they counted.
+        started_at: when it began.
+    """
+
+    step: str
+    batch_id: int
+    first: int
+    last: int
+    files: list[WrittenFile]
+    report: Report
+    started_at: datetime
+
+
+def plan(spark: SparkSession, dataset: Dataset, due: str, *, batch_sources: int, cursor: int = 0) -> Iterator[Batch]:
+    """Divide what is due into batches, in the order of source_num.
+
+    Args:
+        spark: the session.
+        dataset: the dataset.
+        due: SQL condition on `sources`.
+        batch_sources: sources in a batch; a batch has whole shards, one at least.
+        cursor: source_num to begin at.
+    """
+    while True:
+        shards = spark.sql(
+            f"""
+            SELECT source_num DIV {dataset.shard_size} AS shard, count(*) AS sources,
+                   min(source_num) AS first, max(source_num) AS last
+            FROM {dataset.sql_name("sources")} WHERE source_num >= {cursor} AND {due}
+            GROUP BY 1 ORDER BY 1 LIMIT {_SHARDS_PLANNED}
+            """
+        ).collect()
+        at = 0
+        while at < len(shards):
+            end, sources = at, 0
+            while end < len(shards) and (end == at or sources + shards[end]["sources"] <= batch_sources):
+                sources += shards[end]["sources"]
+                end += 1
+            yield Batch(shards[at]["first"], shards[end - 1]["last"], sources, end - at)
+            at = end
+        if len(shards) < _SHARDS_PLANNED:
+            return
+        cursor = shards[-1]["last"] + 1
+
+
+def commit(
+    spark: SparkSession, dataset: Dataset, lease: Lease, outcome: Outcome, *, run: str, settings: Settings | None
+) -> None:
+    """Do the round of commits of a batch, in its order.
+
+    Args:
+        spark: the session.
+        dataset: the dataset.
+        lease: the lease, held.
+        outcome: what was computed; no files where `media` has them already.
+        run: the command's identifier.
+        settings: the settings, kept in `runs`.
+
+    Raises:
+        LeaseHeldError: if the lease was lost; what follows is the new holder's to do.
+    """
+    media_log.commit(dataset, outcome.step, outcome.batch_id, outcome.files)
+    lease.check()
+    if sum(outcome.report.statuses.values()):
+        merges.merge_samples(spark, dataset, outcome.batch_id, outcome.first, outcome.last)
+        merges.merge_outcomes(spark, dataset, outcome.batch_id, outcome.first, outcome.last)
+    append_run(
+        dataset,
+        outcome.step,
+        outcome.batch_id,
+        run=run,
+        started_at=outcome.started_at,
+        report=outcome.report,
+        settings=settings,
+    )
+
+
+def append_run(
+    dataset: Dataset,
+    step: str,
+    batch_id: int,
+    *,
+    run: str,
+    started_at: datetime,
+    report: Report,
+    settings: Settings | None = None,
+) -> None:
+    """Append a batch's row to `runs`: the commit mark.
+
+    Args:
+        dataset: the dataset.
+        step: the step.
+        batch_id: the batch.
+        run: the command's identifier.
+        started_at: when it began, UTC.
+        report: its counts.
+        settings: the settings, if they matter to the step.
+    """
+    finished_at = datetime.now(timezone.utc)
+    dataset.append_control(
+        "runs",
+        [
+            {
+                "step": step,
+                "batch_id": batch_id,
+                "run": run,
+                "started_at": started_at,
+                "finished_at": finished_at,
+                "sources": sum(report.statuses.values()),
+                "statuses": dict(report.statuses),
+                "errors": dict(report.errors),
+                "samples": report.samples,
+                "bytes": report.bytes,
+                "seconds": (finished_at - started_at).total_seconds(),
+                "versions": dataset.versions(),
+                "settings": json.dumps(settings.to_dict()) if settings else None,
+                "host": socket.gethostname(),
+            }
+        ],
+    )
+
+
+def recover(spark: SparkSession, dataset: Dataset, lease: Lease, step: str, *, run: str) -> int:
+    """End the batches of a step whose round of commits was cut off.
+
+    Args:
+        spark: the session.
+        dataset: the dataset.
+        lease: the lease, held.
+        step: the step.
+        run: the command's identifier.
+
+    Returns:
+        How many there were.
+    """
+    ended = 0
+    for batch_id in list(media_log.uncommitted_batches(dataset, step, lease.epoch)):
+        commit(spark, dataset, lease, _from_media(spark, dataset, step, batch_id), run=run, settings=None)
+        ended += 1
+    return ended
+
+
+def _from_media(spark: SparkSession, dataset: Dataset, step: str, batch_id: int) -> Outcome:
+    """What a committed batch counted, as `media` tells."""
+    rows = spark.sql(
+        f"""
+        SELECT status, error_class, count_if(role = '{ROLE_SOURCE}') AS sources, count_if(is_sample) AS samples,
+               sum(bytes) AS bytes, min(source_num) AS first, max(source_num) AS last
+        FROM {dataset.sql_name("media")} WHERE batch_id = {batch_id} GROUP BY status, error_class
+        """
+    ).collect()
+    report = Report()
+    for row in rows:
+        report.statuses[row["status"]] += row["sources"]
+        if row["error_class"]:
+            report.errors[row["error_class"]] += row["sources"]
+        report.samples += row["samples"]
+        report.bytes += row["bytes"] or 0
+    first = min((row["first"] for row in rows), default=0)
+    last = max((row["last"] for row in rows), default=0)
+    return Outcome(step, batch_id, first, last, [], report, datetime.now(timezone.utc))

@@ -1,0 +1,89 @@
+"""Read-only SQL over a dataset's tables, by their names.
+
+The query becomes a subquery under a WITH clause that names the tables: there Spark's grammar has no statement that
+changes anything, and the session's own views stay as they are.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from v2d_spark.schema import TABLES
+from v2d_spark.tables import Dataset
+from v2d_spark.udfs.vocabulary import QueryError
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+
+def query(spark: SparkSession, dataset: Dataset, text: str) -> DataFrame:
+    """Ask the tables.
+
+    Args:
+        spark: the session.
+        dataset: the dataset.
+        text: a SELECT (WITH, VALUES, …) over `sources`, `samples`, `media`, `runs`, …; one statement.
+
+    Returns:
+        Its rows, not computed yet.
+
+    Raises:
+        QueryError: if it is wrong, or no query.
+    """
+    text = text.strip().rstrip(";").strip()
+    if not text:
+        raise QueryError("The query is empty; try: SELECT status, count(*) FROM sources GROUP BY status.")
+    word = re.match(r"\w+", text)
+    if word and word[0].upper() in _CHANGING:
+        raise QueryError(f"`v2d sql` only reads; {word[0].upper()} would change something.")
+    try:
+        # The line break keeps a comment at the end of the query from hiding the parenthesis.
+        return spark.sql(f"WITH {_tables(dataset)} SELECT * FROM (\n{text}\n)")
+    except Exception as error:
+        raise QueryError(explain(error)) from None
+
+
+def rows_where(spark: SparkSession, dataset: Dataset, table: str, condition: str | None) -> DataFrame:
+    """Rows of a table that a user's condition chooses.
+
+    Args:
+        spark: the session.
+        dataset: the dataset.
+        table: its name.
+        condition: a boolean SQL expression over the table's columns; all rows if there is none.
+
+    Raises:
+        QueryError: if the condition is wrong.
+    """
+    if condition is None or not condition.strip():
+        return dataset.read(spark, table)
+    return query(spark, dataset, f"SELECT * FROM {table} WHERE (\n{condition}\n)")
+
+
+def count_where(spark: SparkSession, dataset: Dataset, table: str, condition: str) -> int:
+    """How many rows of a table a user's condition chooses.
+
+    Raises:
+        QueryError: if the condition is wrong.
+    """
+    return rows_where(spark, dataset, table, condition).count()
+
+
+def explain(error: Exception) -> str:
+    """Spark's complaint about a query as one sentence, without its plan and its stack."""
+    text = str(error).split("JVM stacktrace")[0].split("== SQL")[0]
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    sentence = " ".join(lines[:2]) if lines else type(error).__name__
+    return re.sub(r"\s*SQLSTATE: \w+", "", sentence).split("; line ")[0].rstrip(" ;:'") or type(error).__name__
+
+
+# Spark would say the same in harder words.
+_CHANGING = frozenset(
+    "ALTER ANALYZE CACHE CALL CLEAR COMMENT COPY CREATE DELETE DROP INSERT LOAD MERGE MSCK OPTIMIZE REFRESH REORG REPAIR REPLACE "
+    "RESET RESTORE SET TRUNCATE UNCACHE UPDATE USE VACUUM".split()
+)
+
+
+def _tables(dataset: Dataset) -> str:
+    return ", ".join(f"{table.name} AS (SELECT * FROM {dataset.sql_name(table.name)})" for table in TABLES)

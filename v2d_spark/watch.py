@@ -1,0 +1,120 @@
+"""Watching a run from a terminal: a progress bar, and Ctrl-C that ends at a batch's boundary."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+from types import FrameType, TracebackType
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from v2d_spark.udfs.vocabulary import FAILED, OK
+
+_LOOK_EVERY_S = 0.5
+
+
+class TerminalWatcher:
+    """Shows how a run goes, and ends it on Ctrl-C.
+
+    The first Ctrl-C lets what is being fetched end, commits it, and stops; the second stops at once.
+
+    Args:
+        console: where to write; no bar is drawn where it is no terminal.
+        scratch: folder of this host where tasks leave their counts.
+        quiet: whether to draw nothing at all.
+    """
+
+    def __init__(self, console: Console, scratch: str, *, quiet: bool = False) -> None:
+        self._console = console
+        folder = Path(scratch)
+        folder.mkdir(parents=True, exist_ok=True)
+        name = f"{os.getpid()}-{time.monotonic_ns()}"
+        self.progress_file: str | None = str(folder / f"progress-{name}")
+        self.stop_file: str | None = str(folder / f"stop-{name}")
+        self._stop = threading.Event()
+        self._ended = threading.Event()
+        self._read_bytes = 0
+        self._rest = b""
+        self._counts = {"done": 0, "failed": 0, "bytes": 0}
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TaskProgressColumn(),
+            TextColumn("{task.fields[told]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            disable=quiet or not console.is_terminal,
+            transient=True,
+        )
+        self._bar = self._progress.add_task("download", total=None, told="")
+        self._began = time.monotonic()
+        self._thread = threading.Thread(target=self._look, name="progress", daemon=True)
+        self._old_handler: Any = None
+
+    def begin(self, due: int) -> None:
+        """Set the length of the bar to what was done and what is due."""
+        self._began = time.monotonic()
+        self._progress.update(self._bar, total=self._counts["done"] + self._counts["failed"] + due)
+
+    def stopping(self) -> bool:
+        """Whether Ctrl-C was pressed."""
+        return self._stop.is_set()
+
+    def __enter__(self) -> TerminalWatcher:
+        if threading.current_thread() is threading.main_thread():
+            self._old_handler = signal.signal(signal.SIGINT, self._interrupt)
+        self._progress.start()
+        self._thread.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._ended.set()
+        self._thread.join()
+        self._progress.stop()
+        if self._old_handler is not None:
+            signal.signal(signal.SIGINT, self._old_handler)
+        for file in (self.progress_file, self.stop_file):
+            if file is not None:
+                Path(file).unlink(missing_ok=True)
+
+    def _interrupt(self, number: int, frame: FrameType | None) -> None:
+        if self._stop.is_set():
+            raise KeyboardInterrupt
+        self._stop.set()
+        if self.stop_file is not None:
+            Path(self.stop_file).touch()
+        # Not through rich: its lock may be held by the code that this interrupts.
+        os.write(2, b"\nEnding after what is being fetched is committed; Ctrl-C again stops at once.\n")
+
+    def _look(self) -> None:
+        while not self._ended.wait(_LOOK_EVERY_S):
+            self._read()
+            counts = self._counts
+            seconds = max(time.monotonic() - self._began, 1e-3)
+            files = counts["done"] + counts["failed"]
+            told = (
+                f"{counts['done']} done, {counts['failed']} failed, "
+                f"{files / seconds:.1f} files/s, {counts['bytes'] / seconds / 1e6:.1f} MB/s"
+            )
+            self._progress.update(self._bar, completed=files, told=told)
+
+    def _read(self) -> None:
+        path = Path(str(self.progress_file))
+        if not path.exists():
+            return
+        with path.open("rb") as file:
+            file.seek(self._read_bytes)
+            told = self._rest + file.read()
+            self._read_bytes = file.tell()
+        *lines, self._rest = told.split(b"\n")
+        for line in lines:
+            status, size = line.split()
+            self._counts["done"] += status.decode() == OK
+            self._counts["failed"] += status.decode() == FAILED
+            self._counts["bytes"] += int(size)
