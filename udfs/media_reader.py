@@ -1,0 +1,379 @@
+"""Reads rows of `media` in the order they are wanted, from whichever files hold them.
+
+Only row groups that hold wanted rows are read, each once, in steps of a few megabytes; a stream's bytes stay in the
+Arrow buffer that they were read into. What comes before its turn is held, and past a limit spilled to disk, so that
+memory does not grow in any layout of the table: many files, interleaved keys, several batches, files that Spark has
+rewritten.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from v2d_spark.udfs import locations
+from v2d_spark.udfs.spool import Spool
+from v2d_spark.udfs.vocabulary import STREAMS, DatasetError
+
+FILES_SCHEMA = pa.schema(
+    [
+        ("path", pa.string()),
+        ("first_source", pa.int64()),
+        ("last_source", pa.int64()),
+        ("first_batch", pa.int64()),
+        ("last_batch", pa.int64()),
+    ]
+)
+
+# Columns beside the streams that are handed on: small, and null in most rows.
+EXTRA_COLUMNS = ("info", "subtitles")
+
+# Bytes decoded in one step, and bytes asked of the file at once: a row group of any size is streamed.
+_STEP_BYTES = 8 << 20
+_STEP_ROWS = 4096
+_READ_BYTES = 1 << 20
+# Row groups that may be in the middle of being read, and files that are kept open for the next selection.
+_OPEN_GROUPS = 128
+_OPEN_FILES = 64
+
+_Ints = npt.NDArray[np.int64]
+
+
+@dataclass
+class Stream:
+    """One stream of a row.
+
+    Attributes:
+        size: in bytes.
+        content_type: what the bytes are, such as `video/mp4`; None if unknown.
+        sha256: checksum in hex; None if unknown.
+        inline: the bytes, where they are in memory.
+        location: the file that holds them, where they are not.
+        offset: where in that file they begin, in bytes.
+    """
+
+    size: int
+    content_type: str | None = None
+    sha256: str | None = None
+    inline: memoryview | None = None
+    location: str | None = None
+    offset: int = 0
+
+    def chunks(self, *, verify: bool = False) -> Iterator[memoryview]:
+        """The bytes, in one piece where they are in memory.
+
+        Args:
+            verify: compare the checksum too; the size always is.
+
+        Raises:
+            DatasetError: if the bytes are not those that the row tells of, or their file is missing.
+        """
+        digest = hashlib.sha256() if verify and self.sha256 else None
+        came = 0
+        for chunk in (self.inline,) if self.inline is not None else self._pieces():
+            came += len(chunk)
+            if digest is not None:
+                digest.update(chunk)
+            yield chunk
+        where = f" in {self.location}" if self.location else ""
+        if came != self.size:
+            raise DatasetError(f"a stream{where} has {came} bytes, and its row says {self.size}")
+        if digest is not None and digest.hexdigest() != self.sha256:
+            raise DatasetError(f"a stream{where} has another checksum than its row says")
+
+    def _pieces(self) -> Iterator[memoryview]:
+        if self.location is None:
+            return
+        try:
+            file = locations.open_read(self.location)
+        except FileNotFoundError:
+            raise DatasetError(f"the file {self.location}, which its row names, is missing") from None
+        with file:
+            file.seek(self.offset)
+            left = self.size
+            while left and (piece := file.read(min(left, _READ_BYTES))):
+                left -= len(piece)
+                yield memoryview(piece)
+
+
+@dataclass
+class MediaRow:
+    """One row of `media`.
+
+    Attributes:
+        key: name of the source or sample.
+        batch_id: the batch that made it.
+        streams: those it has, by name.
+        extra: values of `EXTRA_COLUMNS`, as plain Python.
+    """
+
+    key: str
+    batch_id: int
+    streams: dict[str, Stream]
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def bytes_held(self) -> int:
+        """Bytes of its streams that are in memory."""
+        return sum(len(stream.inline) for stream in self.streams.values() if stream.inline is not None)
+
+
+class MediaReader:
+    """Finds and reads rows; one for a task, used for one selection after the other.
+
+    Args:
+        dataset_path: folder of the dataset, which uris of side files are relative to.
+        table_path: folder of the table `media`.
+        files: the table's files at one version, as `FILES_SCHEMA`: paths relative to the table, and the least and
+            greatest source_num and batch_id in each, null where unknown.
+        buffer_bytes: bytes of streams held in memory before they are spilled.
+        scratch: folder on this host to spill to.
+    """
+
+    def __init__(self, dataset_path: str, table_path: str, files: pa.Table, *, buffer_bytes: int, scratch: str) -> None:
+        self._dataset_path = dataset_path
+        self._table_path = table_path
+        self._paths: list[str] = files["path"].to_pylist()
+        self._sources = _Ranges.of(files["first_source"], files["last_source"])
+        self._batches = _Ranges.of(files["first_batch"], files["last_batch"])
+        self._buffer_bytes = buffer_bytes
+        self._scratch = scratch
+        self._open: OrderedDict[str, _File] = OrderedDict()
+
+    def rows(self, keys: Sequence[str], source_nums: Sequence[int], batch_ids: Sequence[int]) -> Iterator[MediaRow]:
+        """Read the rows of these keys and batches, in this order.
+
+        Args:
+            keys: keys, each once.
+            source_nums: their source numbers.
+            batch_ids: the batch of each.
+
+        Yields:
+            One row for each key; its streams can be read until the next is asked for.
+
+        Raises:
+            DatasetError: if a row is nowhere in the files.
+            OSError: if a file cannot be read.
+        """
+        places = self._find(keys, np.asarray(source_nums, np.int64), np.asarray(batch_ids, np.int64))
+        place_of = {position: place for place in places for position in place.positions.tolist()}
+        reading: dict[_Place, Iterator[dict[int, MediaRow]]] = {}
+        with _Held(self._buffer_bytes, self._scratch) as held:
+            for position in range(len(keys)):
+                while position not in held:
+                    place = place_of[position]
+                    if place not in reading and len(reading) >= _OPEN_GROUPS:
+                        for rows in reading.pop(max(reading, key=_next_position)):
+                            held.add(rows)
+                    came = next(reading.setdefault(place, self._read(place)))
+                    held.add(came)
+                    place.left -= len(came)
+                    if not place.left:
+                        del reading[place]
+                yield held.take(position)
+
+    def _find(self, keys: Sequence[str], sources: _Ints, batches: _Ints) -> list[_Place]:
+        """Where the rows are: one place for each row group that holds some."""
+        wanted = pa.array(keys, pa.string())
+        missing = np.ones(len(keys), bool)
+        places = []
+        sorted_sources, sorted_batches = np.sort(sources), np.sort(batches)
+        for number in np.flatnonzero(self._sources.hold(sorted_sources) & self._batches.hold(sorted_batches)).tolist():
+            if not missing.any():
+                break
+            file = self._file(self._paths[number])
+            for group in np.flatnonzero(file.sources.hold(sorted_sources) & file.batches.hold(sorted_batches)).tolist():
+                names = file.parquet.read_row_group(group, columns=["key", "batch_id"], use_threads=False)
+                positions = pc.fill_null(pc.index_in(names["key"], value_set=wanted), -1).to_numpy()
+                rows = np.flatnonzero(positions >= 0)
+                rows = rows[names["batch_id"].to_numpy()[rows] == batches[positions[rows]]]
+                # A row that is there twice is taken once: the pair names it.
+                rows = rows[missing[positions[rows]]]
+                rows = rows[np.sort(np.unique(positions[rows], return_index=True)[1])]
+                if len(rows):
+                    missing[positions[rows]] = False
+                    places.append(_Place(file, group, rows, positions[rows].astype(np.int64), len(rows)))
+        if missing.any():
+            first = int(np.flatnonzero(missing)[0])
+            more = f" (and {int(missing.sum()) - 1} more)" if missing.sum() > 1 else ""
+            raise DatasetError(f"media has no row of key {keys[first]} and batch {batches[first]}{more}")
+        return places
+
+    def _read(self, place: _Place) -> Iterator[dict[int, MediaRow]]:
+        """Pass through a row group once; yield the wanted rows of each step, by position."""
+        parquet = place.file.parquet
+        group = parquet.metadata.row_group(place.group)
+        step = int(_STEP_BYTES * group.num_rows // max(1, group.total_byte_size))
+        columns = [name for name in ("key", "batch_id", *STREAMS, *EXTRA_COLUMNS) if name in parquet.schema_arrow.names]
+        begin = 0
+        batches = parquet.iter_batches(
+            min(max(1, step), _STEP_ROWS), row_groups=[place.group], columns=columns, use_threads=False
+        )
+        for batch in batches:
+            first, last = np.searchsorted(place.rows, (begin, begin + len(batch)))
+            if first < last:
+                rows = place.rows[first:last] - begin
+                if 2 * len(rows) < len(batch):
+                    # What nobody wants is let go.
+                    batch, rows = batch.take(pa.array(rows)), np.arange(len(rows))
+                positions = place.positions[first:last].tolist()
+                yield dict(zip(positions, self._rows_of(batch, rows.tolist()), strict=True))
+            begin += len(batch)
+
+    def _rows_of(self, batch: pa.RecordBatch, rows: list[int]) -> Iterator[MediaRow]:
+        columns = {name: batch.column(name) for name in batch.schema.names}
+        streams = {name: _StreamColumn(columns[name], self._dataset_path) for name in STREAMS if name in columns}
+        extra = {name: columns[name] for name in EXTRA_COLUMNS if name in columns}
+        for row in rows:
+            yield MediaRow(
+                key=columns["key"][row].as_py(),
+                batch_id=columns["batch_id"][row].as_py(),
+                streams={name: stream for name, column in streams.items() if (stream := column.stream(row))},
+                extra={name: column[row].as_py() for name, column in extra.items()},
+            )
+
+    def _file(self, path: str) -> _File:
+        if path not in self._open:
+            self._open[path] = _File(path if "://" in path else locations.join(self._table_path, path))
+        self._open.move_to_end(path)
+        if len(self._open) > _OPEN_FILES:
+            self._open.popitem(last=False)
+        return self._open[path]
+
+
+@dataclass(frozen=True)
+class _Ranges:
+    """Least and greatest value of a column in each of several parts; a part that does not tell holds all."""
+
+    least: _Ints
+    greatest: _Ints
+
+    @classmethod
+    def of(cls, least: pa.ChunkedArray, greatest: pa.ChunkedArray) -> _Ranges:
+        bounds = np.iinfo(np.int64)
+        return cls(pc.fill_null(least, bounds.min).to_numpy(), pc.fill_null(greatest, bounds.max).to_numpy())
+
+    def hold(self, values: _Ints) -> npt.NDArray[np.bool_]:
+        """Which parts may hold one of the values, which are sorted."""
+        return np.searchsorted(values, self.least, "left") < np.searchsorted(values, self.greatest, "right")
+
+
+class _File:
+    """An open file of the table."""
+
+    def __init__(self, location: str) -> None:
+        source = locations.local_path(location) if locations.is_local(location) else locations.open_read(location)
+        self.parquet = pq.ParquetFile(source, buffer_size=_READ_BYTES, pre_buffer=False)
+        metadata = self.parquet.metadata
+        columns = {metadata.schema.column(number).path: number for number in range(metadata.num_columns)}
+        self.sources = self._ranges(columns["source_num"])
+        self.batches = self._ranges(columns["batch_id"])
+
+    def _ranges(self, column: int) -> _Ranges:
+        metadata = self.parquet.metadata
+        told = [metadata.row_group(group).column(column).statistics for group in range(metadata.num_row_groups)]
+        known = [(told.min, told.max) if told is not None and told.has_min_max else (None, None) for told in told]
+        least, greatest = zip(*known, strict=True) if known else ((), ())
+        return _Ranges.of(pa.chunked_array([pa.array(least, pa.int64())]), pa.chunked_array([pa.array(greatest, pa.int64())]))
+
+
+@dataclass(eq=False)
+class _Place:
+    """The wanted rows of one row group: their numbers in it, rising, their positions in the selection, how many to come."""
+
+    file: _File
+    group: int
+    rows: _Ints
+    positions: _Ints
+    left: int
+
+
+def _next_position(place: _Place) -> int:
+    """Position of the first row that was not yet read."""
+    return int(place.positions[-place.left])
+
+
+class _StreamColumn:
+    """A stream's column of a batch, its struct taken apart once."""
+
+    def __init__(self, column: pa.StructArray, dataset_path: str) -> None:
+        self._fields = dict(zip((field.name for field in column.type), column.flatten(), strict=True))
+        self._dataset_path = dataset_path
+
+    def stream(self, row: int) -> Stream | None:
+        """The stream of a row, its bytes not copied; None where it has none."""
+        size = self._fields["size"][row].as_py()
+        if size is None:
+            return None
+        inline = self._fields["inline"][row].as_buffer()
+        uri = self._fields["uri"][row].as_py()
+        return Stream(
+            size=size,
+            content_type=self._fields["content_type"][row].as_py(),
+            sha256=self._fields["sha256"][row].as_py(),
+            inline=None if inline is None else memoryview(inline),
+            location=None if uri is None or inline is not None else locations.join(self._dataset_path, uri),
+            offset=self._fields["offset"][row].as_py() or 0,
+        )
+
+
+class _Held:
+    """Rows that were read before their turn; past a limit, the streams of those farthest away go to a file."""
+
+    def __init__(self, limit: int, scratch: str) -> None:
+        self._limit = limit
+        self._scratch = scratch
+        self._rows: dict[int, MediaRow] = {}
+        self._bytes = 0
+        self._stack = ExitStack()
+        self._spool: Spool | None = None
+
+    def __enter__(self) -> _Held:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._rows.clear()
+        self._stack.close()
+
+    def __contains__(self, position: int) -> bool:
+        return position in self._rows
+
+    def add(self, rows: dict[int, MediaRow]) -> None:
+        """Take rows by position in the selection."""
+        self._rows.update(rows)
+        self._bytes += sum(row.bytes_held for row in rows.values())
+        if self._bytes > self._limit:
+            self._spill()
+
+    def take(self, position: int) -> MediaRow:
+        """Give back a row, once."""
+        row = self._rows.pop(position)
+        self._bytes -= row.bytes_held
+        return row
+
+    def _spill(self) -> None:
+        """Let go of half of what may be held, so that this is seldom done; the rows to come next stay."""
+        if self._spool is None:
+            self._spool = self._stack.enter_context(Spool(self._scratch))
+        path = self._spool.new_path(".spill")
+        with path.open("wb") as file:
+            for position in sorted(self._rows, reverse=True)[:-1]:
+                if self._bytes <= self._limit // 2:
+                    break
+                for stream in self._rows[position].streams.values():
+                    if stream.inline is not None:
+                        self._bytes -= len(stream.inline)
+                        stream.location, stream.offset = str(path), file.tell()
+                        file.write(stream.inline)
+                        stream.inline = None

@@ -1,0 +1,262 @@
+"""The metadata of a sample as it leaves: `.json` with video2dataset's field names where it has them, and Parquet columns.
+
+Both are made of the same narrow rows. Field order is fixed and nothing depends on the host or the clock.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from fractions import Fraction
+from typing import Any
+
+import pyarrow as pa
+
+# Fields that video2dataset writes and no column is named as; a user's column cannot take them.
+STATUS = "status"
+ERROR_MESSAGE = "error_message"
+YT_META_DICT = "yt_meta_dict"
+VIDEO_METADATA = "video_metadata"
+USER_COLUMNS = "columns"
+SUCCESS = "success"
+
+# Columns that stay inside: they say where a row is in the tables, not what it is.
+INTERNAL = frozenset(("source_num", "shard", "batch_id"))
+_FIRST = ("key", "url", "caption")
+_OURS = frozenset((*_FIRST, STATUS, ERROR_MESSAGE, YT_META_DICT, VIDEO_METADATA, USER_COLUMNS))
+
+
+class JsonWriter:
+    """Makes the `.json` of samples.
+
+    Args:
+        columns: names of the metadata columns that rows will have, in order.
+        everything: whether they are all there are; then video2dataset's fields are there too, empty if need be.
+    """
+
+    def __init__(self, columns: Sequence[str], *, everything: bool) -> None:
+        self._columns = columns
+        self._everything = everything
+        self._reserved = reserved_names(columns)
+
+    def fields(self, row: Mapping[str, Any]) -> dict[str, Any]:
+        """A row's fields in the order of the file.
+
+        Args:
+            row: metadata by column, as plain Python; `columns` as a list of pairs.
+        """
+        fields: dict[str, Any] = {name: row[name] for name in _FIRST if name in row}
+        fields[STATUS] = SUCCESS
+        fields[ERROR_MESSAGE] = None
+        if "clips" in row:
+            fields["clips"] = _clips(row)
+        if self._everything:
+            fields[YT_META_DICT] = {}
+        if "probe" in row:
+            fields[VIDEO_METADATA] = video_metadata(row["probe"]) if row["probe"] else {}
+        for name in self._columns:
+            if name not in fields and name not in INTERNAL and name not in ("probe", USER_COLUMNS):
+                fields[name] = row[name]
+        kept = {}
+        for name, value in sorted(row.get(USER_COLUMNS) or ()):
+            (kept if name.casefold() in self._reserved else fields)[name] = value
+        if kept:
+            fields[USER_COLUMNS] = kept
+        return fields
+
+    def with_extra(self, fields: dict[str, Any], extra: Mapping[str, Any]) -> dict[str, Any]:
+        """The fields with what the platform says of the source, in their place.
+
+        Args:
+            fields: what `fields` gave.
+            extra: `info` (JSON text) and `subtitles` (cues) of the row of media.
+        """
+        told = yt_meta_dict(extra.get("info"), extra.get("subtitles"))
+        return fields | {YT_META_DICT: told} if told and self._everything else fields
+
+
+def to_json(fields: Mapping[str, Any]) -> bytes:
+    """Fields as JSON text in UTF-8, numbers that JSON does not know as null."""
+    try:
+        return json.dumps(fields, ensure_ascii=False, allow_nan=False, default=str).encode()
+    except ValueError:
+        return json.dumps(_finite(fields), ensure_ascii=False, allow_nan=False, default=str).encode()
+
+
+def reserved_names(columns: Sequence[str]) -> frozenset[str]:
+    """Names, folded to one case, that a user's column cannot have at the top."""
+    return frozenset(name.casefold() for name in (*columns, *_OURS, *INTERNAL))
+
+
+def top_level(user_columns: Sequence[str], columns: Sequence[str]) -> list[str]:
+    """The user's columns that become Parquet columns of their own: names that Spark can tell from all others.
+
+    Args:
+        user_columns: their names.
+        columns: names of the metadata columns.
+    """
+    taken = set(reserved_names(columns))
+    names = []
+    for name in sorted(user_columns):
+        if name.casefold() not in taken:
+            taken.add(name.casefold())
+            names.append(name)
+    return names
+
+
+def metadata_table(rows: pa.Table, user_columns: Sequence[str]) -> pa.Table:
+    """Metadata as Parquet holds it: the columns as they are, a status, and the user's columns under their own names.
+
+    Args:
+        rows: metadata columns, one row a sample.
+        user_columns: names of the user's columns that get a column of their own; the others stay in `columns`.
+    """
+    count = rows.num_rows
+    given = rows[USER_COLUMNS].to_pylist() if USER_COLUMNS in rows.schema.names else None
+    table = rows
+    for name, value in ((STATUS, SUCCESS), (ERROR_MESSAGE, None)):
+        if name not in table.schema.names:
+            table = table.append_column(name, pa.array([value] * count, pa.string()))
+    if given is None:
+        return table
+    maps = [dict(pairs or ()) for pairs in given]
+    for name in user_columns:
+        table = table.append_column(name, pa.array([pairs.get(name) for pairs in maps], pa.string()))
+    apart = set(user_columns)
+    rest = [[(name, value) for name, value in sorted(pairs.items()) if name not in apart] or None for pairs in maps]
+    table = table.drop_columns([USER_COLUMNS])
+    return table.append_column(USER_COLUMNS, pa.array(rest, pa.map_(pa.string(), pa.string())))
+
+
+def video_metadata(probe: Mapping[str, Any]) -> dict[str, Any]:
+    """A probe in the shape that ffprobe prints (`-show_format -show_streams`), numbers as texts where it has texts.
+
+    Args:
+        probe: the struct of that name.
+    """
+    streams = []
+    video, audio = probe.get("video"), probe.get("audio")
+    if video:
+        streams.append(
+            _known(
+                index=len(streams),
+                codec_name=video.get("codec"),
+                profile=video.get("profile"),
+                codec_type="video",
+                width=video.get("width"),
+                height=video.get("height"),
+                coded_width=video.get("stored_width"),
+                coded_height=video.get("stored_height"),
+                rotation=video.get("rotation"),
+                sample_aspect_ratio=_ratio_text(video.get("sample_aspect_ratio")),
+                pix_fmt=video.get("pixel_format"),
+                r_frame_rate=_rate(video.get("base_fps") or video.get("fps")),
+                avg_frame_rate=_rate(video.get("fps")),
+                time_base=video.get("time_base"),
+                duration=_seconds(video.get("duration_s")),
+                bit_rate=_text(video.get("bit_rate")),
+                nb_frames=_text(video.get("frames")),
+            )
+        )
+    if audio:
+        streams.append(
+            _known(
+                index=len(streams),
+                codec_name=audio.get("codec"),
+                codec_type="audio",
+                sample_rate=_text(audio.get("sample_rate")),
+                channels=audio.get("channels"),
+                channel_layout=audio.get("layout"),
+                duration=_seconds(audio.get("duration_s")),
+                bit_rate=_text(audio.get("bit_rate")),
+            )
+        )
+    counts = [probe.get(f"{kind}_streams") or 0 for kind in ("video", "audio", "subtitle")]
+    told: dict[str, Any] = {
+        "streams": streams,
+        "format": _known(
+            nb_streams=sum(counts),
+            format_name=probe.get("container"),
+            duration=_seconds(probe.get("duration_s")),
+            bit_rate=_text(probe.get("bit_rate")),
+        ),
+    }
+    if probe.get("keyframes_s") is not None:
+        # The end of the video closes the list, as video2dataset has it.
+        ends = [] if probe.get("duration_s") is None else [probe["duration_s"]]
+        told["keyframe_timestamps"] = [*probe["keyframes_s"], *ends]
+    return told
+
+
+def yt_meta_dict(info: str | None, subtitles: Sequence[Mapping[str, Any]] | None) -> dict[str, Any]:
+    """What a platform says of a source, in video2dataset's shape; empty where it says nothing.
+
+    Args:
+        info: JSON text.
+        subtitles: cues: language, start_s, end_s, text.
+    """
+    told: dict[str, Any] = {}
+    if info is not None:
+        try:
+            told["info"] = json.loads(info)
+        except ValueError:
+            told["info"] = info
+    if subtitles is not None:
+        languages: dict[str, list[dict[str, Any]]] = {}
+        for cue in subtitles:
+            lines = (cue["text"] or "").splitlines()
+            timed = {"start": _clock(cue["start_s"]), "end": _clock(cue["end_s"]), "lines": lines}
+            languages.setdefault(cue["language"] or "", []).append(timed)
+        told["subtitles"] = languages
+    return told
+
+
+def _clips(row: Mapping[str, Any]) -> list[list[float]]:
+    if row["clips"]:
+        return list(row["clips"])
+    if row.get("start_s") is not None and row.get("end_s") is not None:
+        return [[row["start_s"], row["end_s"]]]
+    return []
+
+
+def _known(**values: Any) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
+
+
+def _seconds(value: float | None) -> str | None:
+    return None if value is None else f"{value:.6f}"
+
+
+def _ratio_text(value: str | None) -> str | None:
+    return None if value is None else value.replace("/", ":")
+
+
+def _rate(fps: float | None) -> str | None:
+    if not fps or not math.isfinite(fps):
+        return None
+    # 29.97… is 30000/1001: broadcast rates have this denominator at most.
+    ratio = Fraction(fps).limit_denominator(1001)
+    return f"{ratio.numerator}/{ratio.denominator}"
+
+
+def _clock(seconds: float | None) -> str | None:
+    if seconds is None:
+        return None
+    milliseconds = round(seconds * 1000)
+    minutes, rest = divmod(milliseconds, 60_000)
+    return f"{minutes // 60:02d}:{minutes % 60:02d}:{rest // 1000:02d}.{rest % 1000:03d}"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {name: _finite(inner) for name, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(inner) for inner in value]
+    return value
