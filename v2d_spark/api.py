@@ -11,19 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from v2d_spark import config as configuration
-from v2d_spark import download as downloading
-from v2d_spark import export as exporting
-from v2d_spark import ingest as ingesting
-from v2d_spark import sql as querying
-from v2d_spark import status as reporting
+from v2d_spark import overview, queries
 from v2d_spark.config import Settings
-from v2d_spark.download import DownloadResult, Watcher
-from v2d_spark.export import ExportResult
-from v2d_spark.ingest import IngestResult
 from v2d_spark.inputs import InputOptions
 from v2d_spark.lease import writer_lease
+from v2d_spark.overview import Status
 from v2d_spark.session import get_session
-from v2d_spark.status import Status
+from v2d_spark.steps import download as downloading
+from v2d_spark.steps import export as exporting
+from v2d_spark.steps import ingest as ingesting
+from v2d_spark.steps.download import DownloadResult, Watcher
+from v2d_spark.steps.export import ExportResult
+from v2d_spark.steps.ingest import IngestResult
 from v2d_spark.tables import Dataset
 
 if TYPE_CHECKING:
@@ -143,7 +142,7 @@ def sql(dataset: str, query: str) -> DataFrame:
         V2dError: with one sentence that says what to change.
     """
     opened = Dataset.open(dataset)
-    return querying.query(get_session(), opened, query)
+    return queries.query(get_session(), opened, query)
 
 
 def status(dataset: str) -> Status:
@@ -153,7 +152,7 @@ def status(dataset: str) -> Status:
         dataset: folder of the dataset.
     """
     opened = Dataset.open(dataset)
-    return reporting.status(get_session(), opened)
+    return overview.status(get_session(), opened)
 
 
 def retry(dataset: str, where: str | None = None) -> int:

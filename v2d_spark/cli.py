@@ -58,7 +58,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return EXIT_DONE
     except Exception as error:
-        from v2d_spark.sql import explain
+        from v2d_spark.queries import explain
 
         _complain(f"{type(error).__name__}: {explain(error)}")
         if _DEBUG in sys.argv:

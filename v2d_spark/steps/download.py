@@ -148,7 +148,7 @@ def retry(spark: SparkSession, dataset: Dataset, lease: Lease, where: str | None
     Raises:
         QueryError: if the condition is wrong.
     """
-    from v2d_spark.sql import count_where
+    from v2d_spark.queries import count_where
 
     started_at = datetime.now(timezone.utc)
     condition = where or f"status = '{FAILED}'"

@@ -1,0 +1,1 @@
+"""What a job does, on the driver: one module a step."""
