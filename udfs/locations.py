@@ -21,7 +21,12 @@ from v2d_spark.udfs import processes
 from v2d_spark.udfs.vocabulary import InputError
 
 # Stores that a location may name. fsspec's other schemes fetch from anywhere (ftp, github) or chain (zip, reference).
-STORES = frozenset("abfs abfss adl az dbfs gcs gs hdfs hf memory oci oss r2 s3 s3a s3n viewfs wasb wasbs webhdfs".split())
+# fmt: off
+STORES = frozenset((
+    "abfs", "abfss", "adl", "az", "dbfs", "gcs", "gs", "hdfs", "hf", "memory", "oci", "oss", "r2", "s3", "s3a", "s3n",
+    "viewfs", "wasb", "wasbs", "webhdfs",
+))
+# fmt: on
 _ALIASES = {"s3a": "s3", "s3n": "s3", "gcs": "gs"}
 _SCHEME = re.compile(r"(?:([A-Za-z][A-Za-z0-9+.\-]*)://)|(?:(file):)", re.IGNORECASE)
 # A file that is being written: hidden, beside its final place, named by its owner.

@@ -9,15 +9,17 @@ REDACTED = "REDACTED"
 
 # A query parameter is a credential when its name, in lower case and without `-`, `_` and `.`, is one of these,
 # starts with one of the prefixes, or has one of the parts inside.
-_NAMES = frozenset(
-    "auth bearer code e exp expire expiry hash hdnea hdntl hdnts hmac jwt k key oe oh pass pwd se sid sig skoid sktid st "
-    "ticket wssecret wstime".split()
-)
+# fmt: off
+_NAMES = frozenset((
+    "auth", "bearer", "code", "e", "exp", "expire", "expiry", "hash", "hdnea", "hdntl", "hdnts", "hmac", "jwt", "k", "key",
+    "oe", "oh", "pass", "pwd", "se", "sid", "sig", "skoid", "sktid", "st", "ticket", "wssecret", "wstime",
+))
 _PREFIXES = ("xamz", "xgoog", "xoss", "xcos", "qsign", "oauth")
-_PARTS = tuple(
-    "accessid accesskey apikey appkey authkey authoriz cookie credential expires keypair passphrase passwd password policy "
-    "privatekey secret session signature token".split()
+_PARTS = (
+    "accessid", "accesskey", "apikey", "appkey", "authkey", "authoriz", "cookie", "credential", "expires", "keypair",
+    "passphrase", "passwd", "password", "policy", "privatekey", "secret", "session", "signature", "token",
 )
+# fmt: on
 
 _USERINFO = re.compile(r"([a-z][a-z0-9+.\-]{0,40}://)[^/?#\s\"<>]*@", re.IGNORECASE)
 # A closing apostrophe after a value is left where it is, so that quoted URLs stay quoted.
