@@ -61,7 +61,6 @@ def _confine(memory_limit: int) -> None:
     address_space = max(_ADDRESS_SPACE, 2 * memory_limit)
     resource.setrlimit(resource.RLIMIT_AS, (address_space, address_space))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # nothing is written yet
 
 
 def _leave_with(parent: int) -> None:
@@ -100,9 +99,16 @@ def main(parent: int, memory_limit: int) -> None:
     write_message(answers, {"ready": True})
     while (request := read_message(requests)) is not None:
         try:
-            write_message(answers, answer(request, memory_limit))
+            _reply(answers, answer(request, memory_limit))
         except BrokenPipeError:
             return
+
+
+def _reply(answers: int, message: dict[str, Any]) -> None:
+    try:
+        write_message(answers, message)
+    except ValueError:  # a number that is none, or more keyframes than anybody wants
+        write_message(answers, {"error_class": "decoder_error", "message": "what the file says of itself is absurd"})
 
 
 if __name__ == "__main__":

@@ -160,8 +160,11 @@ class MediaChild:
                 data = os.read(pipe, reader.wanted)
                 if not data:
                     raise _died(process)
-                if reader.feed(data):
-                    return reader.message()
+                try:
+                    if reader.feed(data):
+                        return reader.message()
+                except ValueError:
+                    raise SampleError("decoder_crashed", "the decoder's answer makes no sense") from None
             else:
                 resident = _resident(process.pid)
                 if resident > self._memory_limit:

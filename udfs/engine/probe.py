@@ -82,6 +82,8 @@ def _open(fd: int, size: int, head: bytes) -> av.container.InputContainer:
     except MemoryError as error:
         raise SampleError("decoder_memory", "opening the file takes more memory than is allowed") from error
     except av.error.FFmpegError as error:
+        if isinstance(error, EOFError):
+            raise SampleError("truncated", "the file ends within its header") from error
         if is_signed(head):
             raise SampleError("decoder_error", f"the file is damaged: {error.strerror}") from error
         raise SampleError("not_media", _not_media(head)) from error
