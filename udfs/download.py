@@ -262,7 +262,9 @@ class _Partition:
         if fetched.size <= self._task.inline_limit:
             return _Outcome(row, look.kind, fetched.path)
         # Named by batch and attempt: what an attempt that failed leaves is never taken for another's.
-        uri = f"files/{self._task.batch_id}/{source['key']}-{self._attempt}.{look.extension}"
+        folder = f"files/{self._task.batch_id}"
+        uri = f"{folder}/{source['key']}-{self._attempt}.{look.extension}"
+        locations.makedirs(locations.join(self._task.dataset_path, folder))
         with (
             fetched.path.open("rb") as came,
             locations.write_whole(locations.join(self._task.dataset_path, uri)) as side,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -40,6 +41,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit code: 0 done, 1 a fault of ours, 2 the user's mistake, 3 too many failures, 130 interrupted.
     """
+    # pyspark logs a wrong query's stack by itself; the user gets a sentence.
+    logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)
+    logging.getLogger("DataFrameQueryContextLogger").setLevel(logging.CRITICAL)
     try:
         code = cli.main(args=list(sys.argv[1:] if arguments is None else arguments), prog_name="v2d", standalone_mode=False)
         return code if isinstance(code, int) else EXIT_DONE

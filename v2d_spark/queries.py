@@ -75,7 +75,8 @@ def explain(error: Exception) -> str:
     text = str(error).split("JVM stacktrace")[0].split("== SQL")[0]
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     sentence = " ".join(lines[:2]) if lines else type(error).__name__
-    return re.sub(r"\s*SQLSTATE: \w+", "", sentence).split("; line ")[0].rstrip(" ;:'") or type(error).__name__
+    sentence = re.sub(r"^\[[A-Z_.0-9]+\]\s*|\s*SQLSTATE: \w+", "", sentence)
+    return sentence.split("; line ")[0].rstrip(" ;:'") or type(error).__name__
 
 
 # Spark would say the same in harder words.
