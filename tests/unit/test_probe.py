@@ -1,0 +1,413 @@
+"""What the probe says of real files, true faults of bad ones, and that nothing but the file is ever opened."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import struct
+import subprocess
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import imageio_ffmpeg
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.support.media import ffmpeg, make_audio, make_image, make_video, samples_folder
+from v2d_spark.schema import PROBE
+from v2d_spark.udfs.engine import Look, MediaChild
+from v2d_spark.udfs.engine import probe as probe_module
+from v2d_spark.udfs.vocabulary import SampleError
+
+SAMPLES = samples_folder()
+# demo.m1v has no header that says how long it is: ffmpeg guesses, we read it through (as for demo.aac and demo.swf).
+MEASURED = {"demo.m1v", "demo.aac", "demo.swf"}
+TYPES = {
+    "3g2": "video/3gpp2 3g2",
+    "3gp": "video/3gpp 3gp",
+    "asf": "video/x-ms-wmv wmv",
+    "avi": "video/x-msvideo avi",
+    "f4v": "video/mp4 mp4",
+    "flv": "video/x-flv flv",
+    "m1v": "video/mpeg mpg",
+    "m4v": "video/mp4 mp4",
+    "mkv": "video/x-matroska mkv",
+    "mov": "video/quicktime mov",
+    "mp4": "video/mp4 mp4",
+    "mpeg": "video/mpeg mpg",
+    "mpg": "video/mpeg mpg",
+    "ogv": "video/ogg ogv",
+    "rm": "application/vnd.rn-realmedia rm",
+    "swf": "application/x-shockwave-flash swf",
+    "vob": "video/mpeg mpg",
+    "webm": "video/webm webm",
+    "wmv": "video/x-ms-wmv wmv",
+    "aac": "audio/aac aac",
+    "ac3": "audio/ac3 ac3",
+    "aif": "audio/aiff aiff",
+    "mp3": "audio/mpeg mp3",
+    "opus": "audio/ogg opus",
+    "wav": "audio/wav wav",
+    "wv": "audio/x-wavpack wv",
+    "bmp": "image/bmp bmp",
+    "gif": "image/gif gif",
+    "jpg": "image/jpeg jpg",
+    "png": "image/png png",
+    "psd": "image/vnd.adobe.photoshop psd",
+    "tif": "image/tiff tif",
+}
+
+
+@pytest.fixture(scope="module")
+def child() -> Iterator[MediaChild]:
+    child = MediaChild()
+    yield child
+    child.close()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("media")
+
+
+def look(child: MediaChild, path: Path, *, keyframes: bool = False) -> Look:
+    found = child.probe(path, keyframes=keyframes, timeout=30)
+    pa.array([found.probe], PROBE)  # fits the tables
+    assert set(found.probe) == {field.name for field in PROBE}
+    return found
+
+
+def fault_of(child: MediaChild, path: Path) -> str:
+    with pytest.raises(SampleError) as caught:
+        child.probe(path, keyframes=True, timeout=30)
+    assert "\n" not in caught.value.message
+    return caught.value.error_class
+
+
+@pytest.fixture(scope="module")
+def truth() -> dict[str, str]:
+    """What ffmpeg prints of each sample, by the path."""
+    paths = [str(path) for kind in ("video", "audio") for path in sorted((SAMPLES / kind).iterdir())]
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-hide_banner", "-nostdin"]
+    for path in paths:
+        command += ["-i", path]
+    printed = subprocess.run(command, capture_output=True, text=True, errors="replace").stderr
+    parts = re.split(r"Input #\d+, \S+, from '([^']+)':", printed)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+@pytest.mark.parametrize(
+    "path", [path for kind in ("video", "audio") for path in sorted((SAMPLES / kind).iterdir())], ids=lambda path: path.name
+)
+def test_samples_are_what_ffmpeg_says(child: MediaChild, truth: dict[str, str], path: Path) -> None:
+    printed = truth[str(path)]
+
+    found = look(child, path)
+
+    assert found.kind == path.parent.name
+    suffix = {"demo.ogg": "ogv"}.get(path.name, path.suffix[1:]) if path.parent.name == "video" else path.suffix[1:]
+    if path.name != "demo.ogg" or path.parent.name == "video":
+        assert f"{found.content_type} {found.extension}" == TYPES[suffix]
+    if path.name not in MEASURED:
+        hours, minutes, seconds = re.search(r"Duration: (\d+):(\d+):([\d.]+)", printed).groups()  # type: ignore[union-attr]
+        assert found.duration_s == pytest.approx(int(hours) * 3600 + int(minutes) * 60 + float(seconds), abs=0.011)
+    elif path.parent.name == "video":
+        assert found.duration_s == pytest.approx(60.05, abs=0.1)
+    else:
+        assert found.duration_s == pytest.approx(15.5, abs=0.1)
+    video = re.search(r"Video: (\w+).*?, (\w+)(?:\([^)]*\))?, (\d+)x(\d+).*?(?:, ([\d.]+) fps, ([\d.]+) tbr)", printed)
+    if found.kind == "video":
+        assert video is not None
+        said = found.probe["video"]
+        assert [said["codec"], said["pixel_format"], str(found.width), str(found.height)] == list(video.groups()[:4])
+        assert found.fps == pytest.approx(24.0 if path.name == "demo.m1v" else float(video[5]), abs=0.01)
+        assert said["base_fps"] == pytest.approx(float(video[6]), abs=0.01)
+    audio = re.search(r"Audio: (\w+).*?, (\d+) Hz, (mono|stereo)", printed)
+    if audio is not None:
+        said = found.probe["audio"]
+        assert [said["codec"], str(said["sample_rate"]), said["layout"]] == list(audio.groups())
+        assert said["channels"] == {"mono": 1, "stereo": 2}[audio[3]]
+    else:
+        assert found.probe["audio"] is None
+
+
+def test_every_sample_was_compared(truth: dict[str, str]) -> None:
+    assert len(truth) == len(list((SAMPLES / "video").iterdir())) + len(list((SAMPLES / "audio").iterdir()))
+
+
+@pytest.mark.parametrize("name", ["bmp", "gif", "jpg", "png", "psd", "tif"])
+def test_pictures(child: MediaChild, name: str) -> None:
+    found = look(child, SAMPLES / "image" / f"demo.{name}")
+
+    assert (found.kind, found.width, found.height, found.fps, found.duration_s) == ("image", 200, 133, None, None)
+    assert f"{found.content_type} {found.extension}" == TYPES[name]
+
+
+@pytest.mark.parametrize("path", sorted((SAMPLES / "text").iterdir()), ids=lambda path: path.name)
+def test_documents_are_no_media(child: MediaChild, path: Path) -> None:
+    assert fault_of(child, path) == "not_media"
+
+
+def test_a_cover_is_no_video(child: MediaChild) -> None:
+    found = look(child, SAMPLES / "audio" / "withcover.mp3")
+
+    assert (found.kind, found.width, found.probe["video"], found.probe["video_streams"]) == ("audio", None, None, 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "rotation", "aspect", "shown"),
+    [
+        ("turned.mp4", 90, None, (240, 320)),
+        ("turned.mov", 180, None, (320, 240)),
+        ("turned.mkv", 270, None, (240, 320)),
+        ("wide.mp4", 0, "4/3", (427, 240)),
+        ("wide_turned.mp4", 90, "4/3", (240, 427)),
+    ],
+)
+def test_size_is_as_displayed(
+    child: MediaChild, folder: Path, name: str, rotation: int, aspect: str | None, shown: tuple[int, int]
+) -> None:
+    path = make_video(folder / name, rotation=rotation, sample_aspect=aspect, seconds=0.2, audio=False)
+
+    found = look(child, path)
+
+    said = found.probe["video"]
+    assert (found.width, found.height) == (said["width"], said["height"]) == shown
+    assert (said["stored_width"], said["stored_height"], said["rotation"]) == (320, 240, rotation)
+    assert said["sample_aspect_ratio"] == (aspect or "1:1").replace("/", ":")
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "expected"),
+    [
+        ("ntsc.mp4", {"fps": "30000/1001"}, "video/mp4 mp4 h264 aac 29.97"),
+        ("vp9.webm", {"codec": "libvpx-vp9"}, "video/webm webm vp9 opus 25.00"),
+        ("hevc.mp4", {"codec": "libx265"}, "video/mp4 mp4 hevc aac 25.00"),
+        ("part2.avi", {"codec": "mpeg4"}, "video/x-msvideo avi mpeg4 mp3 25.00"),
+        ("transport.ts", {}, "video/mp2t ts h264 aac 25.00"),
+        ("moves.gif", {"codec": "gif", "fps": 10}, "image/gif gif gif None 10.00"),
+        ("silent.h264", {"audio": False}, "video/h264 h264 h264 None 25.00"),
+        ("live.webm", {"codec": "libvpx", "options": ("-live", 1)}, "video/webm webm vp8 opus 25.00"),
+        ("pieces.mp4", {"options": ("-movflags", "frag_keyframe+empty_moov")}, "video/mp4 mp4 h264 aac None"),
+    ],
+)
+def test_kinds_of_video(child: MediaChild, folder: Path, name: str, arguments: dict[str, Any], expected: str) -> None:
+    found = look(child, make_video(folder / name, size=(64, 48), **arguments))
+
+    audio = found.probe["audio"]["codec"] if found.probe["audio"] else None
+    fps = None if name == "pieces.mp4" else f"{found.fps:.2f}"
+    assert f"{found.content_type} {found.extension} {found.probe['video']['codec']} {audio} {fps}" == expected
+    assert found.kind == "video"
+    assert found.duration_s == pytest.approx(1, abs=0.05)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("a.m4a", "audio/mp4 m4a"), ("a.flac", "audio/flac flac"), ("a.ogg", "audio/ogg ogg"), ("a.mka", "audio/x-matroska mka")],
+)
+def test_kinds_of_sound(child: MediaChild, folder: Path, name: str, expected: str) -> None:
+    found = look(child, make_audio(folder / name, channels=1, rate=22050))
+
+    assert (found.kind, f"{found.content_type} {found.extension}") == ("audio", expected)
+    assert (found.probe["audio"]["channels"], found.probe["audio"]["sample_rate"]) == (1, 22050)
+
+
+@pytest.mark.parametrize(("name", "expected"), [("a.avif", "image/avif avif"), ("a.webp", "image/webp webp")])
+def test_kinds_of_picture(child: MediaChild, folder: Path, name: str, expected: str) -> None:
+    found = look(child, make_image(folder / name, size=(64, 48)))
+
+    assert (found.kind, f"{found.content_type} {found.extension}", found.width) == ("image", expected, 64)
+
+
+def test_keyframe_times(child: MediaChild, folder: Path) -> None:
+    path = make_video(folder / "keyframes.mp4", size=(64, 48), keyframe_every=5, audio=False)
+
+    assert look(child, path, keyframes=True).probe["keyframes_s"] == pytest.approx([0, 0.2, 0.4, 0.6, 0.8])
+    assert look(child, path).probe["keyframes_s"] is None
+
+
+def test_a_name_says_nothing(child: MediaChild, folder: Path) -> None:
+    path = folder / "frame%03d.txt"
+    path.write_bytes((SAMPLES / "image" / "demo.jpg").read_bytes())
+
+    assert look(child, path).content_type == "image/jpeg"
+
+
+@pytest.mark.parametrize("share", [0.9, 0.5, 0.02])
+@pytest.mark.parametrize("name", ["video/demo.mp4", "video/demo.webm", "video/demo.mkv", "video/demo.avi", "audio/short.wav"])
+def test_half_a_file_is_truncated(child: MediaChild, tmp_path: Path, name: str, share: float) -> None:
+    whole = (SAMPLES / name).read_bytes()
+    part = tmp_path / "part"
+    part.write_bytes(whole[: int(len(whole) * share)])
+
+    assert fault_of(child, part) == "truncated"
+
+
+def test_mp4_without_its_index_is_truncated(child: MediaChild, tmp_path: Path) -> None:
+    path = tmp_path / "recording.mp4"
+    path.write_bytes(struct.pack(">I4s4sI", 16, b"ftyp", b"isom", 0) + struct.pack(">I4s", 1008, b"mdat") + bytes(1000))
+
+    assert fault_of(child, path) == "truncated"
+
+
+def test_an_empty_file(child: MediaChild, tmp_path: Path) -> None:
+    (tmp_path / "empty").touch()
+
+    assert fault_of(child, tmp_path / "empty") == "empty"
+
+
+def test_a_codec_without_a_decoder_is_unsupported(child: MediaChild, folder: Path) -> None:
+    path = make_video(folder / "renamed.mkv", size=(64, 48), codec="mpeg4", options=("-tag:v", "XVID"))
+    path.write_bytes(path.read_bytes().replace(b"V_MPEG4/ISO/ASP", b"V_XXXXX/ISO/ASP"))
+
+    assert fault_of(child, path) == "unsupported"
+
+
+def test_a_header_with_rubbish_after_it_does_not_decode(child: MediaChild, folder: Path) -> None:
+    path = make_video(folder / "rubbish.mp4", size=(64, 48), audio=False, options=("-movflags", "+faststart"))
+    data = path.read_bytes()
+    start = data.index(b"mdat") + 4
+    path.write_bytes(data[:start] + b"\xff" * (len(data) - start))
+
+    assert fault_of(child, path) == "decoder_error"
+
+
+TEXTS = {
+    "page": "<!DOCTYPE html><html><body>" + "<p>not found</p>" * 300 + "</body></html>",
+    "latin": "<html><body>" + "\xe9" * 3000 + "</body></html>",
+    "json": '{"error": "not found"}',
+    "srt": "1\n00:00:00,000 --> 00:00:02,000\nhello\n\n2\n00:00:02,000 --> 00:00:04,000\nthere\n",
+    "vtt": "WEBVTT\n\n00:00.000 --> 00:02.000\nhello\n",
+    "ass": "[Script Info]\nScriptType: v4.00+\n[Events]\nDialogue: 0,0:00:00.00,0:00:02.00,Default,hello\n",
+    "ansi": "\x1b[2J\x1b[1;31mhello\x1b[0m\n" * 50,
+    "svg": "<svg xmlns='http://www.w3.org/2000/svg' width='10' height='10'/>",
+    "xbm": "#define x_width 8\n#define x_height 8\nstatic char x_bits[] = {0,1,2,3,4,5,6,7};\n",
+    "zeros": "\0" * 100_000,
+    "one": "a",
+}
+
+
+@pytest.mark.parametrize("name", TEXTS)
+def test_text_is_no_media(child: MediaChild, tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text(TEXTS[name], encoding="latin-1")
+
+    assert fault_of(child, tmp_path / name) == "not_media"
+
+
+def test_random_bytes_are_no_media(child: MediaChild, tmp_path: Path) -> None:
+    numbers = random.Random(0)
+    for size in (10, 1000, 50_000) * 10:
+        (tmp_path / "noise").write_bytes(numbers.randbytes(size))
+        assert fault_of(child, tmp_path / "noise") == "not_media"
+
+
+@pytest.fixture
+def trap() -> Iterator[tuple[str, list[str]]]:
+    """An HTTP server that nobody should ask for anything."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", asked
+    server.shutdown()
+    server.server_close()
+
+
+def playlists(url: str, video: Path) -> dict[str, str]:
+    manifest = f"<Period><AdaptationSet><Representation id='1'><BaseURL>{url}/a.mp4</BaseURL></Representation></AdaptationSet>"
+    return {
+        "m3u8": f"#EXTM3U\n#EXT-X-TARGETDURATION:10\n#EXTINF:10,\n{url}/a.ts\n#EXTINF:1,\nfile://{video}\n#EXT-X-ENDLIST\n",
+        "ffconcat": f"ffconcat version 1.0\nfile '{video}'\nfile '{url}/a.mp4'\n",
+        "mpd": f"<?xml version='1.0'?><MPD xmlns='urn:mpeg:dash:schema:mpd:2011' type='static'>{manifest}</Period></MPD>",
+        "sdp": "v=0\r\no=- 0 0 IN IP4 127.0.0.1\r\ns=x\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=video 5004 RTP/AVP 96\r\n",
+        "asx": f"<ASX version='3.0'><Entry><Ref href='{url}/a.wmv'/></Entry></ASX>",
+    }
+
+
+@pytest.mark.parametrize("name", ["m3u8", "ffconcat", "mpd", "sdp", "asx"])
+def test_references_are_refused_and_not_followed(
+    child: MediaChild, folder: Path, tmp_path: Path, trap: tuple[str, list[str]], name: str
+) -> None:
+    url, asked = trap
+    video = make_video(folder / "referred.ts", seconds=0.2, audio=False)
+    (tmp_path / name).write_text(playlists(url, video)[name])
+
+    assert fault_of(child, tmp_path / name) == "forbidden_reference"
+    assert asked == []
+
+
+@pytest.mark.parametrize("name", ["m3u8", "ffconcat", "mpd", "sdp"])
+def test_a_reference_that_is_not_recognised_is_not_followed_either(
+    folder: Path, tmp_path: Path, trap: tuple[str, list[str]], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url, asked = trap
+    video = make_video(folder / "referred.ts", seconds=0.2, audio=False)
+    (tmp_path / name).write_text(playlists(url, video)[name])
+    monkeypatch.setattr(probe_module, "is_reference", lambda head: False)
+
+    with pytest.raises(SampleError) as caught:
+        probe_module.probe(str(tmp_path / name), keyframes=False, memory_limit=1 << 30)
+
+    assert caught.value.error_class == "not_media"
+    assert asked == []
+
+
+@pytest.fixture(scope="module")
+def headers(folder: Path) -> list[bytes]:
+    names = ["m.mp4", "m.webm", "m.avi", "m.mkv", "m.flv", "m.ts", "m.mpg"]
+    codecs = {".webm": "libvpx", ".avi": "mpeg4", ".mpg": "mpeg1video"}
+    videos = [make_video(folder / name, size=(64, 48), seconds=0.2, codec=codecs.get(name[1:], "libx264")) for name in names]
+    sounds = [make_audio(folder / name, seconds=0.2) for name in ("m.mp3", "m.flac", "m.ogg", "m.wav")]
+    pictures = [make_image(folder / name, size=(64, 48)) for name in ("m.jpg", "m.png", "m.gif")]
+    return [path.read_bytes() for path in videos + sounds + pictures]
+
+
+@settings(max_examples=60, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(
+    which=st.integers(0, 13),
+    changes=st.lists(st.tuples(st.integers(0, 1500), st.binary(min_size=1, max_size=4)), min_size=1, max_size=12),
+    tail=st.sampled_from([None, 100, 1000, 3000]),
+)
+def test_mangled_headers_cost_no_child(
+    child: MediaChild,
+    folder: Path,
+    headers: list[bytes],
+    which: int,
+    changes: list[tuple[int, bytes]],
+    tail: int | None,
+) -> None:
+    mangled = bytearray(headers[which][:tail])
+    for position, data in changes:
+        position %= len(mangled)
+        mangled[position : position + len(data)] = data
+    (folder / "mangled").write_bytes(mangled)
+    look(child, SAMPLES / "image" / "demo.gif")
+    before = (child.pid, len(os.listdir("/proc/self/fd")))
+
+    try:
+        look(child, folder / "mangled", keyframes=True)
+    except SampleError as fault:
+        assert fault.error_class in {"not_media", "truncated", "decoder_error", "unsupported", "decoder_memory"}
+
+    look(child, SAMPLES / "image" / "demo.gif")
+    assert (child.pid, len(os.listdir("/proc/self/fd"))) == before
+
+
+def test_ffmpeg_helper_says_what_is_wrong(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError, match="nothing"):
+        ffmpeg("-i", tmp_path / "nothing", tmp_path / "out.mp4")
