@@ -19,13 +19,7 @@ SPARK_PACKAGES = {"pyspark", "py4j", "delta", "deltalake"}
 #: Modules that may hold SQL which changes a table.
 MAY_CHANGE_TABLES = {"v2d_spark/merges.py"}
 #: Modules that may write tables with the deltalake library: making them, committing media, the small control tables.
-MAY_WRITE_DELTA = {
-    "v2d_spark/merges.py",
-    "v2d_spark/tables.py",
-    "v2d_spark/lease.py",
-    "v2d_spark/batches.py",
-    "v2d_spark/export.py",
-}
+MAY_WRITE_DELTA = {"v2d_spark/merges.py", "v2d_spark/tables.py", "v2d_spark/lease.py", "v2d_spark/media_log.py"}
 
 CHANGING_SQL = re.compile(
     r"\b(MERGE\s+INTO|INSERT\s+(INTO|OVERWRITE)|UPDATE\s+\S+\s+(\w+\s+)?SET|DELETE\s+FROM|(ALTER|DROP|TRUNCATE|REPLACE|CREATE)\s+(OR\s+REPLACE\s+)?TABLE)\b",

@@ -1,0 +1,77 @@
+"""Print docs/reference.md: every setting and every column, from the code that declares them.
+
+    .venv/bin/python docs/make_reference.py > docs/reference.md
+
+A test fails when the file is not what this prints.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from v2d_spark import config, schema
+
+NOTE = "<!-- Made by docs/make_reference.py. -->"
+
+
+def lines() -> Iterator[str]:
+    """Yield the lines of the reference."""
+    yield from ("# Reference: settings and tables", "", NOTE, "")
+    yield "The [guide](guide.md) explains how these are used."
+    yield from ("", "## Settings", "")
+    yield "In a settings file (`--config FILE`) nested keys are nested; on the command line they are dotted: `fetch.threads=4`."
+    yield "A `*` marks the settings that can change a sample; they make up its `fingerprint`."
+    yield from ("", "| setting | default | what it is |", "|---|---|---|")
+    for name, default, doc in config.reference():
+        yield f"| `{name}`{' *' if _changes_samples(name) else ''} | `{json.dumps(default)}` | {doc} |"
+    yield from ("", "## Tables", "")
+    yield "Each is a Delta table in the dataset's folder, under its name; the same comments stand in the tables themselves."
+    for table in schema.TABLES:
+        yield from (
+            "",
+            f"### `{table.name}`",
+            "",
+            f"A row is {table.comment}.",
+            "",
+            "| column | type | what it is |",
+            "|---|---|---|",
+        )
+        for column in table.columns:
+            comment = column.metadata[b"comment"].decode()
+            yield f"| `{column.name}` | {sql_type(column.type)}{'' if column.nullable else ', never null'} | {comment} |"
+
+
+def sql_type(kind: pa.DataType) -> str:
+    """The type as Spark SQL names it; structs by their fields' names."""
+    if pa.types.is_struct(kind):
+        return f"struct ({', '.join(map(_field, kind))})"
+    if pa.types.is_list(kind):
+        return f"array of {sql_type(kind.value_type)}"
+    if pa.types.is_map(kind):
+        return f"map of {sql_type(kind.key_type)} to {sql_type(kind.item_type)}"
+    if pa.types.is_timestamp(kind):
+        return "timestamp"
+    names = {"int32": "int", "int64": "bigint", "bool": "boolean"}
+    return names.get(str(kind), str(kind))
+
+
+def _field(field: pa.Field) -> str:
+    nested = pa.types.is_struct(field.type)
+    return f"`{field.name}` {sql_type(field.type)}" if nested else f"`{field.name}`"
+
+
+def _changes_samples(name: str) -> bool:
+    owner: Any = config.Settings()
+    *groups, last = name.split(".")
+    for group in groups:
+        owner = getattr(owner, group)
+    return any(field.name == last and field.metadata.get("changes_samples") for field in dataclasses.fields(owner))
+
+
+if __name__ == "__main__":
+    print("\n".join(lines()))
