@@ -62,7 +62,7 @@ class MediaWriter:
     def add(self, row: Mapping[str, Any]) -> None:
         """Add a row: values by column name; columns left out are null."""
         self._rows.append(row)
-        self._held += _ROW_BYTES + sum(len(stream["inline"] or b"") for name in STREAMS if (stream := row.get(name)))
+        self._held += _ROW_BYTES + sum(len(stream.get("inline") or b"") for name in STREAMS if (stream := row.get(name)))
         if self._held >= self._row_group_bytes:
             self._write_row_group()
 
