@@ -16,6 +16,7 @@ from typing import Any
 
 import psutil
 import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import CommitFailedError
 
 from v2d_spark import schema
@@ -57,12 +58,20 @@ class Lease:
         Raises:
             LeaseHeldError: if another process has taken it over.
         """
-        if not _write(self._dataset, _row(self._name, self.epoch, self._command), self.epoch):
+        if not self._renew():
             raise LeaseHeldError(f"Another process took over {self._dataset.path}; this one stops and commits nothing more.")
 
     def release(self) -> None:
         """Give it back; nothing happens if it is lost already."""
-        _write(self._dataset, _row(self._name, self.epoch, self._command, released=True), self.epoch)
+        self._renew(released=True)
+
+    def _renew(self, *, released: bool = False) -> bool:
+        row = _row(self._name, self.epoch, self._command, released=released)
+        for _ in range(_TRIES):
+            done = _write(self._dataset.delta("leases"), row, self.epoch)
+            if done is not None:
+                return done
+        return False
 
 
 @contextlib.contextmanager
@@ -95,7 +104,8 @@ def take(dataset: Dataset, name: str, command: str) -> Lease:
         LeaseHeldError: if a living process holds it.
     """
     for _ in range(_TRIES):
-        rows = dataset.read_control("leases")
+        table = dataset.delta("leases")
+        rows = table.to_pyarrow_table().to_pylist()
         held = next((row for row in rows if row["name"] == name), None)
         if held is not None and not held["released"] and _is_alive(held):
             raise LeaseHeldError(
@@ -103,7 +113,8 @@ def take(dataset: Dataset, name: str, command: str) -> Lease:
                 f"{held['heartbeat']:%Y-%m-%d %H:%M:%S} UTC); wait for it to end, or stop it."
             )
         epoch = max((row["epoch"] for row in rows), default=0) + 1
-        if _write(dataset, _row(name, epoch, command), held["epoch"] if held else None):
+        # Only if nobody wrote since we looked: the epoch must be new among leases of all names.
+        if _write(table, _row(name, epoch, command), held["epoch"] if held else None):
             return Lease(dataset, name, epoch, command)
     raise LeaseHeldError(f"Many processes want to write to {dataset.path} at once; try again.")
 
@@ -137,23 +148,25 @@ def _row(name: str, epoch: int, command: str, *, released: bool = False) -> dict
     }
 
 
-def _write(dataset: Dataset, row: dict[str, Any], expected: int | None) -> bool:
-    """Write a row if the one that is there still has the expected epoch (None: if there is none). False if not."""
+def _write(table: DeltaTable, row: dict[str, Any], expected: int | None) -> bool | None:
+    """Write a row if the one that is there has the expected epoch (None: if there is none).
+
+    Returns:
+        Whether it was written; None if the table has changed since it was opened.
+    """
     columns = {column: f"s.{column}" for column in schema.LEASES.column_names}
-    for _ in range(_TRIES):
-        merge = dataset.delta("leases").merge(
-            pa.Table.from_pylist([row], schema=schema.LEASES.arrow_schema),
-            predicate="t.name = s.name",
-            source_alias="s",
-            target_alias="t",
-        )
-        try:
-            if expected is None:
-                done = merge.when_not_matched_insert(columns).execute()
-            else:
-                done = merge.when_matched_update(columns, predicate=f"t.epoch = {expected}").execute()
-        except CommitFailedError:
-            # Somebody else wrote; the epoch says on the next look whether it was to this row.
-            continue
-        return bool(done["num_target_rows_inserted"] + done["num_target_rows_updated"])
-    return False
+    merge = table.merge(
+        pa.Table.from_pylist([row], schema=schema.LEASES.arrow_schema),
+        predicate="t.name = s.name",
+        source_alias="s",
+        target_alias="t",
+        commit_properties=CommitProperties(max_commit_retries=0),
+    )
+    try:
+        if expected is None:
+            done = merge.when_not_matched_insert(columns).execute()
+        else:
+            done = merge.when_matched_update(columns, predicate=f"t.epoch = {expected}").execute()
+    except CommitFailedError:
+        return None
+    return bool(done["num_target_rows_inserted"] + done["num_target_rows_updated"])

@@ -53,7 +53,7 @@ class Dataset:
         """
         folder = resolve(path)
         try:
-            configuration = DeltaTable(f"{folder}/{_MARK.name}", without_files=True).metadata().configuration
+            configuration = DeltaTable(f"{folder}/{_MARK.name}").metadata().configuration
         except TableNotFoundError:
             raise DatasetError(f"There is no dataset at {path}; `v2d ingest` or `v2d download` with an input makes one.") from None
         except (DeltaError, OSError) as error:
@@ -117,7 +117,7 @@ class Dataset:
 
     def versions(self) -> dict[str, int]:
         """The newest version of each table."""
-        return {table.name: DeltaTable(self.table_path(table.name), without_files=True).version() for table in TABLES}
+        return {table.name: DeltaTable(self.table_path(table.name)).version() for table in TABLES}
 
     def read_control(self, name: str, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
         """All rows of a control table (`runs`, `exports`, `suppressions`, `leases`).
@@ -129,7 +129,7 @@ class Dataset:
         rows = self.delta(name).to_pyarrow_table(columns=list(columns) if columns else None)
         # A map comes as a list of pairs.
         maps = {field.name for field in rows.schema if pa.types.is_map(field.type)}
-        return [{key: dict(value) if key in maps and value else value for key, value in row.items()} for row in rows.to_pylist()]
+        return [{key: dict(value) if key in maps and value is not None else value for key, value in row.items()} for row in rows.to_pylist()]
 
     def append_control(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Append rows to a control table in one commit.

@@ -1,0 +1,67 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from v2d_spark import config
+from v2d_spark.udfs.vocabulary import ConfigError
+
+
+def test_defaults_preset_file_dict_and_overrides_give_the_same_kind_of_settings(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("fetch:\n  threads: 4\n")
+
+    assert config.load() == config.load("default") == config.load({})
+    assert config.load(file).fetch.threads == config.load({"fetch": {"threads": 4}}).fetch.threads == 4
+    assert config.load(file, ["fetch.threads=5"]).fetch.threads == 5
+    assert config.load(None, ["allow_hosts=[127.0.0.1, '10.0.0.0/8']"]).access.allow_hosts == ("127.0.0.1", "10.0.0.0/8")
+
+
+@pytest.mark.parametrize(
+    ("values", "overrides", "told"),
+    [
+        ({"fetch": {"thread": 4}}, [], "no setting fetch.thread; did you mean fetch.threads"),
+        ({"threads": 4}, [], "did you mean fetch.threads"),
+        ({"spark.executor.cores": 4}, [], "is a setting of Spark"),
+        ({"spark": {"executor": 1}}, [], "no setting spark"),
+        ({"fetch": 4}, [], "holds settings of its own"),
+        ({"fetch": {"threads": "four"}}, [], "must be a whole number, not 'four'"),
+        ({"fetch": {"threads": True}}, [], "must be a whole number"),
+        ({"fetch": {"threads": 0}}, [], "must be at least 1"),
+        ({"fetch": {"read_timeout": float("nan")}}, [], "must be a number"),
+        ({"allow_hosts": "localhost"}, [], "must be a list"),
+        ({"allow_hosts": [1]}, [], "allow_hosts[0] must be a text"),
+        ({}, ["fetch.threads"], "not of the form key=value"),
+        ({}, ["fetch.threads=[1"], "not valid YAML"),
+    ],
+)
+def test_a_wrong_setting_is_told_in_one_sentence(values: dict[str, object], overrides: list[str], told: str) -> None:
+    with pytest.raises(ConfigError) as error:
+        config.load(values, overrides)
+
+    assert told in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_missing_file_names_the_presets() -> None:
+    with pytest.raises(ConfigError, match=r"presets are: .*default"):
+        config.load("nowhere.yaml")
+
+
+@pytest.mark.parametrize("text", ["- a\n- b\n", "a: [1\n"])
+def test_a_file_of_another_shape_is_refused(tmp_path: Path, text: str) -> None:
+    (tmp_path / "bad.yaml").write_text(text)
+
+    with pytest.raises(ConfigError):
+        config.load(tmp_path / "bad.yaml")
+
+
+def test_the_fingerprint_is_of_what_can_change_a_sample() -> None:
+    assert config.load({"fetch": {"threads": 3}}).fingerprint == config.load().fingerprint
+    assert config.load({"fetch": {"probe": False}}).fingerprint != config.load().fingerprint
+
+
+def test_every_setting_is_documented_and_every_preset_loads() -> None:
+    assert all(doc for _, _, doc in config.reference())
+    assert all(config.load(name) for name in config.presets())
