@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import re
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -179,6 +180,17 @@ def remove(location: str) -> None:
     filesystem, path = _store(location)
     with suppress(FileNotFoundError):
         filesystem.rm_file(path)
+
+
+def remove_folder(location: str) -> None:
+    """Remove a folder and all that is in it; nothing happens where there is none."""
+    if is_local(location):
+        with suppress(FileNotFoundError):
+            shutil.rmtree(local_path(location))
+        return
+    filesystem, path = _store(location)
+    with suppress(FileNotFoundError):
+        filesystem.rm(path, recursive=True)
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -44,7 +44,7 @@ _STEP_BYTES = 8 << 20
 _STEP_ROWS = 4096
 _READ_BYTES = 1 << 20
 # Row groups that may be in the middle of being read, and files that are kept open for the next selection.
-_OPEN_GROUPS = 128
+_OPEN_GROUPS = 64
 _OPEN_FILES = 64
 
 _Ints = npt.NDArray[np.int64]
@@ -173,7 +173,7 @@ class MediaReader:
             for position in range(len(keys)):
                 while position not in held:
                     place = place_of[position]
-                    if place not in reading and len(reading) >= _OPEN_GROUPS:
+                    while reading and place not in reading and self._is_too_much(place, reading):
                         for rows in reading.pop(max(reading, key=_next_position)):
                             held.add(rows)
                     came = next(reading.setdefault(place, self._read(place)))
@@ -182,6 +182,11 @@ class MediaReader:
                     if not place.left:
                         del reading[place]
                 yield held.take(position)
+
+    def _is_too_much(self, place: _Place, reading: Collection[_Place]) -> bool:
+        """Whether another row group cannot be begun before one is read to its end: each may hold a page of its own size."""
+        open_bytes = sum(other.bytes for other in reading)
+        return len(reading) >= _OPEN_GROUPS or open_bytes + place.bytes > self._buffer_bytes
 
     def _find(self, keys: Sequence[str], sources: _Ints, batches: _Ints) -> list[_Place]:
         """Where the rows are: one place for each row group that holds some."""
@@ -203,7 +208,7 @@ class MediaReader:
                 rows = rows[np.sort(np.unique(positions[rows], return_index=True)[1])]
                 if len(rows):
                     missing[positions[rows]] = False
-                    places.append(_Place(file, group, rows, positions[rows].astype(np.int64), len(rows)))
+                    places.append(file.place(group, rows, positions[rows].astype(np.int64)))
         if missing.any():
             first = int(np.flatnonzero(missing)[0])
             more = f" (and {int(missing.sum()) - 1} more)" if missing.sum() > 1 else ""
@@ -213,8 +218,7 @@ class MediaReader:
     def _read(self, place: _Place) -> Iterator[dict[int, MediaRow]]:
         """Pass through a row group once; yield the wanted rows of each step, by position."""
         parquet = place.file.parquet
-        group = parquet.metadata.row_group(place.group)
-        step = int(_STEP_BYTES * group.num_rows // max(1, group.total_byte_size))
+        step = _STEP_BYTES * parquet.metadata.row_group(place.group).num_rows // max(1, place.bytes)
         columns = [name for name in ("key", "batch_id", *STREAMS, *EXTRA_COLUMNS) if name in parquet.schema_arrow.names]
         begin = 0
         batches = parquet.iter_batches(
@@ -280,6 +284,9 @@ class _File:
         self.sources = self._ranges(columns["source_num"])
         self.batches = self._ranges(columns["batch_id"])
 
+    def place(self, group: int, rows: _Ints, positions: _Ints) -> _Place:
+        return _Place(self, group, self.parquet.metadata.row_group(group).total_byte_size, rows, positions, len(rows))
+
     def _ranges(self, column: int) -> _Ranges:
         metadata = self.parquet.metadata
         told = [metadata.row_group(group).column(column).statistics for group in range(metadata.num_row_groups)]
@@ -294,6 +301,7 @@ class _Place:
 
     file: _File
     group: int
+    bytes: int
     rows: _Ints
     positions: _Ints
     left: int

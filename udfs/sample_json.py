@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
 import pyarrow as pa
 
-# Fields that video2dataset writes and no column is named as; a user's column cannot take them.
+# Fields that video2dataset writes and that no column is named as.
 STATUS = "status"
 ERROR_MESSAGE = "error_message"
 YT_META_DICT = "yt_meta_dict"
@@ -24,7 +24,8 @@ SUCCESS = "success"
 # Columns that stay inside: they say where a row is in the tables, not what it is.
 INTERNAL = frozenset(("source_num", "shard", "batch_id"))
 _FIRST = ("key", "url", "caption")
-_OURS = frozenset((*_FIRST, STATUS, ERROR_MESSAGE, YT_META_DICT, VIDEO_METADATA, USER_COLUMNS))
+ADDED = (STATUS, ERROR_MESSAGE, YT_META_DICT, VIDEO_METADATA)
+_OURS = frozenset((*_FIRST, "clips", *ADDED, USER_COLUMNS))
 
 
 class JsonWriter:
@@ -39,6 +40,7 @@ class JsonWriter:
         self._columns = columns
         self._everything = everything
         self._reserved = reserved_names(columns)
+        self._apart = {"probe", USER_COLUMNS} | (INTERNAL if everything else frozenset())
 
     def fields(self, row: Mapping[str, Any]) -> dict[str, Any]:
         """A row's fields in the order of the file.
@@ -56,9 +58,9 @@ class JsonWriter:
         if "probe" in row:
             fields[VIDEO_METADATA] = video_metadata(row["probe"]) if row["probe"] else {}
         for name in self._columns:
-            if name not in fields and name not in INTERNAL and name not in ("probe", USER_COLUMNS):
+            if name not in fields and name not in self._apart:
                 fields[name] = row[name]
-        kept = {}
+        kept: dict[str, str] = {}
         for name, value in sorted(row.get(USER_COLUMNS) or ()):
             (kept if name.casefold() in self._reserved else fields)[name] = value
         if kept:
@@ -89,12 +91,12 @@ def reserved_names(columns: Sequence[str]) -> frozenset[str]:
     return frozenset(name.casefold() for name in (*columns, *_OURS, *INTERNAL))
 
 
-def top_level(user_columns: Sequence[str], columns: Sequence[str]) -> list[str]:
+def top_level(user_columns: Iterable[str], columns: Sequence[str]) -> list[str]:
     """The user's columns that become Parquet columns of their own: names that Spark can tell from all others.
 
     Args:
         user_columns: their names.
-        columns: names of the metadata columns.
+        columns: names of the other columns of the file.
     """
     taken = set(reserved_names(columns))
     names = []
@@ -135,7 +137,7 @@ def video_metadata(probe: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         probe: the struct of that name.
     """
-    streams = []
+    streams: list[dict[str, Any]] = []
     video, audio = probe.get("video"), probe.get("audio")
     if video:
         streams.append(

@@ -42,6 +42,7 @@ class ExportSettings:
 
     tasks: int = setting(0, "Spark tasks of an export; 0 fits them to the cores", minimum=0)
     buffer_bytes: int = setting(256 << 20, "bytes of media a task may hold at once", minimum=1 << 20)
+    verify: bool = setting(False, "compare each stream's checksum while it is read")
 
 
 @dataclass(frozen=True)
@@ -129,7 +130,9 @@ def _read(config: str | Path | None) -> dict[str, Any]:
     elif str(config) in presets():
         text = (resources.files(PRESET_PACKAGE) / "conf" / f"{config}.yaml").read_text(encoding="utf-8")
     else:
-        raise ConfigError(f"There is no settings file {str(config)!r} and no preset of that name; presets are: {', '.join(presets())}.")
+        raise ConfigError(
+            f"There is no settings file {str(config)!r} and no preset of that name; presets are: {', '.join(presets())}."
+        )
     try:
         values = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -207,4 +210,3 @@ def _value(name: str, value: Any, kind: Any, minimum: float | None) -> Any:
     if minimum is not None and value < minimum:
         raise ConfigError(f"Setting {name} must be at least {minimum:g}, not {value!r}.")
     return value
-

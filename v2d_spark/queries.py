@@ -7,6 +7,7 @@ changes anything, and the session's own views stay as they are.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from v2d_spark.schema import TABLES
@@ -17,13 +18,14 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 
-def query(spark: SparkSession, dataset: Dataset, text: str) -> DataFrame:
+def query(spark: SparkSession, dataset: Dataset, text: str, *, versions: Mapping[str, int] | None = None) -> DataFrame:
     """Ask the tables.
 
     Args:
         spark: the session.
         dataset: the dataset.
         text: a SELECT (WITH, VALUES, …) over `sources`, `samples`, `media`, `runs`, …; one statement.
+        versions: versions of tables, by name, for those that shall not be read at their newest.
 
     Returns:
         Its rows, not computed yet.
@@ -39,12 +41,14 @@ def query(spark: SparkSession, dataset: Dataset, text: str) -> DataFrame:
         raise QueryError(f"`v2d sql` only reads; {word[0].upper()} would change something.")
     try:
         # The line break keeps a comment at the end of the query from hiding the parenthesis.
-        return spark.sql(f"WITH {_tables(dataset)} SELECT * FROM (\n{text}\n)")
+        return spark.sql(f"WITH {_tables(dataset, versions or {})} SELECT * FROM (\n{text}\n)")
     except Exception as error:
         raise QueryError(explain(error)) from None
 
 
-def rows_where(spark: SparkSession, dataset: Dataset, table: str, condition: str | None) -> DataFrame:
+def rows_where(
+    spark: SparkSession, dataset: Dataset, table: str, condition: str | None, *, versions: Mapping[str, int] | None = None
+) -> DataFrame:
     """Rows of a table that a user's condition chooses.
 
     Args:
@@ -52,13 +56,14 @@ def rows_where(spark: SparkSession, dataset: Dataset, table: str, condition: str
         dataset: the dataset.
         table: its name.
         condition: a boolean SQL expression over the table's columns; all rows if there is none.
+        versions: as for `query`.
 
     Raises:
         QueryError: if the condition is wrong.
     """
     if condition is None or not condition.strip():
-        return dataset.read(spark, table)
-    return query(spark, dataset, f"SELECT * FROM {table} WHERE (\n{condition}\n)")
+        return dataset.read(spark, table, version=(versions or {}).get(table))
+    return query(spark, dataset, f"SELECT * FROM {table} WHERE (\n{condition}\n)", versions=versions)
 
 
 def count_where(spark: SparkSession, dataset: Dataset, table: str, condition: str) -> int:
@@ -86,5 +91,9 @@ _CHANGING = frozenset(
 )
 
 
-def _tables(dataset: Dataset) -> str:
-    return ", ".join(f"{table.name} AS (SELECT * FROM {dataset.sql_name(table.name)})" for table in TABLES)
+def _tables(dataset: Dataset, versions: Mapping[str, int]) -> str:
+    def rows(name: str) -> str:
+        at = f" VERSION AS OF {versions[name]}" if name in versions else ""
+        return f"SELECT * FROM {dataset.sql_name(name)}{at}"
+
+    return ", ".join(f"{table.name} AS ({rows(table.name)})" for table in TABLES)

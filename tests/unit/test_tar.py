@@ -53,7 +53,9 @@ def test_headers_are_those_of_tarfile(size: int) -> None:
 def test_tar_itself_lists_what_was_written(tmp_path: Path) -> None:
     path = tmp_path / "a.tar"
     path.write_bytes(archive([("0001.mp4", b"x" * 700), ("0001.txt", b""), ("é" * 90 + ".json", b"{}")]))
-    listed = subprocess.run(["tar", "tvf", path], capture_output=True, text=True, check=True, env={"TZ": "UTC", "LC_ALL": "C.UTF-8"})
+    listed = subprocess.run(
+        ["tar", "tvf", path], capture_output=True, text=True, check=True, env={"TZ": "UTC", "LC_ALL": "C.UTF-8"}
+    )
     lines = listed.stdout.splitlines()
     assert [line.split()[2] for line in lines] == ["700", "0", "2"]
     assert lines[0].startswith("-rw-r--r-- 0/0") and "1970-01-01 00:00" in lines[0]

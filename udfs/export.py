@@ -1,0 +1,199 @@
+"""The export task: shards of narrow rows in, finished shards on disk, one narrow row a shard back to the driver."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+
+from v2d_spark.udfs import locations
+from v2d_spark.udfs.exporters import Exporter, Sample, Shard, Written, exporter
+from v2d_spark.udfs.media_reader import MediaReader
+from v2d_spark.udfs.progress import ProgressWriter
+from v2d_spark.udfs.sample_json import JsonWriter, metadata_table, to_json
+from v2d_spark.udfs.vocabulary import OK, V2dError
+
+# What a task is given: where each sample goes and where its bytes are, and a struct of its metadata.
+INPUT_COLUMNS = ("shard", "key", "source_num", "batch_id", "caption", "metadata")
+
+OUTPUT_SCHEMA = pa.schema(
+    [
+        ("shard", pa.string()),
+        ("samples", pa.int64()),
+        ("bytes", pa.int64()),
+        ("sha256", pa.string()),
+        ("batch_id", pa.int64()),
+        ("kept", pa.bool_()),
+        ("error", pa.string()),
+    ]
+)
+OUTPUT_DDL = "shard string, samples bigint, bytes bigint, sha256 string, batch_id bigint, kept boolean, error string"
+
+STATS_SUFFIX = "_stats.json"
+# A fault of the disk or the storage is met by a second try at the shard.
+_TRIES = 2
+
+
+@dataclass(frozen=True)
+class ExportTask:
+    """What `mapInArrow` calls in each partition.
+
+    Attributes:
+        dataset_path: folder of the dataset.
+        media_path: folder of its table `media`.
+        files: the files of that table at one version, as `media_reader.FILES_SCHEMA`.
+        destination: the export's folder.
+        format: name of the format.
+        everything: whether the metadata was not selected by the user.
+        user_columns: the user's columns that are Parquet columns of their own.
+        streams: streams that any sample of the export has.
+        buffer_bytes: bytes of media to hold at once.
+        scratch: folder on this host for what does not fit.
+        verify: whether checksums of streams are compared.
+        progress: file on this host to append counts to; None where nobody reads it.
+    """
+
+    dataset_path: str
+    media_path: str
+    files: pa.Table
+    destination: str
+    format: str
+    everything: bool
+    user_columns: tuple[str, ...]
+    streams: tuple[str, ...]
+    buffer_bytes: int
+    scratch: str
+    verify: bool = False
+    progress: str | None = None
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Write every shard of the partition, or find that it is there.
+
+        Args:
+            batches: rows with INPUT_COLUMNS, whole shards, ordered by shard and key.
+
+        Yields:
+            One batch of OUTPUT_SCHEMA a shard.
+        """
+        reader = MediaReader(
+            self.dataset_path, self.media_path, self.files, buffer_bytes=self.buffer_bytes, scratch=self.scratch
+        )
+        with ProgressWriter(self.progress) as progress:
+            writer = _ShardWriter(self, exporter(self.format), reader, progress)
+            for rows in _whole_shards(batches):
+                yield pa.RecordBatch.from_pylist([writer.finish(rows)], schema=OUTPUT_SCHEMA)
+
+
+@dataclass(frozen=True)
+class _ShardWriter:
+    task: ExportTask
+    exporter: Exporter
+    reader: MediaReader
+    progress: ProgressWriter
+
+    def finish(self, rows: pa.Table) -> dict[str, Any]:
+        """Write a shard, or find that it is there; a fault is told, so that the other shards go on."""
+        name = rows["shard"][0].as_py()
+        told = {"shard": name, "samples": rows.num_rows, "batch_id": max(rows["batch_id"].to_pylist())}
+        for attempt in range(_TRIES):
+            try:
+                return told | self._finish(name, rows)
+            except V2dError as error:
+                return told | {"error": str(error)}
+            except (OSError, pa.ArrowException) as error:
+                if attempt == _TRIES - 1:
+                    return told | {"error": f"{type(error).__name__}: {error}"}
+        raise AssertionError
+
+    def _finish(self, name: str, rows: pa.Table) -> dict[str, Any]:
+        task = self.task
+        metadata = pa.Table.from_struct_array(rows["metadata"])
+        json_writer = JsonWriter(metadata.schema.names, everything=task.everything)
+        fields = [json_writer.fields(row) for row in metadata.to_pylist()]
+        texts = [to_json(sample) for sample in fields]
+        keys, batches = rows["key"].to_pylist(), rows["batch_id"].to_pylist()
+        captions = [caption or "" for caption in rows["caption"].to_pylist()]
+        fingerprint = self._fingerprint(name, zip(keys, batches, captions, texts, strict=True))
+        stats = locations.join(task.destination, name + STATS_SUFFIX)
+        there = _read_stats(stats)
+        if (
+            there.get("fingerprint") == fingerprint
+            and self.exporter.size(task.destination, name) == there.get("bytes")
+            and locations.exists(locations.join(task.destination, f"{name}.parquet"))
+        ):
+            for _ in keys:
+                self.progress.count(OK, 0)
+            return {"kept": True, "bytes": there["bytes"], "sha256": there["sha256"]}
+
+        def samples() -> Iterator[Sample]:
+            media = self.reader.rows(keys, rows["source_num"].to_pylist(), batches)
+            for row, caption, sample, text in zip(media, captions, fields, texts, strict=True):
+                if any(row.extra.values()):
+                    text = to_json(json_writer.with_extra(sample, row.extra))
+                if not row.streams:
+                    raise V2dError(f"sample {row.key} has no bytes in media")
+                yield Sample(row.key, caption, text, row.streams)
+                self.progress.count(OK, sum(stream.size for stream in row.streams.values()))
+
+        # The statistics are what makes a shard whole: gone first, written last.
+        locations.remove(stats)
+        shard = Shard(task.destination, name, metadata_table(metadata, task.user_columns), task.streams, task.verify)
+        written = self.exporter.write(shard, samples())
+        self._write_stats(stats, fingerprint, len(keys), written)
+        return {"kept": False, "bytes": written.bytes, "sha256": written.sha256}
+
+    def _fingerprint(self, name: str, samples: Iterator[tuple[str, int, str, bytes]]) -> str:
+        """Checksum over all that makes a shard what it is."""
+        digest = hashlib.sha256(f"{self.exporter.name} {self.exporter.version} {name}".encode())
+        for key, batch_id, caption, text in samples:
+            for part in (key.encode(), caption.encode(), text):
+                digest.update(struct.pack("<qq", batch_id, len(part)))
+                digest.update(part)
+        return digest.hexdigest()
+
+    def _write_stats(self, location: str, fingerprint: str, count: int, written: Written) -> None:
+        stats = {
+            "count": count,
+            "successes": count,
+            "failed_to_download": 0,
+            "failed_to_subsample": 0,
+            "status_dict": {"success": count},
+            "bytes": written.bytes,
+            "sha256": written.sha256,
+            "format": self.exporter.name,
+            "fingerprint": fingerprint,
+        }
+        with locations.write_whole(location) as file:
+            file.write(json.dumps(stats, indent=4).encode())
+
+
+def _whole_shards(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.Table]:
+    """Divide rows, which come ordered by shard in batches of any size, into shards."""
+    held: list[pa.RecordBatch] = []
+    for batch in batches:
+        shards = batch.column("shard").to_pylist()
+        begin = 0
+        while begin < len(shards):
+            end = begin + 1
+            while end < len(shards) and shards[end] == shards[begin]:
+                end += 1
+            if held and held[0].column("shard")[0].as_py() != shards[begin]:
+                yield pa.Table.from_batches(held)
+                held = []
+            held.append(batch.slice(begin, end - begin))
+            begin = end
+    if held:
+        yield pa.Table.from_batches(held)
+
+
+def _read_stats(location: str) -> dict[str, Any]:
+    try:
+        told = json.loads(locations.read_bytes(location))
+    except (FileNotFoundError, ValueError):
+        return {}
+    return told if isinstance(told, dict) else {}

@@ -1,0 +1,388 @@
+"""The export step: samples leave as shards. Its plan is narrow; tasks take the bytes out of the files of `media`."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+from deltalake import DeltaTable
+
+from v2d_spark.config import Settings
+from v2d_spark.queries import explain, rows_where
+from v2d_spark.session import is_on_this_host, parallelism
+from v2d_spark.tables import Dataset
+from v2d_spark.udfs import locations, sample_json, spool
+from v2d_spark.udfs.export import INPUT_COLUMNS, OUTPUT_DDL, STATS_SUFFIX, ExportTask
+from v2d_spark.udfs.exporters import Exporter, exporter
+from v2d_spark.udfs.media_reader import FILES_SCHEMA
+from v2d_spark.udfs.vocabulary import STREAMS, ConfigError, DatasetError, InputError, QueryError
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, Row, SparkSession
+
+MARK = "_export.json"
+MANIFEST = "_manifest.parquet"
+_STAGING = "_staging"
+
+MANIFEST_SCHEMA = pa.schema(
+    [
+        pa.field("name", pa.string(), metadata={"comment": "file or folder of the shard"}),
+        pa.field("samples", pa.int64(), metadata={"comment": "samples in it"}),
+        pa.field("bytes", pa.int64(), metadata={"comment": "bytes of its data"}),
+        pa.field("sha256", pa.string(), metadata={"comment": "checksum of its data"}),
+        pa.field("batch_id", pa.int64(), metadata={"comment": "the newest batch that it holds"}),
+        pa.field("samples_version", pa.int64(), metadata={"comment": "version of the table samples"}),
+        pa.field("media_version", pa.int64(), metadata={"comment": "version of the table media"}),
+    ]
+)
+
+# Tasks for each core: enough that one slow task does not keep the others waiting for long.
+_TASKS_PER_CORE = 4
+# As many digits as the names of sources' shards have.
+_SHARD_DIGITS = 8
+# What monotonically_increasing_id leaves for the row's number in its partition.
+_ROW_BITS = 33
+
+
+@dataclass(frozen=True)
+class ExportResult:
+    """What an export came to.
+
+    Attributes:
+        destination: its folder.
+        shards: how many shards it has.
+        kept: how many of them were there already.
+        samples: samples in all of them.
+        bytes: bytes of their data.
+    """
+
+    destination: str
+    shards: int
+    kept: int
+    samples: int
+    bytes: int
+
+
+@dataclass(frozen=True)
+class Selection:
+    """The samples of an export, narrow.
+
+    Attributes:
+        rows: `INPUT_COLUMNS`, a row a sample.
+        columns: names of the metadata columns.
+        everything: whether these are all there are.
+        found: what was found out about the samples in one query.
+    """
+
+    rows: DataFrame
+    columns: tuple[str, ...]
+    everything: bool
+    found: Row
+
+
+def export(
+    spark: SparkSession,
+    dataset: Dataset,
+    to: str,
+    *,
+    format: str = "webdataset",
+    where: str | None = None,
+    select: Sequence[str] | None = None,
+    shard_size: int | None = None,
+    settings: Settings | None = None,
+    progress_file: str | None = None,
+) -> ExportResult:
+    """Write samples as shards. Run again after it was cut off, it keeps the shards that are whole.
+
+    Args:
+        spark: the session.
+        dataset: the dataset.
+        to: folder or URL; new, empty, or an earlier export of the same dataset with the same arguments.
+        format: name of the format.
+        where: a boolean SQL expression over `samples`; all by default.
+        select: SQL expressions over `samples`, what the metadata has; all columns by default.
+        shard_size: samples in a shard, numbered in key order; by default a sample goes into its source's shard.
+        settings: the settings.
+        progress_file: file on this host that tasks on it append counts to.
+
+    Returns:
+        What it came to.
+
+    Raises:
+        QueryError: if `where` or `select` is wrong.
+        ConfigError: if there is no such format.
+        InputError: if the folder holds something else.
+        DatasetError: if a shard could not be written; the others are whole.
+    """
+    settings = settings or Settings()
+    kind = exporter(format)
+    if shard_size is not None and shard_size < 1:
+        raise ConfigError(f"A shard holds at least 1 sample, not {shard_size}.")
+    folder = str(locations.local_path(to).absolute()) if locations.is_local(to) else to.rstrip("/")
+    # In this order: media holds what any version of samples that is older refers to.
+    versions = {name: DeltaTable(dataset.table_path(name), without_files=True).version() for name in ("samples", "media")}
+    selection = choose(spark, dataset, where, select, versions=versions, own_columns=kind.own_columns)
+    _prepare(folder, dataset, {"format": format, "where": where, "select": select and list(select), "shard_size": shard_size})
+    spool.sweep(settings.scratch)
+    staging = locations.join(folder, _STAGING)
+    locations.remove_folder(staging)
+    try:
+        done = _write(spark, dataset, folder, kind, selection, versions, shard_size, settings, progress_file)
+    finally:
+        locations.remove_folder(staging)
+    failed = [row for row in done if row["error"]]
+    if failed:
+        raise DatasetError(
+            f"{len(failed)} of {len(done)} shards could not be written; the first is {failed[0]['shard']}: "
+            f"{failed[0]['error'].rstrip('.')}. The others are whole, and are kept when this is run again."
+        )
+    _remove_others(folder, kind, {row["shard"] for row in done})
+    _write_manifest(folder, kind, done, versions)
+    result = ExportResult(
+        destination=folder,
+        shards=len(done),
+        kept=sum(row["kept"] for row in done),
+        samples=sum(row["samples"] for row in done),
+        bytes=sum(row["bytes"] for row in done),
+    )
+    dataset.append_control(
+        "exports",
+        [
+            {
+                "destination": folder,
+                "format": format,
+                "where_sql": where,
+                "batch_id": selection.found["batch_id"],
+                "shards": result.shards,
+                "samples": result.samples,
+                "bytes": result.bytes,
+                "settings": json.dumps({"select": select and list(select), "shard_size": shard_size, "versions": versions}),
+                "finished_at": datetime.now(timezone.utc),
+            }
+        ],
+    )
+    return result
+
+
+def choose(
+    spark: SparkSession,
+    dataset: Dataset,
+    where: str | None,
+    select: Sequence[str] | None,
+    *,
+    versions: Mapping[str, int],
+    own_columns: Sequence[str] = (),
+) -> Selection:
+    """Choose samples and metadata; no column has bytes.
+
+    Args:
+        spark: the session.
+        dataset: the dataset.
+        where: a boolean SQL expression over `samples`.
+        select: SQL expressions over `samples`.
+        versions: versions of the tables.
+        own_columns: columns that the format adds, which metadata cannot be named as.
+
+    Raises:
+        QueryError: if `where` or `select` is wrong.
+    """
+    from pyspark.sql import functions as F
+
+    samples = rows_where(spark, dataset, "samples", where, versions=versions)
+    inner = [F.col(name).alias(f"_{name}") for name in INPUT_COLUMNS if name != "metadata"]
+    try:
+        chosen = samples.select(*inner, *(map(F.expr, select) if select else [F.col("*")]))
+        columns = chosen.columns[len(inner) :]
+    except Exception as error:
+        raise QueryError(explain(error)) from None
+    _check_names(columns, own_columns if select is None else (*own_columns, *sample_json.ADDED))
+    if sample_json.USER_COLUMNS in columns:
+        kind = chosen.schema[sample_json.USER_COLUMNS].dataType.simpleString()
+        if kind != "map<string,string>":
+            raise QueryError(f"The column named columns must be the user's columns, not a {kind}; rename it: … AS another_name.")
+    metadata = [F.col(_quoted(name)) for name in columns]
+    if "key" not in columns:
+        metadata.insert(0, F.col("_key").alias("key"))
+        columns = ["key", *columns]
+    rows = chosen.select(
+        *(F.col(f"_{name}").alias(name) for name in INPUT_COLUMNS if name != "metadata"), F.struct(*metadata).alias("metadata")
+    )
+    names = F.map_keys("columns") if sample_json.USER_COLUMNS in columns else F.array().cast("array<string>")
+    try:
+        (found,) = samples.agg(
+            F.count("*").alias("samples"),
+            F.max("batch_id").alias("batch_id"),
+            F.min("source_num").alias("first"),
+            F.max("source_num").alias("last"),
+            F.approx_count_distinct("shard").alias("shards"),
+            F.array_distinct(F.flatten(F.collect_set(names))).alias("user_columns"),
+            *(F.max(F.col(f"{stream}_size").isNotNull()).alias(stream) for stream in STREAMS),
+        ).collect()
+    except Exception as error:
+        # What only shows when it is computed: a cast that fails, a division by zero.
+        if where is None:
+            raise
+        raise QueryError(explain(error)) from None
+    return Selection(rows, tuple(columns), select is None, found)
+
+
+def candidate_files(dataset: Dataset, version: int, first: int, last: int) -> pa.Table:
+    """The files of `media` that may hold sources of a range, by the statistics in the log at that version.
+
+    Args:
+        dataset: the dataset.
+        version: version of `media`.
+        first: lowest source_num.
+        last: highest source_num.
+
+    Returns:
+        A table of `FILES_SCHEMA`.
+    """
+    actions = pa.table(DeltaTable(dataset.table_path("media"), version=version).get_add_actions(flatten=True))
+    told = {"path": "path", "first_source": "min.source_num", "last_source": "max.source_num"}
+    told |= {"first_batch": "min.batch_id", "last_batch": "max.batch_id"}
+    columns = [
+        actions[told[field.name]].cast(field.type)
+        if told[field.name] in actions.schema.names
+        else pa.nulls(len(actions), field.type)
+        for field in FILES_SCHEMA
+    ]
+    files = pa.Table.from_arrays(columns, schema=FILES_SCHEMA)
+    outside = pc.or_kleene(pc.greater(files["first_source"], last), pc.less(files["last_source"], first))
+    return files.filter(pc.invert(pc.fill_null(outside, False))).sort_by("path")
+
+
+def _write(
+    spark: SparkSession,
+    dataset: Dataset,
+    folder: str,
+    kind: Exporter,
+    selection: Selection,
+    versions: Mapping[str, int],
+    shard_size: int | None,
+    settings: Settings,
+    progress_file: str | None,
+) -> list[Row]:
+    """Write all shards; return what the tasks tell, by shard."""
+    found = selection.found
+    if not found["samples"]:
+        return []
+    shards = found["shards"] if shard_size is None else -(-found["samples"] // shard_size)
+    tasks = settings.export.tasks or max(1, min(shards, _TASKS_PER_CORE * parallelism(spark)))
+    rows = selection.rows
+    if shard_size is not None:
+        rows = _repacked(spark, rows, shard_size, tasks, locations.join(folder, _STAGING))
+    task = ExportTask(
+        dataset_path=dataset.path,
+        media_path=dataset.table_path("media"),
+        files=candidate_files(dataset, versions["media"], found["first"], found["last"]),
+        destination=folder,
+        format=kind.name,
+        everything=selection.everything,
+        user_columns=tuple(sample_json.top_level(found["user_columns"] or [], (*selection.columns, *kind.own_columns))),
+        streams=tuple(stream for stream in STREAMS if found[stream]),
+        buffer_bytes=settings.export.buffer_bytes,
+        scratch=settings.scratch,
+        verify=settings.export.verify,
+        progress=progress_file if is_on_this_host(spark) else None,
+    )
+    done = rows.repartitionByRange(tasks, "shard").sortWithinPartitions("shard", "key").mapInArrow(task, OUTPUT_DDL).collect()
+    return sorted(done, key=lambda row: row["shard"])
+
+
+def _repacked(spark: SparkSession, rows: DataFrame, shard_size: int, tasks: int, staging: str) -> DataFrame:
+    """Give the samples, in key order, to shards of one size.
+
+    They are numbered without a window over all: staged in order with the number of partition and row, partitions
+    counted, and each partition's first number added.
+    """
+    from pyspark.sql import functions as F
+
+    in_order = rows.repartitionByRange(tasks, "key").sortWithinPartitions("key")
+    in_order.withColumn("place", F.monotonically_increasing_id()).write.mode("overwrite").parquet(staging)
+    staged = spark.read.parquet(staging)
+    partition = F.shiftrightunsigned("place", _ROW_BITS)
+    counts = staged.groupBy(partition.alias("partition")).count().orderBy("partition").collect()
+    first, offsets = 0, []
+    for row in counts:
+        offsets += [F.lit(row["partition"]), F.lit(first)]
+        first += row["count"]
+    number = F.create_map(*offsets)[partition] + F.col("place").bitwiseAND((1 << _ROW_BITS) - 1)
+    shard = F.lpad(F.floor(number / shard_size).cast("string"), _SHARD_DIGITS, "0")
+    return staged.withColumn("shard", shard).drop("place")
+
+
+def _prepare(folder: str, dataset: Dataset, arguments: Mapping[str, Any]) -> None:
+    """Make the folder an export's, or see that it is one of the same arguments."""
+    identifier = DeltaTable(dataset.table_path("sources"), without_files=True).metadata().id
+    told = {"made_by": "v2d_spark", "dataset": str(identifier), **arguments}
+    mark = locations.join(folder, MARK)
+    if locations.is_local(folder) and locations.exists(folder) and not locations.is_folder(folder):
+        raise InputError(f"{folder} is a file; choose a folder.")
+    if locations.exists(mark):
+        try:
+            before = json.loads(locations.read_bytes(mark))
+        except ValueError:
+            before = {}
+        other = [name for name, value in told.items() if before.get(name) != value]
+        if other:
+            raise InputError(
+                f"{folder} holds an export with another {other[0]} ({json.dumps(before.get(other[0]))}, and now "
+                f"{json.dumps(told[other[0]])}); choose another folder, or empty it."
+            )
+    elif locations.list_files(folder, recursive=True):
+        raise InputError(f"{folder} is not empty and holds no export; choose another folder, or empty it.")
+    try:
+        locations.makedirs(folder)
+        locations.sweep_unfinished(folder)
+        with locations.write_whole(mark) as file:
+            file.write(json.dumps(told, indent=4).encode())
+    except OSError as error:
+        raise InputError(f"{folder} cannot be written: {error.strerror or error}.") from None
+
+
+def _remove_others(folder: str, kind: Exporter, shards: set[str]) -> None:
+    """Remove shards of an earlier run that no sample is in any more; the manifest goes first, for it names them."""
+    locations.remove(locations.join(folder, MANIFEST))
+    for location in locations.list_files(folder):
+        name = location.rpartition("/")[2]
+        if name.endswith(STATS_SUFFIX) and (shard := name.removesuffix(STATS_SUFFIX)) not in shards:
+            locations.remove(location)
+            kind.remove(folder, shard)
+
+
+def _write_manifest(folder: str, kind: Exporter, done: Sequence[Row], versions: Mapping[str, int]) -> None:
+    rows = [
+        {
+            **{name: row[name] for name in ("samples", "bytes", "sha256", "batch_id")},
+            "name": row["shard"] + kind.suffix,
+            "samples_version": versions["samples"],
+            "media_version": versions["media"],
+        }
+        for row in done
+    ]
+    buffer = io.BytesIO()
+    pq.write_table(pa.Table.from_pylist(rows, schema=MANIFEST_SCHEMA), buffer)
+    with locations.write_whole(locations.join(folder, MANIFEST)) as file:
+        file.write(buffer.getvalue())
+
+
+def _check_names(columns: Sequence[str], taken: Sequence[str]) -> None:
+    seen: set[str] = set()
+    for name in columns:
+        if name.casefold() in seen:
+            raise QueryError(f"Two columns of the export are named {name}; rename one: … AS another_name.")
+        if name in taken:
+            raise QueryError(f"The export has a {name} of its own; rename the column: … AS another_name.")
+        seen.add(name.casefold())
+
+
+def _quoted(name: str) -> str:
+    return "`" + name.replace("`", "``") + "`"
