@@ -69,9 +69,10 @@ def join(base: str, *parts: str) -> str:
         base: a folder.
         parts: names or relative paths, joined by `/`.
     """
-    return "/".join([base.rstrip("/") or "/" * base.startswith("/"), *(part.strip("/") for part in parts)]).replace(
-        "//", "/", 1 if base == "/" else 0
-    )
+    joined = base
+    for part in parts:
+        joined += ("" if joined.endswith("/") or not joined else "/") + part.strip("/")
+    return joined
 
 
 def is_within(location: str, prefix: str) -> bool:
@@ -92,7 +93,7 @@ def is_within(location: str, prefix: str) -> bool:
     inner, outer = _store_url(location), _store_url(prefix).rstrip("/")
     if "::" in inner or any(part in ("..", ".") for part in unquote(inner).split("/")):
         return False
-    return inner == outer or inner.startswith(outer + "/") or outer.endswith(":")
+    return inner == outer or inner.startswith(outer + "/")
 
 
 def open_read(location: str) -> IO[bytes]:
@@ -219,7 +220,8 @@ def write_whole(location: str) -> Iterator[IO[bytes]]:
             hidden.unlink(missing_ok=True)
             raise
         return
-    filesystem, path = _store(location)
+    # A file system of its own: a transaction is one for all who share an instance, other threads among them.
+    filesystem, path = _store(location, skip_instance_cache=True)
     with filesystem.transaction, filesystem.open(path, "wb") as upload:
         yield upload
 
@@ -250,10 +252,10 @@ def _store_url(location: str) -> str:
     return _ALIASES.get(name, name) + location[len(name) :]
 
 
-def _store(location: str) -> tuple[Any, str]:
+def _store(location: str, **options: Any) -> tuple[Any, str]:
     """The fsspec file system of a location, and its path there."""
     try:
-        filesystem, path = fsspec.core.url_to_fs(_store_url(location))
+        filesystem, path = fsspec.core.url_to_fs(_store_url(location), **options)
     except ImportError as error:
         raise InputError(f"{scheme(location)}: locations need a package that is not installed: {error}") from error
     except ValueError as error:

@@ -24,7 +24,7 @@ _PARTS = (
 _USERINFO = re.compile(r"([a-z][a-z0-9+.\-]{0,40}://)[^/?#\s\"<>]*@", re.IGNORECASE)
 # A closing apostrophe after a value is left where it is, so that quoted URLs stay quoted.
 _PARAMETER = re.compile(r"([?&;#])([^=&;?#\s\"<>]{1,200})=([^&#\s\"<>]*?)(?='?(?:[&#\s\"<>]|$))")
-_HEADER = re.compile(r"(authorization[\"']?\s*[:=]\s*[\"']?(?:(?:bearer|basic|token)\s+)?)[^\s\"',]+", re.IGNORECASE)
+_HEADER = re.compile(r"(authorization[\"']?\s*[:=]\s*[\"']?(?:(?:bearer|basic|token)\s+)?)[^\s\"',&#]+", re.IGNORECASE)
 _SEPARATORS = re.compile(r"[^a-z0-9]")
 _DEPTH = 3  # URLs inside the values of URLs are followed so far
 

@@ -162,14 +162,14 @@ class Guard:
         parsed = ipaddress.ip_address(address.partition("%")[0])
         if any(rule.opens(_plain_host(host), parsed, port) for rule in self._rules):
             return
+        place = address if host == address else f"{host} ({address})"
         if _within(parsed, _CLOUD_METADATA):
             raise SampleError(
-                "forbidden_address", f"{host} is {address}, a link-local or cloud metadata address; only allow_hosts opens it"
+                "forbidden_address", f"{place} is a link-local or cloud metadata address; only allow_hosts opens it"
             )
         if not self._private_networks and not is_public(parsed):
             raise SampleError(
-                "forbidden_address",
-                f"{host} is {address}, which is not a public address; allow_hosts or allow_private_networks opens it",
+                "forbidden_address", f"{place} is not a public address; allow_hosts or allow_private_networks opens it"
             )
 
     def connect(

@@ -1,0 +1,141 @@
+"""A task's files on disk: gone after it, and after its death."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from v2d_spark.udfs import processes
+from v2d_spark.udfs.spool import Spool, sweep
+from v2d_spark.udfs.vocabulary import V2dError
+
+HOLDER = """
+import os, signal, sys
+from v2d_spark.udfs.spool import Spool
+spool = Spool(sys.argv[1]).__enter__()
+spool.new_path(".mp4").write_bytes(b"x")
+print(spool.folder, flush=True)
+sys.stdin.read()
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def hold(scratch: Path) -> tuple[subprocess.Popen[str], Path]:
+    """Start a process with a spool; it dies, without cleaning up, when its input ends."""
+    process = subprocess.Popen([sys.executable, "-c", HOLDER, str(scratch)], stdin=-1, stdout=-1, text=True)
+    assert process.stdout is not None
+    return process, Path(process.stdout.readline().strip())
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    process.communicate()
+
+
+def test_nothing_is_left_after_the_block(tmp_path: Path) -> None:
+    scratch = tmp_path / "not" / "yet"
+
+    with Spool(str(scratch)) as spool:
+        spool.new_path(".mp4").write_bytes(b"x")
+        (spool.folder / "deep").mkdir()
+        (spool.folder / "deep" / "y").touch()
+        assert list(scratch.iterdir()) == [spool.folder]
+
+    assert list(scratch.iterdir()) == []
+
+
+def test_nothing_is_left_after_an_error(tmp_path: Path) -> None:
+    with pytest.raises(RuntimeError), Spool(str(tmp_path)) as spool:
+        spool.new_path().touch()
+        raise RuntimeError
+
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_paths_are_never_given_twice(tmp_path: Path) -> None:
+    with Spool(str(tmp_path)) as spool, ThreadPoolExecutor(8) as pool:
+        paths = list(pool.map(lambda _: spool.new_path(".mp4"), range(1000)))
+
+    assert len(set(paths)) == 1000
+    assert all(path.suffix == ".mp4" and path.parent == spool.folder for path in paths)
+
+
+def test_two_spools_of_one_process_are_apart(tmp_path: Path) -> None:
+    with Spool(str(tmp_path)) as one, Spool(str(tmp_path)) as two:
+        assert one.folder != two.folder
+
+
+def test_the_dead_are_swept_and_the_living_are_not(tmp_path: Path) -> None:
+    living, living_folder = hold(tmp_path)
+    dead, dead_folder = hold(tmp_path)
+    (tmp_path / "something else").touch()
+    try:
+        with Spool(str(tmp_path)) as ours:
+            assert sweep(str(tmp_path)) == 0
+            kill(dead)
+            assert sweep(str(tmp_path)) == 1
+            assert not dead_folder.exists()
+            assert living_folder.exists()
+            assert ours.folder.exists()
+    finally:
+        kill(living)
+
+    assert sweep(str(tmp_path)) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["something else"]
+
+
+def test_a_process_that_is_dead_but_not_yet_waited_for_is_dead(tmp_path: Path) -> None:
+    process, folder = hold(tmp_path)
+    assert process.stdin is not None
+    process.stdin.close()
+    for _ in range(500):
+        if sweep(str(tmp_path)):
+            break
+        time.sleep(0.01)
+    process.wait()
+
+    assert not folder.exists()
+
+
+def test_a_later_process_of_the_same_id_does_not_keep_a_folder(tmp_path: Path) -> None:
+    host, pid, mark = processes.this_process()
+    later = tmp_path / f"v2d-spool~{host}~{pid}~{mark}0~{'0' * 8}"
+    later.mkdir()
+
+    assert sweep(str(tmp_path)) == 1
+    assert not later.exists()
+
+
+def test_another_hosts_folder_stays_until_it_is_old(tmp_path: Path) -> None:
+    folder = tmp_path / f"v2d-spool~elsewhere~1~1~{'0' * 8}"
+    folder.mkdir()
+    assert sweep(str(tmp_path)) == 0
+
+    os.utime(folder, (0, 0))
+
+    assert sweep(str(tmp_path)) == 1
+
+
+def test_sweeping_where_nothing_is(tmp_path: Path) -> None:
+    assert sweep(str(tmp_path / "missing")) == 0
+
+
+@pytest.mark.parametrize("name", ["file", "file/below"])
+def test_a_scratch_folder_that_cannot_be_is_a_users_mistake(tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
+
+    with pytest.raises(V2dError, match=r"scratch_dir .* cannot be written"), Spool(str(tmp_path / name)):
+        pass
+
+
+def test_this_process_is_alive() -> None:
+    _, pid, mark = processes.this_process()
+
+    assert processes.is_alive(pid, mark)
+    assert not processes.is_alive(pid, "0")
+    assert processes.start_mark(2**22 + 1) is None
