@@ -11,8 +11,8 @@ REDACTED = "REDACTED"
 # starts with one of the prefixes, or has one of the parts inside.
 # fmt: off
 _NAMES = frozenset((
-    "auth", "bearer", "code", "e", "exp", "expire", "expiry", "hash", "hdnea", "hdntl", "hdnts", "hmac", "jwt", "k", "key",
-    "oe", "oh", "pass", "pwd", "se", "sid", "sig", "skoid", "sktid", "st", "ticket", "wssecret", "wstime",
+    "auth", "bearer", "exp", "expire", "expiry", "hdnea", "hdntl", "hdnts", "hmac", "jwt", "key", "oe", "oh", "pass", "pwd",
+    "sid", "sig", "skoid", "sktid", "ticket", "wssecret", "wstime",
 ))
 _PREFIXES = ("xamz", "xgoog", "xoss", "xcos", "qsign", "oauth")
 _PARTS = (

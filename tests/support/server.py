@@ -14,6 +14,7 @@ served; a query is `?name=value`):
     /hang                       never answers                       /slow-headers              a header line now and then
     /truncated/FILE             half the body, then the end         /reset/FILE                half the body, then a reset
     /drop                       no answer, the connection closes    /garbage                   an answer that is not HTTP
+    /raw/FILE                   the file's bytes as the whole answer, headers included
     /flaky/K/FILE?fault=F       fails K times, then good; F is a status (503), `truncated`, `reset` or `drop`
     /retry-after/K/FILE?after=S 503 with Retry-After (seconds or `date`) K times, then good
     /rate-limited/K/FILE        the same with 429
@@ -400,6 +401,14 @@ def _drop(handler: _Handler, rest: str) -> None:
 def _garbage(handler: _Handler, rest: str) -> None:
     handler.wfile.write(b"\x00\x01 this is not HTTP\r\n\r\n")
     handler.end_connection()
+
+
+@fault("raw")
+def _raw(handler: _Handler, rest: str) -> None:
+    body = handler.find(rest)
+    if body is not None:
+        handler.send_bytes(body)
+        handler.end_connection()
 
 
 @fault("flaky")

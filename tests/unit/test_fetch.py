@@ -206,6 +206,53 @@ def test_each_fault_has_its_class(server: MediaServer, tmp_path: Path, path: str
     assert "127.0.0.1:" not in error.message
 
 
+HEAD = b"HTTP/1.1 200 OK\r\n"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"\r\n\r\n",
+        b"HTTP/1.1",
+        b"HTTP/9.9 200 OK\r\n\r\nbody",
+        b"HTTP/1.1 abc OK\r\n\r\n",
+        b"HTTP/1.1 -200 OK\r\n\r\n",
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 5,
+        b"HTTP/1.1 101 Switching Protocols\r\n\r\n",
+        b"HTTP/1.1 206 Partial Content\r\nContent-Length: 3\r\n\r\nabc",
+        b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 5-2/7\r\n\r\nabc",
+        b"HTTP/1.1 302 Found\r\nLocation: http://\xff\xfe:x/\r\n\r\n",
+        b"HTTP/1.1 302 Found\r\nLocation: \x01\r\n\r\n",
+        b"HTTP/1.1 503 Busy\r\nRetry-After: Mon, 99 Foo 2026\r\n\r\n",
+        b"HTTP/1.1 503 Busy\r\nRetry-After: -5\r\n\r\n",
+        HEAD + b"X: y\r\n" * 200 + b"\r\nbody",
+        HEAD + b"X: " + b"y" * 70_000 + b"\r\n\r\nbody",
+        HEAD + b"Content-Length: 9\r\nContent-Length: 4\r\n\r\nbody",
+        HEAD + b"Content-Length: 10\r\n\r\nbody",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\nzz\r\nbody\r\n0\r\n\r\n",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n-4\r\nbody\r\n0\r\n\r\n",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\nffffffffffffffffff\r\nbody",
+        HEAD + b"Transfer-Encoding: chunked\r\n\r\n" + b"1" * 70_000,
+        HEAD + b"Content-Encoding: br\r\n\r\nbody",
+    ],
+)
+def test_whatever_a_server_says_is_a_fault_of_the_sample(server: MediaServer, tmp_path: Path, answer: bytes) -> None:
+    server.bodies["answer"] = answer
+
+    fault(server.url("raw/answer"), tmp_path, retries=1, backoff=0.0, read_timeout=1.0)
+
+
+@settings(max_examples=100, deadline=None)
+@given(answer=st.builds(bytes.__add__, st.sampled_from([b"", HEAD, HEAD + b"Transfer-Encoding: chunked\r\n\r\n"]), st.binary()))
+def test_any_bytes_are_a_body_or_a_fault(server: MediaServer, tmp_path_factory: pytest.TempPathFactory, answer: bytes) -> None:
+    target = tmp_path_factory.getbasetemp() / "answer"
+    server.bodies["answer"] = answer
+
+    with contextlib.suppress(SampleError):
+        loopback_fetcher().fetch(server.url("raw/answer"), target)
+
+
 def test_redirects_have_a_limit(server: MediaServer, tmp_path: Path) -> None:
     assert get(server.url("redirect/3/good.mp4"), tmp_path, max_redirects=3).sha256 == SHA256
     assert fault(server.url("redirect/4/good.mp4"), tmp_path, max_redirects=3).error_class == "redirects"
@@ -344,6 +391,11 @@ def test_any_text_is_a_fault_of_the_sample(tmp_path_factory: pytest.TempPathFact
         fetcher.fetch(text, target)
 
     assert not target.exists()
+
+
+@functools.cache
+def loopback_fetcher() -> Fetcher:
+    return Fetcher(FetchSettings(retries=0, read_timeout=1.0), OPEN)
 
 
 @functools.cache

@@ -30,7 +30,7 @@ def test_a_credentials_value_is_replaced(name: str) -> None:
     [
         "",
         "no URL here: a=b, key=1000001, token=…",
-        "https://www.youtube.com/watch?v=dQw4w9WgXcQ&t=43s&list=PL123&index=2",
+        "https://www.youtube.com/watch?v=dQw4w9WgXcQ&t=43s&list=PL123&index=2&e=5&st=30&code=a",
         "https://h.example/a/b%20c.mp4?id=5&quality=720p&lang=en&url=https%3A%2F%2Fother%2Fx%3Fid%3D5#start=4",
         "https://h.example/?token=",
         "mail@example.org and http://h/@handle",

@@ -36,7 +36,8 @@ class Access:
     """What input rows may reach: closed unless somebody opens it.
 
     Attributes:
-        allow_private_networks: whether private, loopback and other non-public addresses may be connected to.
+        allow_private_networks: whether private, loopback and other non-public addresses may be connected to; link-local
+            and cloud metadata addresses, which hand out a machine's credentials, are opened by `allow_hosts` alone.
         allow_hosts: `host`, `host:port` or address ranges (`10.1.0.0/16`) that may be connected to, public or not.
         allow_locations: prefixes of local paths and fsspec URLs that may be read.
     """
