@@ -1,0 +1,234 @@
+"""What the inputs of an ingest name: files, folders and globs, resolved to files with their formats.
+
+Local paths are looked at with Python. Other places (`s3a:`, `abfss:`, `/Volumes`, …) are listed and read through
+Spark, with the cluster's credentials.
+"""
+
+from __future__ import annotations
+
+import bz2
+import glob
+import gzip
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import IO, TYPE_CHECKING, TypeGuard, cast
+
+from v2d_spark.queries import explain
+from v2d_spark.udfs import locations
+from v2d_spark.udfs.vocabulary import InputError
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+TXT, CSV, TSV, JSON, JSONL, PARQUET = FORMATS = ("txt", "csv", "tsv", "json", "jsonl", "parquet")
+DELTA, TABLE, SQL = "delta", "table", "sql"
+
+_EXTENSIONS = {f".{name}": name for name in FORMATS} | {".ndjson": JSONL}
+_COMPRESSIONS = (".gz", ".bz2")
+_HEAD_BYTES = 64 << 10
+_HEAD_LINES = 100
+_GLOB = re.compile(r"[*?\[]")
+_TABLE_NAME = re.compile(r"(\w+|`[^`]+`)(\.(\w+|`[^`]+`)){0,2}")
+# Mounted on a Databricks cluster, but not where a Connect client runs.
+_SERVED_BY_SPARK = ("/Volumes/", "/Workspace/")
+
+
+@dataclass(frozen=True)
+class Files:
+    """Files that count as one argument: their rows are in the order of the paths.
+
+    Attributes:
+        argument: position among the inputs, from 0.
+        paths: the files, as a user would name them, sorted.
+        formats: the format of each, one of `FORMATS`.
+        folder: the folder that was named, if one was.
+    """
+
+    argument: int
+    paths: tuple[str, ...]
+    formats: tuple[str, ...]
+    folder: str | None = None
+
+
+@dataclass(frozen=True)
+class Relation:
+    """A table or a query.
+
+    Attributes:
+        argument: position among the inputs, from 0.
+        kind: `delta`, `table` or `sql`.
+        text: the path, the name, or the query.
+    """
+
+    argument: int
+    kind: str
+    text: str
+
+
+def resolve(spark: SparkSession, inputs: Sequence[str], format: str | None) -> list[Files | Relation]:
+    """Find what the inputs name.
+
+    Args:
+        spark: the session.
+        inputs: as the user gave them.
+        format: the format of all files; by their extensions if None.
+
+    Returns:
+        What they name, in their order. Single files that follow each other in the order of their paths (a shell's
+        glob) are put together: their order is the same and there is less to plan.
+
+    Raises:
+        InputError: if one of them is not there, or its format is not known.
+    """
+    if format is not None and format not in FORMATS:
+        raise InputError(f"There is no input format {format!r}; formats are: {', '.join(FORMATS)}.")
+    found: list[Files | Relation] = []
+    for argument, text in enumerate(inputs):
+        item = _resolve_one(spark, argument, text, format)
+        last = found[-1] if found else None
+        if _is_single(item) and isinstance(last, Files) and last.folder is None and last.paths[-1] < item.paths[0]:
+            found[-1] = Files(last.argument, last.paths + item.paths, last.formats + item.formats)
+        else:
+            found.append(item)
+    return found
+
+
+def head(spark: SparkSession, path: str) -> tuple[bytes, bool]:
+    """The first bytes of a text file, decompressed, and whether they are all of it.
+
+    Args:
+        spark: the session.
+        path: the file.
+
+    Returns:
+        64 KiB at most.
+
+    Raises:
+        InputError: if it cannot be read.
+    """
+    try:
+        if not _is_local(path):
+            rows = spark.read.text(spark_path(path)).limit(_HEAD_LINES).selectExpr("cast(value AS BINARY) AS line").collect()
+            return b"\n".join(bytes(row["line"]) for row in rows), len(rows) < _HEAD_LINES
+        with _open(path) as file:
+            data = file.read(_HEAD_BYTES + 1)
+    except Exception as error:
+        raise InputError(f"{path} cannot be read: {explain(error)}.") from None
+    if data.startswith(b"\x1f\x8b") and not path.endswith(".gz"):
+        raise InputError(f"{path} is compressed; give it a name that ends in .gz.")
+    return data[:_HEAD_BYTES], len(data) <= _HEAD_BYTES
+
+
+def spark_path(path: str) -> str:
+    """A file as Spark's readers take it: no character of it is a pattern."""
+    plain = f"file:{path}" if _is_local(path) else path
+    return re.sub(r"([\\{}\[\]*?])", r"\\\1", plain)
+
+
+def _resolve_one(spark: SparkSession, argument: int, text: str, format: str | None) -> Files | Relation:
+    kind, colon, rest = text.partition(":")
+    if colon and kind in (DELTA, SQL):
+        if not rest.strip():
+            raise InputError(f"The input {text!r} names nothing; write {kind}:{'PATH' if kind == DELTA else 'SELECT …'}.")
+        return Relation(argument, kind, rest.strip())
+    folder: str | None = None
+    if _is_local(text):
+        path = locations.local_path(text).absolute()
+        if _is_delta(path):
+            return Relation(argument, DELTA, str(path))
+        if path.is_dir():
+            folder, paths = str(path), list(_walk(path))
+        elif path.is_file():
+            paths = [str(path)]
+        elif _GLOB.search(str(path)):
+            # An absolute pattern with several parts is none for Path.glob.
+            matches = [Path(match) for match in glob.glob(str(path), recursive=True)]  # noqa: PTH207
+            paths = sorted({file for match in matches for file in (_walk(match) if match.is_dir() else [str(match)])})
+        elif _format_of(text) is None and _TABLE_NAME.fullmatch(text):
+            if _is_table(spark, text):
+                return Relation(argument, TABLE, text)
+            raise InputError(f"There is no file and no table named {text}.")
+        else:
+            raise InputError(f"There is no file {text}.")
+    else:
+        paths = _listed_by_spark(spark, text)
+        if paths and paths != [text] and not _GLOB.search(text):
+            if _listed_by_spark(spark, locations.join(text, "_delta_log")):
+                return Relation(argument, DELTA, text)
+            folder = text
+    if not paths:
+        raise InputError(f"There is no file in {text}." if folder else f"There is no file that matches {text}.")
+    hidden = next((file for file in paths if _is_hidden(PurePosixPath(file).name)), None)
+    if hidden:
+        raise InputError(f"Spark passes over files whose names begin with _ or . ({hidden}); rename it.")
+    return Files(argument, tuple(paths), tuple(format or _known_format(path, text) for path in paths), folder)
+
+
+def _is_single(item: Files | Relation) -> TypeGuard[Files]:
+    return isinstance(item, Files) and len(item.paths) == 1 and item.folder is None
+
+
+def _is_local(text: str) -> bool:
+    return locations.is_local(text) and not (text.startswith(_SERVED_BY_SPARK) and not Path(text).exists())
+
+
+def _is_table(spark: SparkSession, name: str) -> bool:
+    try:
+        return spark.catalog.tableExists(name)
+    except Exception:  # a catalog or schema that is not there
+        return False
+
+
+def _is_delta(path: Path) -> bool:
+    return (path / "_delta_log").is_dir()
+
+
+def _walk(folder: Path) -> Iterator[str]:
+    """The files of a folder and those below, sorted; what begins with `_` or `.` is hidden, as for Spark."""
+    if _is_delta(folder):
+        raise InputError(f"{folder} is a Delta table; give it as delta:{folder}.")
+    files = (path for path in folder.rglob("*") if path.is_file())
+    yield from sorted(str(path) for path in files if not any(_is_hidden(part) for part in path.relative_to(folder).parts))
+
+
+def _is_hidden(name: str) -> bool:
+    return name.startswith(".") or (name.startswith("_") and "=" not in name)
+
+
+def _format_of(path: str) -> str | None:
+    name = PurePosixPath(path.lower())
+    if name.suffix in _COMPRESSIONS:
+        name = name.with_suffix("")
+    return _EXTENSIONS.get(name.suffix)
+
+
+def _known_format(path: str, text: str) -> str:
+    found = _format_of(path)
+    if found is None:
+        where = "" if path == text else f" in {text}"
+        raise InputError(
+            f"The name of {path}{where} does not tell its format; give --format ({', '.join(FORMATS)}), or name other files."
+        )
+    return found
+
+
+def _open(path: str) -> IO[bytes]:
+    local = locations.local_path(path)
+    if local.suffix.lower() == ".gz":
+        return cast("IO[bytes]", gzip.open(local))
+    if local.suffix.lower() == ".bz2":
+        return bz2.open(local)
+    return local.open("rb")
+
+
+def _listed_by_spark(spark: SparkSession, pattern: str) -> list[str]:
+    """The files that a path or a glob names, sorted."""
+    try:
+        files = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(pattern)
+        return sorted(row["path"] for row in files.select("path").collect())
+    except Exception as error:
+        if "PATH_NOT_FOUND" in str(error):
+            return []
+        raise InputError(f"{pattern} cannot be read: {explain(error)}.") from None

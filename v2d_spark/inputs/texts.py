@@ -1,0 +1,150 @@
+"""Reading text files: a URL a line, CSV and TSV, JSON Lines and JSON documents.
+
+JSON is read without a schema, as maps of texts: a column may change its type from row to row.
+"""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import TYPE_CHECKING
+
+from pyspark.sql import functions as F
+
+from v2d_spark.inputs import InputOptions
+from v2d_spark.inputs.cells import ORDER, ORDER_DDL, Rows, from_columns, from_maps, meaning, place
+from v2d_spark.inputs.files import JSON, JSONL, TXT, spark_path
+from v2d_spark.inputs.heads import SEPARATORS, Head, unnamed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pyspark.sql import Column, DataFrame, SparkSession
+
+#: Stands around a sentence that Spark raises for us while it reads.
+RAISED = "\u2063v2d\u2063"
+
+_CELLS = "map<string,string>"
+_WHITESPACE = " \t\r\n\f\v\u00a0\u3000\ufeff"
+
+
+def read(spark: SparkSession, argument: int, head: Head, paths: Sequence[str], options: InputOptions) -> DataFrame:
+    """Read text files that look alike.
+
+    Args:
+        spark: the session.
+        argument: position among the inputs.
+        head: what they look like.
+        paths: the files.
+        options: which columns hold what.
+
+    Returns:
+        As `rows.read_inputs`.
+    """
+    places = [spark_path(path) for path in paths]
+    if head.format == TXT:
+        # A line has no columns to name.
+        return meaning(_line_rows(_lines(spark, argument, head, places)), InputOptions())
+    if head.format == JSONL:
+        return meaning(from_maps(_json_lines(_lines(spark, argument, head, places))), options)
+    if head.format == JSON:
+        return meaning(from_maps(_json_documents(_documents(spark, argument, head, places))), options)
+    return meaning(_separated_rows(spark, argument, head, places), options)
+
+
+def nothing(spark: SparkSession) -> DataFrame:
+    """No rows, with the columns of all."""
+    return meaning(_line_rows(spark.createDataFrame([], f"{ORDER_DDL}, line string")), InputOptions())
+
+
+def _line_rows(lines: DataFrame) -> Rows:
+    """A URL a line; blank lines are none."""
+    url = F.trim("line", F.lit(_WHITESPACE))
+    return from_columns(lines.select(*ORDER, url.alias("url")).where("url <> ''"), {"url": "url"})
+
+
+def _separated_rows(spark: SparkSession, argument: int, head: Head, places: list[str]) -> Rows:
+    """CSV and TSV: quotes around line ends, doubled quotes, mixed line ends, too few and too many fields."""
+    names = [f"c{at}" for at in range(len(head.header))]
+    frame = (
+        # The header's names may be anything, so the columns have ours.
+        spark.read.schema(", ".join(f"{name} string" for name in [*names, "record"]))
+        .options(multiLine=True, sep=SEPARATORS[head.format], quote='"', escape='"', encoding=head.encoding)
+        # Given, because the one that Spark finds for itself glues lines together where a file mixes them.
+        .options(lineSep=head.line_end, mode="PERMISSIVE", columnNameOfCorruptRecord="record")
+        .csv(places)
+    )
+    cells = [F.nullif(F.rtrim(F.col(name), F.lit("\r")), F.lit("")).alias(name) for name in names]
+    first = F.coalesce(*(F.col(name) for name in names))
+    # Spark takes a blank line for the header, so it is left out here, wherever it stands (files put together have more).
+    is_header = reduce(
+        lambda left, right: left & right,
+        (
+            F.coalesce(F.trim(name), F.lit(unnamed(at))) == title
+            for at, (name, title) in enumerate(zip(names, head.header, strict=True))
+        ),
+    )
+    # A line with nothing in it is blank.
+    filled = frame.select(*place(frame, argument), *cells, "record").where(first.isNotNull() & ~is_header)
+    unclosed = F.exists(F.array(*names), lambda value: value.rlike(_swallowed(head)))
+    problem = F.when(
+        _separators(head) >= len(names), F.concat(F.lit(f"more fields than the {len(names)} columns: "), "record")
+    ).when(unclosed, F.concat(F.lit("a quote that is not closed: "), first))
+    return from_columns(filled, dict(zip(head.header, names, strict=True)), problem)
+
+
+def _separators(head: Head) -> Column:
+    """How many separators a record has; null where it has as many fields as the header.
+
+    Spark keeps the record where fields are too few, which is fine, and where they are too many, without saying which.
+    """
+    separator = SEPARATORS[head.format]
+    bare = F.regexp_replace(F.regexp_replace("record", '"[^"]*"', "q"), f"[{separator}\\s]+$", "")
+    return F.length(bare) - F.length(F.replace(bare, F.lit(separator), F.lit("")))
+
+
+def _swallowed(head: Head) -> str:
+    """Pattern of a value that a quote that is not closed has made of several rows.
+
+    Spark reads on to the next quote, and leaves the first one in the value, or to the end of the file; then a line of
+    the value is a whole row.
+    """
+    field = f"[^\\n{SEPARATORS[head.format]}]*"
+    row = f"{field}({SEPARATORS[head.format]}{field}){{{len(head.header) - 1}}}"
+    return f'^"[^\\n]*\\n|\\n(?=[^\\n]*://){row}(\\n|$)'
+
+
+def _lines(spark: SparkSession, argument: int, head: Head, places: list[str]) -> DataFrame:
+    """The columns of `ORDER`, and `line`."""
+    if head.encoding == "UTF-8":
+        frame = spark.read.text(places)
+        return frame.select(*place(frame, argument), F.make_valid_utf8("value").alias("line"))
+    documents = _documents(spark, argument, head, places)
+    return _numbered(documents, F.split("text", "\r\n|\r|\n"), "line")
+
+
+def _documents(spark: SparkSession, argument: int, head: Head, places: list[str]) -> DataFrame:
+    """The columns of `ORDER`, and `text`: a row a file."""
+    frame = spark.read.text(places, wholetext=True)
+    text = F.make_valid_utf8("value") if head.encoding == "UTF-8" else F.decode(F.col("value").cast("binary"), head.encoding)
+    return frame.select(*place(frame, argument), F.regexp_replace(text, "^\ufeff", "").alias("text"))
+
+
+def _json_lines(lines: DataFrame) -> DataFrame:
+    filled = lines.where(F.trim("line", F.lit(_WHITESPACE)) != "")
+    return filled.select(*ORDER, F.from_json("line", _CELLS).alias("cells"), F.col("line").alias("text"))
+
+
+def _json_documents(documents: DataFrame) -> DataFrame:
+    """Files that hold an array of objects, or one object."""
+    array = F.when(F.col("text").rlike(r"^\s*\["), F.col("text")).otherwise(F.concat(F.lit("["), "text", F.lit("]")))
+    sentence = F.concat(F.lit(RAISED), "path", F.lit(" holds neither a JSON array of objects nor one object."), F.lit(RAISED))
+    kind = f"array<{_CELLS}>"
+    objects = F.coalesce(F.from_json(array, kind), F.raise_error(sentence).cast(kind))
+    rows = _numbered(documents, objects, "cells")
+    return rows.withColumn("text", F.to_json("cells"))
+
+
+def _numbered(documents: DataFrame, items: Column, name: str) -> DataFrame:
+    """A row for each item of each document, numbered in it."""
+    rows = documents.select("argument", "path", "block", F.posexplode(items).alias("row", name))
+    return rows.withColumn("row", F.col("row").cast("long"))

@@ -1,0 +1,125 @@
+"""Reading what has types: Parquet files, Delta tables, tables of the catalog, and queries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from v2d_spark.inputs import InputOptions
+from v2d_spark.inputs.cells import from_columns, meaning, place
+from v2d_spark.inputs.files import DELTA, SQL, TABLE, Files, Relation, spark_path
+from v2d_spark.inputs.heads import require
+from v2d_spark.queries import explain
+from v2d_spark.udfs.vocabulary import InputError
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame, SparkSession
+
+_UTC = {"timeZone": "UTC"}
+
+
+def read_parquet(spark: SparkSession, files: Files, paths: Sequence[str], options: InputOptions) -> Iterator[DataFrame]:
+    """Read Parquet files: together where their schemas merge, else those that have the same one.
+
+    Args:
+        spark: the session.
+        files: what the argument names.
+        paths: the Parquet files among them.
+        options: which columns hold what.
+
+    Raises:
+        InputError: if one cannot be read, or lacks a column.
+    """
+    whole = _merged(spark, files.folder, paths)
+    groups: dict[str, list[str]] = {}
+    if whole is None:
+        for path in paths:
+            groups.setdefault(_parquet(spark, files.folder, [path]).schema.json(), []).append(path)
+    frames = [whole] if whole is not None else [_parquet(spark, files.folder, alike) for alike in groups.values()]
+    firsts = [paths[0]] if whole is not None else [alike[0] for alike in groups.values()]
+    for frame, first in zip(frames, firsts, strict=True):
+        yield _texts(frame, place(frame, files.argument), options, first)
+
+
+def read_relation(spark: SparkSession, relation: Relation, options: InputOptions) -> DataFrame:
+    """Read a table or a query.
+
+    Args:
+        spark: the session.
+        relation: which.
+        options: which columns hold what.
+
+    Raises:
+        InputError: if it cannot be read, or lacks a column.
+    """
+    names = {DELTA: f"The Delta table {relation.text}", TABLE: f"The table {relation.text}", SQL: "The query"}
+    try:
+        if relation.kind == DELTA:
+            frame = spark.read.format("delta").load(relation.text)
+        elif relation.kind == TABLE:
+            frame = spark.table(relation.text)
+        else:
+            # As a subquery it can only read; the line break ends a comment at its end.
+            frame = spark.sql(f"SELECT * FROM (\n{relation.text.rstrip().rstrip(';')}\n)")
+        # Under Connect nothing is looked for before its columns are asked for.
+        require(options.named, frame.columns, names[relation.kind])
+    except InputError:
+        raise
+    except Exception as error:
+        raise InputError(f"{names[relation.kind]} cannot be read: {explain(error)}.") from None
+    # Rows of a table have no place: their sources come in the order of their identities.
+    nowhere = [
+        F.lit(relation.argument).alias("argument"),
+        F.lit("").alias("path"),
+        F.lit(0).cast("long").alias("block"),
+        F.lit(0).cast("long").alias("row"),
+    ]
+    return _texts(frame, nowhere, options, names[relation.kind])
+
+
+def _merged(spark: SparkSession, folder: str | None, paths: Sequence[str]) -> DataFrame | None:
+    """Files as one frame; None if a column has one type here and another there."""
+    try:
+        return _parquet(spark, folder, paths)
+    except InputError:
+        raise
+    except Exception:
+        return None
+
+
+def _parquet(spark: SparkSession, folder: str | None, paths: Sequence[str]) -> DataFrame:
+    reader = spark.read.option("mergeSchema", "true")
+    if folder is not None and any("=" in path.removeprefix(folder) for path in paths):
+        reader = reader.option("basePath", spark_path(folder))
+    try:
+        return reader.parquet(*(spark_path(path) for path in paths))
+    except Exception as error:
+        if "CANNOT_MERGE" in str(error):
+            raise
+        hint = ""
+        if "NANOS" in str(error):
+            hint = " (Spark reads no times in nanoseconds; write microseconds: pandas' coerce_timestamps='us')"
+        raise InputError(f"{paths[0]} cannot be read: {explain(error)}{hint}.") from None
+
+
+def _texts(frame: DataFrame, order: list[Column], options: InputOptions, where: str) -> DataFrame:
+    """All columns become text, under names of ours."""
+    fields = frame.schema.fields
+    require(options.named, [field.name for field in fields], where)
+    names = {field.name: f"c{at}" for at, field in enumerate(fields)}
+    cells = [_text(F.col(f"`{field.name.replace('`', '``')}`"), field.dataType).alias(names[field.name]) for field in fields]
+    return meaning(from_columns(frame.select(*order, *cells), names), options)
+
+
+def _text(column: Column, kind: T.DataType) -> Column:
+    """A value as text: strings as they are, other types as JSON would write them, dates and times without quotes."""
+    if isinstance(kind, (T.ArrayType, T.StructType, T.MapType)) or kind.typeName() == "variant":
+        return F.to_json(column, _UTC)
+    if isinstance(kind, (T.TimestampType, T.TimestampNTZType)):
+        return F.get_json_object(F.to_json(F.struct(column.alias("value")), _UTC), "$.value")
+    if isinstance(kind, T.BinaryType):
+        return F.base64(column)
+    return column.cast("string")
