@@ -41,7 +41,7 @@ def query(spark: SparkSession, dataset: Dataset, text: str, *, versions: Mapping
         raise QueryError(f"`v2d sql` only reads; {word[0].upper()} would change something.")
     try:
         # The line break keeps a comment at the end of the query from hiding the parenthesis.
-        return spark.sql(f"WITH {_tables(dataset, versions or {})} SELECT * FROM (\n{text}\n)")
+        return spark.sql(f"WITH {_tables(dataset, text, versions or {})} SELECT * FROM (\n{text}\n)")
     except Exception as error:
         raise QueryError(explain(error)) from None
 
@@ -63,7 +63,8 @@ def rows_where(
     """
     if condition is None or not condition.strip():
         return dataset.read(spark, table, version=(versions or {}).get(table))
-    return query(spark, dataset, f"SELECT * FROM {table} WHERE (\n{condition}\n)", versions=versions)
+    # Without the alias, `samples WHERE (name)` is the table under the alias WHERE, its one column called name.
+    return query(spark, dataset, f"SELECT * FROM {table} AS {table} WHERE (\n{condition}\n)", versions=versions)
 
 
 def count_where(spark: SparkSession, dataset: Dataset, table: str, condition: str) -> int:
@@ -91,9 +92,12 @@ _CHANGING = frozenset(
 )
 
 
-def _tables(dataset: Dataset, versions: Mapping[str, int]) -> str:
+def _tables(dataset: Dataset, text: str, versions: Mapping[str, int]) -> str:
+    """The tables that a query may name: Spark opens each one that is here."""
+
     def rows(name: str) -> str:
         at = f" VERSION AS OF {versions[name]}" if name in versions else ""
         return f"SELECT * FROM {dataset.sql_name(name)}{at}"
 
-    return ", ".join(f"{table.name} AS ({rows(table.name)})" for table in TABLES)
+    named = [table.name for table in TABLES if re.search(rf"\b{table.name}\b", text, re.IGNORECASE)]
+    return ", ".join(f"{name} AS ({rows(name)})" for name in named or [TABLES[0].name])

@@ -6,7 +6,6 @@ import hashlib
 import random
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,35 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.rows import Row, media_row, write_media
 from v2d_spark.schema import MEDIA
 from v2d_spark.udfs import media_reader
 from v2d_spark.udfs.media_reader import FILES_SCHEMA, MediaReader, MediaRow
-from v2d_spark.udfs.media_writer import MediaWriter
 from v2d_spark.udfs.vocabulary import DatasetError
-
-Row = dict[str, Any]
-
-
-def media_row(number: int, batch: int = 1_000_001, size: int = 1000, **values: Any) -> Row:
-    content = random.Random(f"{number} {batch}").randbytes(size)
-    stream = {
-        "offset": 0,
-        "size": size,
-        "content_type": "video/mp4",
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "inline": content,
-    }
-    return {
-        "key": f"{number:012d}",
-        "source_key": f"{number:012d}",
-        "source_num": number,
-        "batch_id": batch,
-        "role": "source",
-        "is_sample": True,
-        "status": "ok",
-        "video": stream,
-        **values,
-    }
 
 
 class Table:
@@ -55,10 +30,8 @@ class Table:
         self.files: list[Row] = []
 
     def write(self, rows: Sequence[Row], *, row_group_bytes: int = 1 << 20) -> None:
-        writer = MediaWriter(str(self.folder), MEDIA.arrow_schema, row_group_bytes=row_group_bytes, file_bytes=1 << 40)
-        for row in rows:
-            writer.add(row)
-        self.add(writer.close()[0].name, rows)
+        (file,) = write_media(str(self.folder), rows, row_group_bytes=row_group_bytes)
+        self.add(file.name, rows)
 
     def add(self, name: str, rows: Sequence[Row]) -> None:
         sources, batches = [row["source_num"] for row in rows], [row["batch_id"] for row in rows]
@@ -122,7 +95,7 @@ def test_wild_layouts_and_orders(tmp_path_factory: pytest.TempPathFactory, seed:
     """Rows strewn over files in any order, asked for in any order, with any room: nothing lost, nothing confused."""
     chance = random.Random(seed)
     table = Table(tmp_path_factory.mktemp("wild"))
-    rows = [media_row(number, chance.choice([1_000_001, 1_000_002]), chance.choice([0, 10, 3000])) for number in range(40)]
+    rows = [media_row(number, chance.choice([1_000_001, 1_000_002]), size=chance.choice([0, 10, 3000])) for number in range(40)]
     chance.shuffle(rows)
     while rows:
         count = chance.randint(1, 25)

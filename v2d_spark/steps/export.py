@@ -127,7 +127,7 @@ def export(
         raise ConfigError(f"A shard holds at least 1 sample, not {shard_size}.")
     folder = str(locations.local_path(to).absolute()) if locations.is_local(to) else to.rstrip("/")
     # In this order: media holds what any version of samples that is older refers to.
-    versions = {name: DeltaTable(dataset.table_path(name), without_files=True).version() for name in ("samples", "media")}
+    versions = {name: dataset.delta(name).version() for name in ("samples", "media")}
     selection = choose(spark, dataset, where, select, versions=versions, own_columns=kind.own_columns)
     _prepare(folder, dataset, {"format": format, "where": where, "select": select and list(select), "shard_size": shard_size})
     spool.sweep(settings.scratch)
@@ -206,7 +206,7 @@ def choose(
     if sample_json.USER_COLUMNS in columns:
         kind = chosen.schema[sample_json.USER_COLUMNS].dataType.simpleString()
         if kind != "map<string,string>":
-            raise QueryError(f"The column named columns must be the user's columns, not a {kind}; rename it: … AS another_name.")
+            raise QueryError(f"The column named columns must be that of samples, not a {kind}; rename it: … AS another_name.")
     metadata = [F.col(_quoted(name)) for name in columns]
     if "key" not in columns:
         metadata.insert(0, F.col("_key").alias("key"))
@@ -321,7 +321,7 @@ def _repacked(spark: SparkSession, rows: DataFrame, shard_size: int, tasks: int,
 
 def _prepare(folder: str, dataset: Dataset, arguments: Mapping[str, Any]) -> None:
     """Make the folder an export's, or see that it is one of the same arguments."""
-    identifier = DeltaTable(dataset.table_path("sources"), without_files=True).metadata().id
+    identifier = dataset.delta("sources").metadata().id
     told = {"made_by": "v2d_spark", "dataset": str(identifier), **arguments}
     mark = locations.join(folder, MARK)
     if locations.is_local(folder) and locations.exists(folder) and not locations.is_folder(folder):

@@ -1,0 +1,86 @@
+"""Rows of the tables, made by hand, for tests of what reads them."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from v2d_spark import media_log
+from v2d_spark.schema import MEDIA, SAMPLES
+from v2d_spark.udfs.media_writer import MediaWriter, WrittenFile
+from v2d_spark.udfs.vocabulary import STREAMS
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+    from v2d_spark.tables import Dataset
+
+Row = dict[str, Any]
+
+
+def stream(content: bytes, content_type: str = "video/mp4") -> Row:
+    """A stream whose bytes are in its row."""
+    return {
+        "offset": 0,
+        "size": len(content),
+        "content_type": content_type,
+        "sha256": hashlib.sha256(content).hexdigest(),
+        "inline": content,
+    }
+
+
+def content_of(number: int, batch: int, size: int) -> bytes:
+    """Bytes that no other source or batch has."""
+    return random.Random(f"{number} {batch}").randbytes(size)
+
+
+def media_row(number: int, batch: int = 1_000_001, *, size: int = 1000, shard_size: int = 1000, **values: Any) -> Row:
+    """A good source, taken whole."""
+    key = f"{number // shard_size:08d}{number % shard_size:04d}"
+    return {
+        "key": key,
+        "source_key": key,
+        "source_num": number,
+        "batch_id": batch,
+        "role": "source",
+        "is_sample": True,
+        "status": "ok",
+        "url": f"http://127.0.0.1/{number}.mp4",
+        "video": stream(content_of(number, batch, size)),
+        **values,
+    }
+
+
+def sample_row(media: Row, **values: Any) -> Row:
+    """The sample that a row of media is."""
+    row = {name: media.get(name) for name in SAMPLES.column_names} | {"shard": media["key"][:8]}
+    for name in STREAMS:
+        for detail in ("size", "sha256", "content_type"):
+            row[f"{name}_{detail}"] = (media.get(name) or {}).get(detail)
+    return row | values
+
+
+def write_media(folder: str, rows: Sequence[Row], *, row_group_bytes: int = 1 << 20) -> list[WrittenFile]:
+    """Write rows as one file in a folder of media."""
+    writer = MediaWriter(folder, MEDIA.arrow_schema, row_group_bytes=row_group_bytes, file_bytes=1 << 40)
+    for row in rows:
+        writer.add(row)
+    return writer.close()
+
+
+def commit_media(dataset: Dataset, batch: int, files: Sequence[Sequence[Row]], *, row_group_bytes: int = 1 << 20) -> None:
+    """Write rows as files of a dataset's media and commit them as one batch."""
+    written = [
+        file for rows in files for file in write_media(dataset.table_path("media"), rows, row_group_bytes=row_group_bytes)
+    ]
+    media_log.commit(dataset, "download", batch, written)
+
+
+def append_samples(spark: SparkSession, dataset: Dataset, rows: Sequence[Row]) -> None:
+    """Append rows to a dataset's samples."""
+    table = pa.Table.from_pylist(list(rows), schema=SAMPLES.arrow_schema)
+    spark.createDataFrame(table).write.format("delta").mode("append").save(dataset.table_path("samples"))
