@@ -153,7 +153,7 @@ class _Partition:
     def __init__(self, task: DownloadTask) -> None:
         self._task = task
         self._attempt = uuid.uuid4().hex[:12]
-        self._started_bytes = 0
+        self._fetched_bytes = 0
         self._report = Report()
 
     def run(self, sources: Iterator[dict[str, Any]]) -> tuple[list[WrittenFile], Report]:
@@ -161,7 +161,7 @@ class _Partition:
         writer = MediaWriter(
             task.media_path, task.media_schema, row_group_bytes=task.row_group_bytes, file_bytes=task.file_bytes
         )
-        waiting: deque[Future[_Outcome]] = deque()
+        waiting: deque[Future[_Outcome | None]] = deque()
         limit = _WAITING_PER_THREAD * task.fetch.threads
         with Spool(task.scratch) as spool, ProgressWriter(task.progress) as progress:
             self._spool = spool
@@ -169,22 +169,21 @@ class _Partition:
             pool = ThreadPoolExecutor(task.fetch.threads, thread_name_prefix="fetch")
 
             def take() -> None:
-                row = self._filled(waiting.popleft().result())
+                outcome = waiting.popleft().result()
+                if outcome is None:
+                    self._report.not_started += 1
+                    return
+                row = self._filled(outcome)
                 writer.add(row)
                 self._report.count(row)
                 progress.count(row["status"], row["bytes"] or 0)
 
             try:
-                first = True
-                for source in sources:
+                for number, source in enumerate(sources):
                     while waiting and (waiting[0].done() or len(waiting) >= limit or self._spool_is_full(waiting)):
                         take()
                     # The first is always started, so that every round of a job makes progress.
-                    if not first and self._must_stop():
-                        self._report.not_started += 1
-                        continue
-                    first = False
-                    waiting.append(pool.submit(self._outcome, source))
+                    waiting.append(pool.submit(self._start, source, always=number == 0))
                 while waiting:
                     take()
                 return writer.close(), self._report
@@ -199,15 +198,21 @@ class _Partition:
         task = self._task
         return (
             time.time() >= task.deadline
-            or self._started_bytes >= task.max_bytes
+            or self._fetched_bytes >= task.max_bytes
             or (task.stop_file is not None and Path(task.stop_file).exists())
         )
 
-    def _spool_is_full(self, waiting: deque[Future[_Outcome]]) -> bool:
+    def _spool_is_full(self, waiting: deque[Future[_Outcome | None]]) -> bool:
         """Whether what lies on disk, finished or growing, is as much as a task may hold."""
         if len(waiting) <= self._task.fetch.threads:
             return False
         return self._spool.bytes() >= self._task.fetch.max_spool_bytes
+
+    def _start(self, source: dict[str, Any], *, always: bool) -> _Outcome | None:
+        """The outcome, or None where the batch has no more room when its turn comes."""
+        if not always and self._must_stop():
+            return None
+        return self._outcome(source)
 
     def _outcome(self, source: dict[str, Any]) -> _Outcome:
         """Fetch and look, in a thread of the pool. Every fault of the sample becomes a row."""
@@ -220,7 +225,7 @@ class _Partition:
                 fetched = self._fetcher.fetch(source["url"] or "", path)
                 timings["fetch_s"] = fetched.seconds
                 fetched_bytes = fetched.size
-                self._started_bytes += fetched.size
+                self._fetched_bytes += fetched.size
                 looked = time.monotonic()
                 look = self._look(fetched, source["url"])
                 timings["probe_s"] = time.monotonic() - looked

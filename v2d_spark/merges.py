@@ -10,12 +10,14 @@ import random
 import time
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+
 from v2d_spark import schema
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs.vocabulary import ERROR_CLASSES, FAILED, OK, PENDING, ROLE_SOURCE, SKIPPED, STREAMS
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
 _CONFLICT_TRIES = 8
 
@@ -45,6 +47,98 @@ def _is_conflict(error: Exception) -> bool:
     return condition.startswith("DELTA_CONCURRENT") or "DELTA_CONCURRENT" in str(error)[:500] or "ConcurrentModification" in str(error)[:500]
 
 
+# --- ingest ---
+
+
+def append_sources(dataset: Dataset, sources: DataFrame) -> None:
+    """Append new sources.
+
+    Args:
+        dataset: the dataset.
+        sources: rows of `sources`; columns left out are null.
+    """
+    sources.write.format("delta").mode("append").save(dataset.table_path("sources"))
+
+
+def merge_captions(spark: SparkSession, dataset: Dataset, changes: str, first: int, last: int) -> None:
+    """Give whole samples the captions and columns that their sources have now.
+
+    Their batch_id stays: with the key it names the bytes, which are the same. So there is no guard; the same changes
+    again do no harm.
+
+    Args:
+        spark: the session.
+        dataset: the dataset.
+        changes: SQL relation with source_num, caption, captions, spans, columns.
+        first: lowest source_num of the changes.
+        last: highest source_num of the changes.
+    """
+    if not _may_have_samples(dataset, first, last):
+        return
+    run_merge(
+        spark,
+        f"""
+        MERGE INTO {dataset.sql_name("samples")} t
+        USING {changes} s
+        ON t.source_num BETWEEN {first} AND {last} AND t.source_num = s.source_num
+        WHEN MATCHED AND t.clip_index IS NULL THEN UPDATE SET
+          t.caption = s.caption,
+          t.captions = {_captions("s")},
+          t.columns = s.columns
+        """,
+    )
+
+
+def merge_changed_sources(
+    spark: SparkSession,
+    dataset: Dataset,
+    changes: str,
+    batch_id: int,
+    first: int,
+    last: int,
+    *,
+    refetch: str,
+    span_error_class: str,
+) -> None:
+    """Take changed captions, columns and spans into `sources`.
+
+    Args:
+        spark: the session.
+        dataset: the dataset.
+        changes: SQL relation with source_num, caption, captions, spans, columns, what, span_error.
+        batch_id: the batch that this is.
+        first: lowest source_num of the changes.
+        last: highest source_num of the changes.
+        refetch: the value of `what` where a sample would be another one: the source is pending again, or skipped
+            where its spans make no sense.
+        span_error_class: error class of spans that make no sense.
+    """
+    content = (
+        "t.caption = s.caption, t.captions = s.captions, t.spans = s.spans, t.columns = s.columns, "
+        f"t.batch_id = {batch_id}, t.updated_at = current_timestamp()"
+    )
+    run_merge(
+        spark,
+        f"""
+        MERGE INTO {dataset.sql_name("sources")} t
+        USING {changes} s
+        ON t.source_num BETWEEN {first} AND {last} AND t.source_num = s.source_num
+        WHEN MATCHED AND t.batch_id < {batch_id} AND s.what = '{refetch}' THEN UPDATE SET {content},
+          t.status = if(s.span_error IS NULL, '{PENDING}', '{SKIPPED}'),
+          t.error_class = if(s.span_error IS NULL, NULL, '{span_error_class}'),
+          t.error_message = s.span_error,
+          t.attempts = 0,
+          t.next_retry_at = NULL
+        WHEN MATCHED AND t.batch_id < {batch_id} THEN UPDATE SET {content}
+        """,
+    )
+
+
+def _captions(source: str) -> str:
+    """SQL expression: all captions of a whole sample; those of its spans where its source has none of its own."""
+    return f"coalesce({source}.captions, filter(transform({source}.spans, x -> x.caption), c -> c IS NOT NULL))"
+
+
 # --- download ---
 
 
@@ -64,8 +158,7 @@ def merge_samples(spark: SparkSession, dataset: Dataset, batch_id: int, first: i
     from_source = {
         "shard": "o.shard",
         "caption": "coalesce(m.caption, o.caption)",
-        # A source that is one whole sample and has captions on its spans only shows those.
-        "captions": "coalesce(o.captions, filter(transform(o.spans, s -> s.caption), c -> c IS NOT NULL))",
+        "captions": _captions("o"),
         "clips": "transform(o.spans, s -> array(s.start_s, s.end_s))",
         "columns": "o.columns",
         **{
@@ -78,17 +171,21 @@ def merge_samples(spark: SparkSession, dataset: Dataset, batch_id: int, first: i
     made = ", ".join(f"{from_source.get(column, f'm.{column}')} AS {column}" for column in columns)
     media, sources, samples = (dataset.sql_name(name) for name in ("media", "sources", "samples"))
     in_batch = f"batch_id = {batch_id} AND source_num BETWEEN {first} AND {last}"
+    rows = f"""
+      SELECT {made}
+      FROM (SELECT * FROM {media} WHERE {in_batch} AND is_sample AND status = '{OK}') m
+      JOIN (SELECT * FROM {sources} WHERE source_num BETWEEN {first} AND {last} AND batch_id <= {batch_id}) o
+        ON m.source_num = o.source_num
+    """
+    if not _may_have_samples(dataset, first, last):
+        run_merge(spark, f"INSERT INTO {samples} ({', '.join(columns)}) {rows}")
+        return
     run_merge(
         spark,
         f"""
-        WITH made AS (
-          SELECT {made}
-          FROM (SELECT * FROM {media} WHERE {in_batch} AND is_sample AND status = '{OK}') m
-          JOIN (SELECT * FROM {sources} WHERE source_num BETWEEN {first} AND {last} AND batch_id <= {batch_id}) o
-            ON m.source_num = o.source_num
-        ),
+        WITH made AS ({rows}),
         there AS (
-          SELECT t.key AS old_key, t.source_num AS old_source_num
+          SELECT t.key AS old_key
           FROM (SELECT key, source_num FROM {samples} WHERE source_num BETWEEN {first} AND {last} AND batch_id < {batch_id}) t
           LEFT SEMI JOIN (
             SELECT source_num FROM {media} WHERE {in_batch} AND role = '{ROLE_SOURCE}' AND status IN ('{OK}', '{SKIPPED}')
@@ -105,6 +202,21 @@ def merge_samples(spark: SparkSession, dataset: Dataset, batch_id: int, first: i
           INSERT ({", ".join(columns)}) VALUES ({", ".join(f"s.{c}" for c in columns)})
         """,
     )
+
+
+def _may_have_samples(dataset: Dataset, first: int, last: int) -> bool:
+    """Whether `samples` may hold rows of these sources already, by the statistics of its files.
+
+    Where it cannot, plain rows are appended: an append costs a fraction of a merge, and the next time it can.
+    """
+    files = pa.table(dataset.delta("samples").get_add_actions(flatten=True))
+    if not files.num_rows:
+        return False
+    if "min.source_num" not in files.column_names:
+        return True
+    lowest, highest = files["min.source_num"].to_pylist(), files["max.source_num"].to_pylist()
+    # A file without statistics may hold anything.
+    return any(low is None or high is None or (low <= last and high >= first) for low, high in zip(lowest, highest, strict=True))
 
 
 def merge_outcomes(spark: SparkSession, dataset: Dataset, batch_id: int, first: int, last: int) -> None:

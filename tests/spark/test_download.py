@@ -1,0 +1,292 @@
+"""The download step on a shared session: real HTTP, real Delta, real files."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from tests.support.server import MediaServer
+from tests.support.sources import add_sources
+
+from v2d_spark import batches, config, media_log, merges
+from v2d_spark import lease as leases
+from v2d_spark.config import Settings
+from v2d_spark.steps import download as step
+from v2d_spark.tables import Dataset
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+NewDataset = Callable[..., Dataset]
+
+
+@pytest.fixture(scope="module")
+def bodies() -> dict[str, bytes]:
+    return {f"{number:03d}.mp4": hashlib.sha256(str(number).encode()).digest() * 100 for number in range(30)}
+
+
+@pytest.fixture(scope="module")
+def server(bodies: dict[str, bytes]) -> Iterator[MediaServer]:
+    with MediaServer(bodies=bodies) as running:
+        yield running
+
+
+def settings(tmp_path: Path, *overrides: str) -> Settings:
+    fixed = ("allow_hosts=[127.0.0.1]", f"scratch_dir={tmp_path / 'scratch'}", "fetch.probe=false", "fetch.retries=0")
+    return config.load(None, [*fixed, *overrides])
+
+
+def run(spark: SparkSession, dataset: Dataset, chosen: Settings) -> step.DownloadResult:
+    with leases.writer_lease(dataset, "test") as lease:
+        return step.download(spark, dataset, lease, chosen)
+
+
+def state(spark: SparkSession, dataset: Dataset) -> tuple[list[Any], list[Any]]:
+    """What a run must leave, whatever happened on the way."""
+    sources = dataset.read(spark, "sources").select("key", "url", "caption", "status", "error_class", "attempts")
+    samples = dataset.read(spark, "samples").select("key", "url", "caption", "video_sha256", "video_size")
+    return sorted(sources.collect()), sorted(samples.collect())
+
+
+def test_good_and_bad_urls_become_rows(
+    spark: SparkSession, new_dataset: NewDataset, tmp_path: Path, server: MediaServer, bodies: dict[str, bytes]
+) -> None:
+    dataset = new_dataset(shard_size=10)
+    urls = [server.url(name) for name in bodies]
+    urls[3] = server.url("status/404")
+    urls[25] = server.url("status/503")
+    add_sources(dataset, urls)
+
+    result = run(spark, dataset, settings(tmp_path, "batch.sources=20"))
+
+    assert dict(result.report.statuses) == {"ok": 28, "failed": 2}
+    assert dict(result.report.errors) == {"http_404": 1, "http_5xx": 1}
+    assert result.batches == 2
+    samples = {row["key"]: row for row in dataset.read(spark, "samples").collect()}
+    assert len(samples) == 28
+    first = samples["000000000000"]
+    assert first["video_sha256"] == hashlib.sha256(bodies["000.mp4"]).hexdigest()
+    assert (first["caption"], first["columns"], first["shard"]) == ("caption 0", {"license": "CC0"}, "00000000")
+    media = dataset.read(spark, "media").where("is_sample").select("key", "video.inline").collect()
+    assert {row["key"]: bytes(row["inline"]) for row in media}["000000010001"] == bodies["011.mp4"]
+    failed = {row["error_class"]: row for row in dataset.read(spark, "sources").where("status = 'failed'").collect()}
+    assert failed["http_404"]["next_retry_at"] is None
+    assert failed["http_5xx"]["next_retry_at"] is not None
+    assert failed["http_5xx"]["attempts"] == 1
+    runs = sorted(dataset.read_control("runs"), key=lambda row: row["batch_id"])
+    assert [row["statuses"] for row in runs] == [{"ok": 19, "failed": 1}, {"ok": 9, "failed": 1}]
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_a_second_run_fetches_nothing_and_commits_nothing(
+    spark: SparkSession, new_dataset: NewDataset, tmp_path: Path, server: MediaServer
+) -> None:
+    dataset = new_dataset()
+    add_sources(dataset, [server.url("000.mp4"), server.url("status/404"), server.url("status/500")])
+    run(spark, dataset, settings(tmp_path))
+    before = {name: version for name, version in dataset.versions().items() if name != "leases"}
+    asked = server.requests.total()
+
+    again = run(spark, dataset, settings(tmp_path))
+
+    assert again.batches == 0
+    assert server.requests.total() == asked
+    assert before == {name: version for name, version in dataset.versions().items() if name != "leases"}
+
+
+def test_retry_takes_what_failed_and_nothing_else(
+    spark: SparkSession, new_dataset: NewDataset, tmp_path: Path, server: MediaServer
+) -> None:
+    dataset = new_dataset()
+    add_sources(dataset, [server.url("000.mp4"), server.url("flaky/1/001.mp4"), server.url("status/404")])
+    run(spark, dataset, settings(tmp_path))
+
+    with leases.writer_lease(dataset, "retry") as lease:
+        assert step.retry(spark, dataset, lease, "error_class = 'http_5xx'") == 1
+    result = run(spark, dataset, settings(tmp_path))
+
+    assert dict(result.report.statuses) == {"ok": 1}
+    sources, _ = state(spark, dataset)
+    assert [(row["status"], row["attempts"]) for row in sources] == [("ok", 1), ("ok", 1), ("failed", 1)]
+
+
+def test_large_streams_go_to_files_beside_the_tables(
+    spark: SparkSession, new_dataset: NewDataset, tmp_path: Path, server: MediaServer, bodies: dict[str, bytes]
+) -> None:
+    dataset = new_dataset()
+    add_sources(dataset, [server.url("000.mp4")])
+
+    run(spark, dataset, settings(tmp_path, "inline_limit=1000"))
+
+    video = dataset.read(spark, "media").select("video.*").collect()[0]
+    assert video["inline"] is None
+    assert (Path(dataset.path) / video["uri"]).read_bytes() == bodies["000.mp4"]
+    assert video["uri"].startswith("files/")
+    assert video["size"] == len(bodies["000.mp4"])
+
+
+def test_what_a_batch_has_no_room_for_is_taken_in_the_next_round(
+    spark: SparkSession,
+    new_dataset: NewDataset,
+    tmp_path: Path,
+    server: MediaServer,
+    bodies: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    dataset = new_dataset(shard_size=10)
+    add_sources(dataset, [server.url(name) for name in bodies])
+    monkeypatch.setattr(step, "_TASKS_PER_CORE", 1)
+
+    # One file is 3,200 bytes, and one is fetched at a time: a round stops near the 20th.
+    result = run(spark, dataset, settings(tmp_path, "batch.bytes=64000", "batch.tasks=1", "fetch.threads=1"))
+
+    assert dict(result.report.statuses) == {"ok": 30}
+    assert result.batches == 2
+
+
+def test_no_plan_has_a_bytes_column_and_merges_read_narrow_leaves(
+    spark: SparkSession, new_dataset: NewDataset, tmp_path: Path, server: MediaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = new_dataset()
+    add_sources(dataset, [server.url("000.mp4")])
+    statements: list[str] = []
+    monkeypatch.setattr(merges, "run_merge", lambda spark, text: statements.append(text))
+
+    run(spark, dataset, settings(tmp_path))
+
+    assert len(statements) == 2
+    for statement in statements:
+        plan = spark.sql(f"EXPLAIN EXTENDED {statement}").collect()[0][0]
+        assert "ReadSchema" not in plan or "inline" not in plan.split("== Physical Plan ==")[-1]
+        assert "inline" not in plan.split("== Optimized Logical Plan ==")[-1]
+
+
+class CrashError(Exception):
+    """Stands for the death of the driver."""
+
+
+_PROTOCOL = [
+    (media_log, "commit"),
+    (leases.Lease, "check"),
+    (merges, "merge_samples"),
+    (merges, "merge_outcomes"),
+    (batches, "append_run"),
+    (leases.Lease, "release"),
+]
+
+
+def test_a_crash_between_any_two_steps_of_the_protocol_is_repaired(
+    spark: SparkSession,
+    new_dataset: NewDataset,
+    tmp_path: Path,
+    server: MediaServer,
+    bodies: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Each run ends what the one before left, and dies one step further in its own first batch."""
+    good = list(bodies)[: len(_PROTOCOL) + 1]
+    urls = [url for name in good for url in (server.url(name), server.url(f"status/404?of={name}"))]
+    dataset = new_dataset(shard_size=2)
+    add_sources(dataset, urls)
+    chosen = settings(tmp_path, "batch.sources=2")
+    monkeypatch.setattr(leases, "_is_alive", lambda held: False)
+    recovered = []
+
+    def crash(*arguments: object, **more: object) -> None:
+        raise CrashError
+
+    def run_and_die(home: Any, name: str) -> None:
+        ended = batches.recover
+
+        def recover_and_arm(*arguments: Any, **more: Any) -> int:
+            recovered.append(ended(*arguments, **more))
+            dying.setattr(home, name, crash)
+            return recovered[-1]
+
+        with monkeypatch.context() as dying:
+            # A dead driver gives nothing back.
+            dying.setattr(leases.Lease, "release", crash)
+            dying.setattr(batches, "recover", recover_and_arm)
+            dying.setattr(batches, "plan", lambda *arguments, **more: list(planned(*arguments, **more))[:1])
+            with pytest.raises(CrashError):
+                run(spark, dataset, chosen)
+
+    planned = batches.plan
+    for home, name in _PROTOCOL:
+        run_and_die(home, name)
+    result = run(spark, dataset, chosen)
+
+    # The first died before its commit: nothing to end. The last had done all.
+    assert recovered == [0, 0, 1, 1, 1, 1]
+    assert result.recovered == 0
+    sources, samples = state(spark, dataset)
+    assert [(row["status"], row["attempts"]) for row in sources] == [("ok", 1), ("failed", 1)] * len(good)
+    assert [row["video_sha256"] for row in samples] == [hashlib.sha256(bodies[name]).hexdigest() for name in good]
+    assert dataset.read(spark, "media").count() == len(urls)
+    assert sum(row["sources"] for row in dataset.read_control("runs")) == len(urls)
+
+
+def test_what_a_process_commits_after_it_lost_the_lease_changes_nothing_newer(
+    spark: SparkSession, new_dataset: NewDataset, tmp_path: Path, server: MediaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = new_dataset()
+    add_sources(dataset, [server.url("000.mp4")])
+    late: list[Any] = []
+    with monkeypatch.context() as stuck:
+        stuck.setattr(batches, "commit", lambda *arguments, **more: late.append((arguments, more)))
+        run(spark, dataset, settings(tmp_path))
+    run(spark, dataset, settings(tmp_path))
+    before = state(spark, dataset)
+
+    (arguments, more) = late[0]
+    with pytest.raises(leases.LeaseHeldError):
+        batches.commit(*arguments, **more)
+    # Its files are in `media` now; the next run ends that batch, which is older than what is there.
+    result = run(spark, dataset, settings(tmp_path))
+
+    assert result.recovered == 1
+    assert state(spark, dataset) == before
+    newest = max(row["batch_id"] for row in dataset.read(spark, "media").select("batch_id").collect())
+    assert dataset.read(spark, "samples").collect()[0]["batch_id"] == newest
+
+
+def test_clips_that_no_longer_come_are_removed_and_the_others_stay(spark: SparkSession, new_dataset: NewDataset) -> None:
+    """Made rows: two clips of a source in one batch, one of them and a new one in the next."""
+    from datetime import datetime, timezone
+
+    import pyarrow as pa
+    from tests.support.sources import add_sources as add
+
+    from v2d_spark import schema
+    from v2d_spark.udfs.download import Report
+    from v2d_spark.udfs.media_writer import MediaWriter
+
+    dataset = new_dataset()
+    add(dataset, ["http://a/0", "http://a/1"])
+
+    def commit_clips(lease: leases.Lease, clips: dict[str, list[int]]) -> None:
+        batch_id = lease.next_batch_id()
+        writer = MediaWriter(
+            dataset.table_path("media"), schema.MEDIA.arrow_schema, row_group_bytes=1 << 20, file_bytes=1 << 30
+        )
+        for number, (key, indices) in enumerate(clips.items()):
+            common = {"source_key": key, "source_num": number, "batch_id": batch_id, "status": "ok", "url": "http://a"}
+            writer.add({**common, "key": key, "role": "source", "is_sample": False})
+            for index in indices:
+                video = {"size": 1, "sha256": f"{batch_id}", "inline": b"x"}
+                writer.add({**common, "key": f"{key}_{index:05d}", "role": "sample", "is_sample": True, "video": video})
+        report = Report()
+        report.statuses["ok"] = len(clips)
+        outcome = batches.Outcome("download", batch_id, 0, 1, writer.close(), report, datetime.now(timezone.utc))
+        batches.commit(spark, dataset, lease, outcome, run="r", settings=None)
+
+    assert pa.__version__
+    with leases.writer_lease(dataset, "test") as lease:
+        commit_clips(lease, {"000000000000": [0, 1], "000000000001": [0]})
+        commit_clips(lease, {"000000000000": [1, 2]})
+
+    rows = {row["key"]: row["batch_id"] for row in dataset.read(spark, "samples").collect()}
+    assert rows == {"000000000000_00001": 1_000_002, "000000000000_00002": 1_000_002, "000000000001_00000": 1_000_001}
