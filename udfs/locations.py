@@ -194,6 +194,16 @@ def remove_folder(location: str) -> None:
         filesystem.rm(path, recursive=True)
 
 
+def remove_tree(folder: str) -> None:
+    """Remove a folder with all that is in it; nothing happens where there is none."""
+    if is_local(folder):
+        shutil.rmtree(local_path(folder), ignore_errors=True)
+        return
+    filesystem, path = _store(folder)
+    with suppress(FileNotFoundError):
+        filesystem.rm(path, recursive=True)
+
+
 @contextmanager
 def write_whole(location: str) -> Iterator[IO[bytes]]:
     """Write a file that is there whole or not at all.

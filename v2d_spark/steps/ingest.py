@@ -1,0 +1,264 @@
+"""The ingest step: input rows become sources, each known once, with numbers that have no gaps.
+
+Each part ends on disk before the next begins: inputs are read once, and a row's place and number never depend on
+whether Spark computes something again. A run that was cut off is repaired by the next one with the same inputs.
+"""
+
+from __future__ import annotations
+
+import math
+import uuid
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+from v2d_spark import batches, merges
+from v2d_spark.config import Settings
+from v2d_spark.inputs import InputOptions
+from v2d_spark.lease import Lease
+from v2d_spark.tables import Dataset
+from v2d_spark.udfs import locations
+from v2d_spark.udfs.download import Report
+from v2d_spark.udfs.redact import redact
+from v2d_spark.udfs.vocabulary import PENDING, SKIPPED, STEP_INGEST
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, Row, SparkSession
+
+# New sources that one task sorts and writes.
+_SOURCES_PER_TASK = 250_000
+# Of wanted spans that make no sense.
+_SPAN_ERROR_CLASS = "unsupported"
+
+
+@dataclass(frozen=True)
+class IngestResult:
+    """What an ingest did.
+
+    Attributes:
+        new: sources added.
+        changed: known sources whose captions, columns or spans are other ones now.
+        unchanged: known sources that are as they were.
+        refetch: changed sources that are pending again, because a sample would be another.
+        skipped: new and changed sources whose wanted spans make no sense; their rows say why.
+        suppressed: sources left out because they must not come back.
+        rows: input rows.
+        no_url: input rows without a URL, left out; those that could not be read are among them.
+        unreadable: input rows that could not be read.
+        example: one row that was left out, and why; None if none was.
+    """
+
+    new: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    refetch: int = 0
+    skipped: int = 0
+    suppressed: int = 0
+    rows: int = 0
+    no_url: int = 0
+    unreadable: int = 0
+    example: str | None = None
+
+
+def ingest(
+    spark: SparkSession,
+    dataset: Dataset,
+    inputs: Sequence[str],
+    options: InputOptions,
+    settings: Settings,
+    lease: Lease,
+    *,
+    run: str | None = None,
+    sources_per_task: int = _SOURCES_PER_TASK,
+) -> IngestResult:
+    """Add inputs to `sources`.
+
+    Args:
+        spark: the session.
+        dataset: the dataset.
+        inputs: files, folders, globs, `delta:PATH`, tables' names, `sql:SELECT …`.
+        options: which columns hold what.
+        settings: the settings, kept in `runs`.
+        lease: the writer's lease, held.
+        run: the command's identifier.
+        sources_per_task: new sources that one task sorts and writes.
+
+    Returns:
+        What was done. Where all is known already, no table is written.
+
+    Raises:
+        InputError: if an input is missing or cannot be read, or lacks a column.
+    """
+    started_at = datetime.now(timezone.utc)
+    work = _Work(spark, dataset, lease.next_batch_id())
+    locations.remove_tree(dataset.staging_path)
+    try:
+        result = work.compare(inputs, options)
+        if result.new or result.changed:
+            lease.check()
+            if result.new:
+                work.append(result.new, sources_per_task)
+            if result.changed:
+                work.merge()
+            batches.append_run(
+                dataset,
+                STEP_INGEST,
+                work.batch_id,
+                run=run or uuid.uuid4().hex,
+                started_at=started_at,
+                report=_report(result),
+                settings=settings,
+            )
+        return result
+    finally:
+        locations.remove_tree(dataset.staging_path)
+
+
+class _Work:
+    """One ingest under way: what it has on disk, and what it takes into the tables."""
+
+    def __init__(self, spark: SparkSession, dataset: Dataset, batch_id: int) -> None:
+        self._spark = spark
+        self._dataset = dataset
+        self._staging = locations.join(dataset.staging_path, str(batch_id))
+        # The first number that is free; the sources there are, None without any.
+        self._first = 0
+        self._sources: DataFrame | None = None
+        self._compared: DataFrame
+        self._changed: tuple[int, int]
+        self.batch_id = batch_id
+
+    def compare(self, inputs: Sequence[str], options: InputOptions) -> IngestResult:
+        """Read the inputs, and see what of them is new."""
+        from pyspark.sql import functions as F
+
+        from v2d_spark.inputs import sources
+        from v2d_spark.inputs.rows import read_inputs, reading
+
+        if self._dataset.delta("sources").file_uris():
+            self._sources = self._dataset.read(self._spark, "sources")
+            self._first = self._sources.agg(F.max("source_num") + 1).collect()[0][0] or 0
+        with reading():
+            gathered = self._stored("gathered", sources.gather(read_inputs(self._spark, inputs, options)))
+        compared = sources.compare(self._spark, gathered, self._sources, self._suppressed())
+        # Without a join it is as cheap to compute it again.
+        self._compared = compared if self._sources is None else self._stored("compared", compared)
+        counts = self._compared.groupBy("what").agg(
+            F.count("*").alias("sources"),
+            F.count("span_error").alias("skipped"),
+            F.sum("rows").alias("rows"),
+            F.sum("unreadable").alias("unreadable"),
+            F.min("example").alias("example"),
+            F.min("source_num").alias("first"),
+            F.max("source_num").alias("last"),
+        )
+        by_what = {row["what"]: row for row in counts.collect()}
+        changed = [by_what[what] for what in (sources.CHANGED, sources.REFETCH) if what in by_what]
+        if changed:
+            self._changed = min(row["first"] for row in changed), max(row["last"] for row in changed)
+        return _result(by_what)
+
+    def append(self, new: int, sources_per_task: int) -> None:
+        """Append the new sources."""
+        from pyspark.sql import functions as F
+
+        from v2d_spark.inputs import sources
+
+        partitions = math.ceil(new / sources_per_task)
+        ordered = sources.in_order(self._compared.where(F.col("what") == sources.NEW).drop("source_num"), partitions)
+        counts = [(0, new)]
+        if partitions > 1:
+            ordered = self._stored("ordered", ordered)
+            found = ordered.groupBy(sources.partition_of().alias("partition")).count().collect()
+            counts = sorted((row["partition"], row["count"]) for row in found)
+        numbered = sources.numbered(self._spark, ordered, counts, self._first)
+        if partitions > 1:
+            # Stored files are read in any order; each of the table's shall hold consecutive numbers.
+            numbered = numbered.repartitionByRange(partitions, "source_num")
+        shard, key = sources.named(self._dataset.shard_size)
+        is_bad = F.col("span_error").isNotNull()
+        merges.append_sources(
+            self._dataset,
+            numbered.select(
+                "identity",
+                "source_num",
+                shard.alias("shard"),
+                key.alias("key"),
+                F.col("identity").alias("url"),
+                "caption",
+                "captions",
+                "spans",
+                "columns",
+                F.when(is_bad, SKIPPED).otherwise(PENDING).alias("status"),
+                F.when(is_bad, _SPAN_ERROR_CLASS).alias("error_class"),
+                F.col("span_error").alias("error_message"),
+                F.lit(0).alias("attempts"),
+                F.lit(self.batch_id).cast("long").alias("batch_id"),
+                F.current_timestamp().alias("updated_at"),
+            ),
+        )
+
+    def merge(self) -> None:
+        """Take over what changed. Samples first: after a crash between the two the next run sees the same change."""
+        from v2d_spark.inputs import sources
+
+        changes = (
+            f"(SELECT * FROM {_parquet_name(self._path('compared'))} WHERE what IN ('{sources.CHANGED}', '{sources.REFETCH}'))"
+        )
+        first, last = self._changed
+        merges.merge_captions(self._spark, self._dataset, changes, first, last)
+        merges.merge_changed_sources(
+            self._spark,
+            self._dataset,
+            changes,
+            self.batch_id,
+            first,
+            last,
+            refetch=sources.REFETCH,
+            span_error_class=_SPAN_ERROR_CLASS,
+        )
+
+    def _stored(self, name: str, frame: DataFrame) -> DataFrame:
+        """Compute a frame into the staging folder, and read it from there."""
+        frame.write.parquet(self._path(name))
+        return self._spark.read.schema(frame.schema).parquet(self._path(name))
+
+    def _path(self, name: str) -> str:
+        return locations.join(self._staging, name)
+
+    def _suppressed(self) -> list[str]:
+        rows = self._dataset.read_control("suppressions", ["kind", "value"])
+        return [row["value"] for row in rows if row["kind"] in ("identity", "url")]
+
+
+def _parquet_name(path: str) -> str:
+    return f"parquet.`{path.replace('`', '``')}`"
+
+
+def _result(by_what: dict[str, Row]) -> IngestResult:
+    from v2d_spark.inputs import sources
+
+    def count(*whats: str, column: str = "sources") -> int:
+        return sum(by_what[what][column] for what in whats if what in by_what)
+
+    nowhere = by_what.get(sources.NO_URL)
+    return IngestResult(
+        new=count(sources.NEW),
+        changed=count(sources.CHANGED, sources.REFETCH),
+        unchanged=count(sources.UNCHANGED),
+        refetch=count(sources.REFETCH),
+        skipped=count(sources.NEW, sources.CHANGED, sources.REFETCH, column="skipped"),
+        suppressed=count(sources.SUPPRESSED),
+        rows=count(*by_what, column="rows"),
+        no_url=count(sources.NO_URL, column="rows"),
+        unreadable=count(sources.NO_URL, column="unreadable"),
+        example=redact(nowhere["example"]) if nowhere else None,
+    )
+
+
+def _report(result: IngestResult) -> Report:
+    written = result.new + result.changed
+    statuses = Counter({PENDING: written - result.skipped, SKIPPED: result.skipped})
+    return Report(statuses=+statuses, errors=+Counter({_SPAN_ERROR_CLASS: result.skipped}))
