@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import configparser
+import functools
 import os
 import re
 import subprocess
@@ -28,8 +29,9 @@ CHANGING_SQL = re.compile(
 DELTA_WRITES = {
     "write_deltalake",
     "create_write_transaction",
-    "create_table_with_add_actions",
-    "merge",
+    "when_matched_update",
+    "when_matched_delete",
+    "when_not_matched_insert",
     "saveAsTable",
     "insertInto",
     "writeTo",
@@ -46,13 +48,18 @@ def _is_linked(path: Path) -> bool:
     return any(parent.is_symlink() for parent in path.parents if parent != ROOT and ROOT in parent.parents)
 
 
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
 def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
 def imports(path: Path) -> Iterator[str]:
     """Every module that a file imports, at its top or inside a function, dotted."""
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -64,7 +71,7 @@ def imports(path: Path) -> Iterator[str]:
 
 def texts(path: Path) -> Iterator[tuple[int, str]]:
     """Every string of a file that is no docstring, with its line; an f-string as one text, its values as `x`."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = parsed(path)
     inside: set[int] = set()
     for node in ast.walk(tree):
         if (
@@ -142,7 +149,7 @@ def test_only_merges_holds_sql_that_changes_a_table(path: Path) -> None:
 def test_few_modules_write_tables_with_the_library(path: Path) -> None:
     if name_of(path) in MAY_WRITE_DELTA:
         return
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = parsed(path)
     found = [node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr in DELTA_WRITES]
     found += [name for name in imports(path) if name.split(".")[-1] in DELTA_WRITES and name.startswith("deltalake")]
     assert not found
@@ -150,13 +157,13 @@ def test_few_modules_write_tables_with_the_library(path: Path) -> None:
 
 @pytest.mark.parametrize("path", PRODUCT, ids=name_of)
 def test_nothing_reaches_past_the_dataframe_api(path: Path) -> None:
-    tree = ast.parse(path.read_text(encoding="utf-8"))
+    tree = parsed(path)
     assert not [node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr in BEYOND_CONNECT]
 
 
 @pytest.mark.parametrize("path", PRODUCT, ids=name_of)
 def test_every_module_says_what_it_is(path: Path) -> None:
-    assert ast.get_docstring(ast.parse(path.read_text(encoding="utf-8")))
+    assert ast.get_docstring(parsed(path))
 
 
 def test_every_folder_of_code_is_a_package() -> None:
