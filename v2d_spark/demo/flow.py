@@ -22,18 +22,18 @@ _LIMITS = ("fetch.min_rate=20000", "fetch.min_rate_seconds=1", "fetch.retries=1"
 _QUESTIONS = (
     (
         "What failed, and why?",
-        "SELECT error_class, regexp_extract(url, '[^/]+$', 0) AS file, error_message FROM sources WHERE status = 'failed'"
+        "SELECT error_class, substring_index(url, '/', -1) AS file, error_message FROM sources WHERE status = 'failed'"
         " ORDER BY error_class",
     ),
     (
-        "What is there, by container and codec?",
-        "SELECT probe.container, probe.video.codec AS video, probe.audio.codec AS audio, count(*) AS samples,"
-        " max(width) AS widest, round(sum(duration_s), 1) AS seconds FROM samples GROUP BY ALL ORDER BY samples DESC, 1, 2, 3",
+        "What is there?",
+        "SELECT probe.container, count(*) AS samples, array_join(array_sort(collect_set(probe.video.codec)), ' ') AS codecs,"
+        " max(width) AS widest, round(sum(duration_s), 1) AS seconds FROM samples GROUP BY 1 ORDER BY samples DESC, 1",
     ),
     (
         "Whom must we credit?",
         "SELECT columns['credit'] AS credit, count(*) AS samples, round(sum(duration_s), 1) AS seconds"
-        " FROM samples GROUP BY ALL ORDER BY samples DESC",
+        " FROM samples GROUP BY 1 ORDER BY samples DESC, 1",
     ),
 )
 
@@ -89,12 +89,19 @@ def _run(console: Console, arguments: list[str]) -> None:
     """Print a command as one would type it, then run it in this process."""
     from v2d_spark.cli import main
 
-    console.print(f"$ {shlex.join(['v2d', *arguments])}", style="green", highlight=False, markup=False, soft_wrap=True)
+    console.print(f"$ v2d {' '.join(map(_quoted, arguments))}", style="green", highlight=False, markup=False, soft_wrap=True)
     code = main(arguments)
     if code == EXIT_INTERRUPTED:
         raise KeyboardInterrupt
     if code != EXIT_DONE:
         raise V2dError("The demo ends here, because the command above failed.")
+
+
+def _quoted(argument: str) -> str:
+    """Quote for the shell, with double quotes where that is easier to read."""
+    if "'" in argument and not set(argument) & set('"$`\\!'):
+        return f'"{argument}"'
+    return shlex.quote(argument)
 
 
 def _list_tars(console: Console, folder: Path) -> None:
