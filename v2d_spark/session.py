@@ -6,6 +6,7 @@ are left alone. Only where there is none, a local one is started with `conf/spar
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import importlib.metadata
 import os
@@ -13,7 +14,6 @@ import re
 import shutil
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from v2d_spark.config import Settings
+from v2d_spark.udfs.spool import Spool
 from v2d_spark.udfs.vocabulary import SessionError
 
 if TYPE_CHECKING:
@@ -39,7 +41,7 @@ def get_session(app_name: str = "v2d", *, scratch: str | None = None) -> SparkSe
 
     Args:
         app_name: shown by Spark's own tools for a session made here.
-        scratch: folder for the local session's own log; the system's temporary folder by default.
+        scratch: folder for the local session's temporary files; that of the default settings if not given.
 
     Returns:
         A session that can read and write Delta tables.
@@ -57,7 +59,7 @@ def get_session(app_name: str = "v2d", *, scratch: str | None = None) -> SparkSe
     if session is not None:
         _check_foreign(session)
         return session
-    return _local_session(app_name, Path(scratch or tempfile.gettempdir()))
+    return _local_session(app_name, Path(scratch or Settings().scratch))
 
 
 def parallelism(spark: SparkSession) -> int:
@@ -127,21 +129,23 @@ def _local_session(app_name: str, scratch: Path) -> SparkSession:
     conf = _local_defaults()
     conf["spark.driver.memory"] = f"{_driver_memory_mb()}m"
     conf["spark.sql.shuffle.partitions"] = str(max(4, os.cpu_count() or 1))
-    conf["spark.sql.warehouse.dir"] = str(scratch / "spark-warehouse")
+    # Spark's temporary files lie in a folder of this process, which a later start sweeps if this one is killed.
+    own = Spool(str(scratch))
+    own.__enter__()
+    atexit.register(own.__exit__, None, None, None)
+    conf["spark.local.dir"] = str(own.folder)
+    conf["spark.sql.warehouse.dir"] = str(own.folder / "warehouse")
     jars = _DeltaJars(coordinates)
     conf.update(jars.conf())
     builder = SparkSession.builder.master("local[*,4]").appName(app_name)
     for key, value in conf.items():
         builder = builder.config(key, value)
-    scratch.mkdir(parents=True, exist_ok=True)
-    log = scratch / f"spark-{os.getpid()}.log"
+    log = own.folder / "spark.log"
     try:
         with _jvm_output_to(log):
             session = builder.getOrCreate()
     except Exception as error:
         raise SessionError(_why_no_start(log, coordinates, error)) from None
-    # The JVM keeps its standard error open; the name is no longer needed once it runs.
-    log.unlink(missing_ok=True)
     jars.remember()
     return session
 
@@ -286,4 +290,4 @@ def _why_no_start(log: Path, coordinates: str, error: Exception) -> str:
         )
     lines = [line.strip() for line in told.splitlines() if line.strip()]
     last = next((line for line in lines if "rror" in line or "xception" in line), lines[-1] if lines else str(error))
-    return f"Spark does not start: {last[:300]} (whole log: {log})."
+    return f"Spark does not start: {last[:300]}."

@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from v2d_spark.udfs.spool import Spool
 from v2d_spark.udfs.vocabulary import FAILED, OK
 
 _LOOK_EVERY_S = 0.5
@@ -31,11 +32,9 @@ class TerminalWatcher:
 
     def __init__(self, console: Console, scratch: str, *, quiet: bool = False) -> None:
         self._console = console
-        folder = Path(scratch)
-        folder.mkdir(parents=True, exist_ok=True)
-        name = f"{os.getpid()}-{time.monotonic_ns()}"
-        self.progress_file: str | None = str(folder / f"progress-{name}")
-        self.stop_file: str | None = str(folder / f"stop-{name}")
+        self._spool = Spool(scratch)
+        self.progress_file: str | None = str(self._spool.folder / "progress")
+        self.stop_file: str | None = str(self._spool.folder / "stop")
         self._stop = threading.Event()
         self._ended = threading.Event()
         self._read_bytes = 0
@@ -67,6 +66,7 @@ class TerminalWatcher:
         return self._stop.is_set()
 
     def __enter__(self) -> TerminalWatcher:
+        self._spool.__enter__()
         if threading.current_thread() is threading.main_thread():
             self._old_handler = signal.signal(signal.SIGINT, self._interrupt)
         self._progress.start()
@@ -79,16 +79,13 @@ class TerminalWatcher:
         self._progress.stop()
         if self._old_handler is not None:
             signal.signal(signal.SIGINT, self._old_handler)
-        for file in (self.progress_file, self.stop_file):
-            if file is not None:
-                Path(file).unlink(missing_ok=True)
+        self._spool.__exit__(kind, error, trace)
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         if self._stop.is_set():
             raise KeyboardInterrupt
         self._stop.set()
-        if self.stop_file is not None:
-            Path(self.stop_file).touch()
+        Path(str(self.stop_file)).touch()
         # Not through rich: its lock may be held by the code that this interrupts.
         os.write(2, b"\nEnding after what is being fetched is committed; Ctrl-C again stops at once.\n")
 

@@ -1,0 +1,59 @@
+"""kill -9 at random moments; then the same command again. `make chaos` does it twelve times more."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.killing import BATCH, FILES, KINDS, Job, check_files, state
+from tests.support.server import MediaServer
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Iterator[Job]:
+    with MediaServer() as server:
+        yield Job(tmp_path, server)
+
+
+def check(job: Job, spark: SparkSession, dataset: Path, kills: int) -> None:
+    """The dataset equals an undisturbed one, and hardly more than that was fetched."""
+    asked = job.server.requests.total()
+    # A batch in flight, and the next that is computed beside its commit; and once more what a killed worker had begun.
+    assert asked <= FILES + kills * 2 * BATCH
+    assert [path.name for path in job.scratch.iterdir()] == []
+    job.run(job.folder / "undisturbed")
+    assert state(spark, dataset) == state(spark, job.folder / "undisturbed")
+    assert len({row["key"] for row in state(spark, dataset)["sources"]}) == FILES
+    check_files(spark, dataset)
+
+
+def test_a_job_that_is_killed_three_times_loses_nothing_and_does_nothing_twice(job: Job, spark: SparkSession) -> None:
+    chance = random.Random(20261123)
+    dataset = job.folder / "killed"
+
+    killed = [job.run_and_kill(dataset, kind, chance) for kind in ("group", "driver", "worker")]
+
+    assert any(killed)
+    check(job, spark, dataset, len(killed))
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("seed", range(4))
+def test_twelve_kills(job: Job, spark: SparkSession, seed: int) -> None:
+    chance = random.Random(seed)
+    dataset = job.folder / "killed"
+    kinds = chance.sample(KINDS, 3)
+
+    for kind in kinds:
+        job.run_and_kill(dataset, kind, chance)
+    job.run(dataset)
+
+    check(job, spark, dataset, len(kinds))

@@ -1,0 +1,143 @@
+"""A job of 200 files that is killed at random moments, and what must be there when it has ended all the same."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psutil
+
+from tests.support import cli
+from tests.support.media import make_video
+from tests.support.server import MediaServer
+from v2d_spark.tables import Dataset
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+FILES = 200
+SHARD = 20
+BATCH = 40
+KINDS = ("worker", "driver", "group")
+_DEATH_S = 30
+
+
+class Job:
+    """200 sources on a server: most are good, some slow, some bad; and the command that fetches them.
+
+    Args:
+        folder: for the list, the scratch folder and the datasets.
+        server: where the media is.
+    """
+
+    def __init__(self, folder: Path, server: MediaServer) -> None:
+        self.folder = folder
+        self.server = server
+        self.scratch = folder / "scratch"
+        self.list = folder / "urls.csv"
+        contents = [make_video(folder / f"{n}.mp4", seconds=0.2, size=(64, 48), start=n).read_bytes() for n in range(5)]
+        lines = ["url,caption,start,end"]
+        for number in range(FILES):
+            name = f"{number:03d}.mp4"
+            server.bodies[name] = contents[number % 5]
+            path = f"status/404?of={name}" if number % 17 == 3 else f"slow/{name}?rate=20000" if number % 3 == 0 else name
+            span = "0,0.1" if number % 10 == 0 else ","
+            lines.append(f"{server.url(path)},caption {number},{span}")
+        self.list.write_text("\n".join(lines))
+
+    def arguments(self, dataset: Path) -> list[object]:
+        """The command line."""
+        return [
+            "download",
+            self.list,
+            "--dataset",
+            dataset,
+            "--start-column=start",
+            "--end-column=end",
+            "--quiet",
+            f"allow_hosts=[127.0.0.1:{self.server.port}]",
+            f"scratch_dir={self.scratch}",
+            f"shard_size={SHARD}",
+            f"batch.sources={BATCH}",
+            "inline_limit=3000",
+            "fetch.threads=3",
+        ]
+
+    def run(self, dataset: Path) -> None:
+        """Run the command to its end."""
+        done = cli.v2d(*self.arguments(dataset))
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def run_and_kill(self, dataset: Path, kind: str, chance: random.Random) -> bool:
+        """Run the command, and kill a part of it at a random moment.
+
+        Returns:
+            Whether it was killed before it ended.
+        """
+        asked = self.server.requests.total()
+        after = chance.randrange(1, FILES // 3)
+        more_s = chance.random() * 3
+        process = cli.start(*self.arguments(dataset))
+        tree: list[psutil.Process] = []
+        while process.poll() is None and self.server.requests.total() - asked < after:
+            time.sleep(0.02)
+        time.sleep(more_s)
+        if process.poll() is not None:
+            return False
+        tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+        kill(process, kind, tree, chance)
+        if kind == "worker":
+            assert process.wait(timeout=240) == 0, process.stdout.read().decode() if process.stdout else ""
+        process.wait()
+        gone, alive = psutil.wait_procs(tree, timeout=_DEATH_S)
+        assert not alive, f"{kind}: {[p.cmdline() for p in alive]} outlived the driver"
+        return True
+
+
+def kill(process: subprocess.Popen[bytes], kind: str, tree: list[psutil.Process], chance: random.Random) -> None:
+    """Kill the driver, one Python worker, or all at once."""
+    if kind == "driver":
+        process.kill()
+    elif kind == "group":
+        os.killpg(process.pid, signal.SIGKILL)
+    else:
+        workers = [p for p in tree if p.is_running() and "pyspark.daemon" in " ".join(_command_line(p))]
+        # The first is the daemon that forks the others.
+        if len(workers) > 1:
+            chance.choice(workers[1:]).kill()
+
+
+def _command_line(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+def state(spark: SparkSession, dataset: Path) -> dict[str, Any]:
+    """What does not depend on how often a job was killed."""
+    opened = Dataset.open(str(dataset))
+    sources = opened.read(spark, "sources").select("key", "url", "caption", "spans", "status", "error_class").collect()
+    samples = opened.read(spark, "samples").select("key", "url", "caption", "clips", "video_sha256", "video_size").collect()
+    return {
+        "sources": sorted((row.asDict(recursive=True) for row in sources), key=lambda row: row["key"]),
+        "samples": sorted((row.asDict(recursive=True) for row in samples), key=lambda row: row["key"]),
+    }
+
+
+def check_files(spark: SparkSession, dataset: Path) -> None:
+    """Every sample's bytes are in `media` once, whole, inline or as a side file."""
+    import hashlib
+
+    opened = Dataset.open(str(dataset))
+    media = opened.read(spark, "media").select("key", "batch_id", "video.*").where("video IS NOT NULL")
+    found = {(row["key"], row["batch_id"]): row for row in media.collect()}
+    for sample in opened.read(spark, "samples").collect():
+        row = found[sample["key"], sample["batch_id"]]
+        body = bytes(row["inline"]) if row["inline"] is not None else (dataset / row["uri"]).read_bytes()
+        assert hashlib.sha256(body).hexdigest() == sample["video_sha256"]
