@@ -219,7 +219,7 @@ class MediaReader:
         """Pass through a row group once; yield the wanted rows of each step, by position."""
         parquet = place.file.parquet
         step = _STEP_BYTES * parquet.metadata.row_group(place.group).num_rows // max(1, place.bytes)
-        columns = [name for name in ("key", "batch_id", *STREAMS, *EXTRA_COLUMNS) if name in parquet.schema_arrow.names]
+        columns = [name for name in ("key", "batch_id", *STREAMS, *EXTRA_COLUMNS) if name in place.file.columns]
         begin = 0
         batches = parquet.iter_batches(
             min(max(1, step), _STEP_ROWS), row_groups=[place.group], columns=columns, use_threads=False
@@ -238,13 +238,13 @@ class MediaReader:
     def _rows_of(self, batch: pa.RecordBatch, rows: list[int]) -> Iterator[MediaRow]:
         columns = {name: batch.column(name) for name in batch.schema.names}
         streams = {name: _StreamColumn(columns[name], self._dataset_path) for name in STREAMS if name in columns}
-        extra = {name: columns[name] for name in EXTRA_COLUMNS if name in columns}
+        plain = {name: column.to_pylist() for name, column in columns.items() if name not in STREAMS}
         for row in rows:
             yield MediaRow(
-                key=columns["key"][row].as_py(),
-                batch_id=columns["batch_id"][row].as_py(),
+                key=plain["key"][row],
+                batch_id=plain["batch_id"][row],
                 streams={name: stream for name, column in streams.items() if (stream := column.stream(row))},
-                extra={name: column[row].as_py() for name, column in extra.items()},
+                extra={name: plain[name][row] for name in EXTRA_COLUMNS if name in plain},
             )
 
     def _file(self, path: str) -> _File:
@@ -280,6 +280,7 @@ class _File:
         source = locations.local_path(location) if locations.is_local(location) else locations.open_read(location)
         self.parquet = pq.ParquetFile(source, buffer_size=_READ_BYTES, pre_buffer=False)
         metadata = self.parquet.metadata
+        self.columns = frozenset(self.parquet.schema_arrow.names)
         columns = {metadata.schema.column(number).path: number for number in range(metadata.num_columns)}
         self.sources = self._ranges(columns["source_num"])
         self.batches = self._ranges(columns["batch_id"])
@@ -316,24 +317,41 @@ class _StreamColumn:
     """A stream's column of a batch, its struct taken apart once."""
 
     def __init__(self, column: pa.StructArray, dataset_path: str) -> None:
-        self._fields = dict(zip((field.name for field in column.type), column.flatten(), strict=True))
+        fields = dict(zip((field.name for field in column.type), column.flatten(), strict=True))
+        self._bytes = _Values(fields.pop("inline"))
+        self._told = {name: values.to_pylist() for name, values in fields.items()}
         self._dataset_path = dataset_path
 
     def stream(self, row: int) -> Stream | None:
         """The stream of a row, its bytes not copied; None where it has none."""
-        size = self._fields["size"][row].as_py()
+        size = self._told["size"][row]
         if size is None:
             return None
-        inline = self._fields["inline"][row].as_buffer()
-        uri = self._fields["uri"][row].as_py()
+        inline, uri = self._bytes[row], self._told["uri"][row]
         return Stream(
             size=size,
-            content_type=self._fields["content_type"][row].as_py(),
-            sha256=self._fields["sha256"][row].as_py(),
-            inline=None if inline is None else memoryview(inline),
+            content_type=self._told["content_type"][row],
+            sha256=self._told["sha256"][row],
+            inline=inline,
             location=None if uri is None or inline is not None else locations.join(self._dataset_path, uri),
-            offset=self._fields["offset"][row].as_py() or 0,
+            offset=self._told["offset"][row] or 0,
         )
+
+
+class _Values:
+    """The values of a binary array where they lie: taking them out one by one would copy each."""
+
+    def __init__(self, array: pa.BinaryArray) -> None:
+        _, offsets, data = array.buffers()
+        width = np.int64 if pa.types.is_large_binary(array.type) else np.int32
+        self._valid = array.is_valid().to_pylist()
+        self._offsets: list[int] = []
+        if offsets is not None:
+            self._offsets = np.frombuffer(offsets, width)[array.offset :][: len(array) + 1].tolist()
+        self._data = memoryview(data if data is not None else b"")
+
+    def __getitem__(self, row: int) -> memoryview | None:
+        return self._data[self._offsets[row] : self._offsets[row + 1]] if self._valid[row] else None
 
 
 class _Held:
@@ -375,13 +393,17 @@ class _Held:
         if self._spool is None:
             self._spool = self._stack.enter_context(Spool(self._scratch))
         path = self._spool.new_path(".spill")
+        near = sorted(self._rows)
         with path.open("wb") as file:
-            for position in sorted(self._rows, reverse=True)[:-1]:
-                if self._bytes <= self._limit // 2:
-                    break
-                for stream in self._rows[position].streams.values():
+            while len(near) > 1 and self._bytes > self._limit // 2:
+                for stream in self._rows[near.pop()].streams.values():
                     if stream.inline is not None:
                         self._bytes -= len(stream.inline)
                         stream.location, stream.offset = str(path), file.tell()
                         file.write(stream.inline)
                         stream.inline = None
+        # A row that stays would keep the buffer of all that were read with it.
+        for position in near:
+            for stream in self._rows[position].streams.values():
+                if stream.inline is not None and not isinstance(stream.inline.obj, bytes):
+                    stream.inline = memoryview(bytes(stream.inline))

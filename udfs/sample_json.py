@@ -5,6 +5,7 @@ Both are made of the same narrow rows. Field order is fixed and nothing depends 
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -238,6 +239,7 @@ def _ratio_text(value: str | None) -> str | None:
     return None if value is None else value.replace("/", ":")
 
 
+@functools.lru_cache(1024)
 def _rate(fps: float | None) -> str | None:
     if not fps or not math.isfinite(fps):
         return None
