@@ -216,17 +216,18 @@ def test_a_row_that_is_missing_fails_its_shard_alone(spark: SparkSession, datase
 
 
 def test_repacked_in_key_order(spark: SparkSession, datasets: dict[str, Dataset], tmp_path: Path) -> None:
-    result = export(spark, datasets["many"], str(tmp_path / "tars"), where="source_num % 3 = 0 -- every third", shard_size=7)
+    folder = tmp_path / "tars [of] {seven} é"
+    result = export(spark, datasets["many"], str(folder), where="source_num % 3 = 0 -- every third", shard_size=7)
     wanted = [sample(number)["key"] for number in range(0, COUNT, 3)]
     assert (result.samples, result.shards) == (len(wanted), 3)
-    assert [row["__key__"] for row in load(tmp_path / "tars")] == wanted
-    manifest = pq.read_table(tmp_path / "tars" / "_manifest.parquet").to_pylist()
+    assert [row["__key__"] for row in load(folder)] == wanted
+    manifest = pq.read_table(folder / "_manifest.parquet").to_pylist()
     assert [(row["name"], row["samples"]) for row in manifest] == [
         ("00000000.tar", 7),
         ("00000001.tar", 7),
         ("00000002.tar", 3),
     ]
-    assert not (tmp_path / "tars" / "_staging").exists()
+    assert not (folder / "_staging").exists()
 
 
 def test_selected_metadata(spark: SparkSession, datasets: dict[str, Dataset], tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -47,6 +48,8 @@ MANIFEST_SCHEMA = pa.schema(
 _TASKS_PER_CORE = 4
 # As many digits as the names of sources' shards have.
 _SHARD_DIGITS = 8
+# Characters of a path that Spark would take for a pattern.
+_GLOB_CHARACTERS = re.compile(r"[][{}*?\\]")
 # What monotonically_increasing_id leaves for the row's number in its partition.
 _ROW_BITS = 33
 
@@ -307,7 +310,7 @@ def _repacked(spark: SparkSession, rows: DataFrame, shard_size: int, tasks: int,
 
     in_order = rows.repartitionByRange(tasks, "key").sortWithinPartitions("key")
     in_order.withColumn("place", F.monotonically_increasing_id()).write.mode("overwrite").parquet(staging)
-    staged = spark.read.parquet(staging)
+    staged = spark.read.parquet(_GLOB_CHARACTERS.sub(r"\\\g<0>", staging))
     partition = F.shiftrightunsigned("place", _ROW_BITS)
     counts = staged.groupBy(partition.alias("partition")).count().orderBy("partition").collect()
     first, offsets = 0, []
