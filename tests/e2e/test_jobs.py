@@ -1,0 +1,78 @@
+"""The scripts of jobs/ under Spark's own spark-submit: same arguments, same results as `v2d`."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pyspark
+import pytest
+
+from tests.support.media import make_video
+from tests.support.server import MediaServer
+from v2d_spark.cli import main
+from v2d_spark.tables import Dataset
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+ROOT = Path(__file__).resolve().parents[2]
+SPARK_SUBMIT = Path(pyspark.__file__).parent / "bin" / "spark-submit"
+DELTA = (
+    "spark.sql.extensions=io.delta.sql.DeltaSparkSessionExtension",
+    "spark.sql.catalog.spark_catalog=org.apache.spark.sql.delta.catalog.DeltaCatalog",
+)
+
+
+def submit(verb: str, *arguments: str, conf: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    quick = ("spark.ui.enabled=false", "spark.sql.shuffle.partitions=2", "spark.databricks.delta.snapshotPartitions=1")
+    settings = ("spark.driver.bindAddress=127.0.0.1", "spark.driver.host=127.0.0.1", *quick, *conf)
+    options = [word for setting in settings for word in ("--conf", setting)]
+    return subprocess.run(
+        [SPARK_SUBMIT, "--master", "local[2]", *options, str(ROOT / "jobs" / f"{verb}_job.py"), *arguments],
+        env=os.environ | {"PYSPARK_PYTHON": sys.executable},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+
+
+@pytest.fixture
+def delta_jars(spark: SparkSession) -> str:
+    """Where a local session has Delta's jars: as paths, or among the files that Ivy gave it."""
+    paths = spark.conf.get("spark.driver.extraClassPath", None)
+    if paths:
+        return f"spark.driver.extraClassPath={paths}"
+    return f"spark.jars={spark.conf.get('spark.jars')}"
+
+
+def told(spark: SparkSession, folder: Path, name: str) -> list[tuple[object, ...]]:
+    columns = {"sources": ("key", "url", "caption", "status", "error_class"), "samples": ("key", "video_sha256", "width")}
+    return [tuple(row) for row in Dataset.open(str(folder)).read(spark, name).select(*columns[name]).orderBy("key").collect()]
+
+
+def test_a_job_does_what_the_command_does(spark: SparkSession, delta_jars: str, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    make_video(site / "cat.mp4", audio=False)
+    with MediaServer(site) as server:
+        urls = tmp_path / "urls.csv"
+        urls.write_text(f"url,caption\n{server.url('cat.mp4')},a cat\n{server.url('gone.mp4')},gone\n")
+        common = [str(urls), f"allow_hosts=[127.0.0.1:{server.port}]", "--dataset"]
+        done = submit("download", *common, str(tmp_path / "job"), conf=(*DELTA, delta_jars))
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert main(["download", *common, str(tmp_path / "command")]) == 0
+    for name in ("sources", "samples"):
+        assert told(spark, tmp_path / "job", name) == told(spark, tmp_path / "command", name) != []
+
+
+def test_a_session_without_delta_is_a_mistake_that_can_be_corrected(tmp_path: Path) -> None:
+    Dataset.create(str(tmp_path / "ds"))
+    done = submit("sql", "SELECT 1", "--dataset", str(tmp_path / "ds"))
+    assert done.returncode == 2
+    # PythonRunner puts the standard error of a script into its standard output.
+    assert "has no Delta Lake; start it with --packages" in done.stdout
