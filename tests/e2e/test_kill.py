@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.killing import BATCH, FILES, KINDS, Job, check_files, state
+from tests.support.killing import BATCH, FILES, Job, check_files, state
 from tests.support.server import MediaServer
 
 if TYPE_CHECKING:
@@ -50,7 +50,8 @@ def test_a_job_that_is_killed_three_times_loses_nothing_and_does_nothing_twice(j
 def test_twelve_kills(job: Job, spark: SparkSession, seed: int) -> None:
     chance = random.Random(seed)
     dataset = job.folder / "killed"
-    kinds = chance.sample(KINDS, 3)
+    # A job that lost a worker goes on to its end: that comes last.
+    kinds = [*chance.sample(("driver", "group"), 2), "worker"]
 
     for kind in kinds:
         job.run_and_kill(dataset, kind, chance)

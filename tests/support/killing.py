@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 FILES = 200
 SHARD = 20
 BATCH = 40
-KINDS = ("worker", "driver", "group")
 _DEATH_S = 30
 
 

@@ -1,0 +1,204 @@
+"""The task without Spark: Arrow batches in, files and a report out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.support.media import make_audio, make_image, make_video
+from tests.support.server import MediaServer
+from v2d_spark import schema
+from v2d_spark.udfs.download import INPUT_COLUMNS, DownloadTask, Report
+from v2d_spark.udfs.fetch.settings import Access, FetchSettings
+
+MB = 1 << 20
+
+
+def make_task(folder: Path, **changed: Any) -> DownloadTask:
+    (folder / "media").mkdir(exist_ok=True)
+    values: dict[str, Any] = {
+        "dataset_path": str(folder),
+        "media_path": str(folder / "media"),
+        "media_schema": schema.MEDIA.arrow_schema,
+        "batch_id": 1_000_001,
+        "fingerprint": "f",
+        "fetch": FetchSettings(retries=0),
+        "access": Access(allow_hosts=("127.0.0.1",)),
+        "scratch": str(folder / "scratch"),
+        "inline_limit": 64 * MB,
+        "max_bytes": 1 << 40,
+        "deadline": time.time() + 600,
+        "row_group_bytes": 32 * MB,
+        "file_bytes": 1 << 30,
+    }
+    return DownloadTask(**{**values, **changed})
+
+
+def sources(urls: list[str | None], **more: Any) -> pa.RecordBatch:
+    rows = [
+        {"source_num": n, "key": f"{n:012d}", "url": url, "attempts": 0, "next_clip_index": None, **more}
+        for n, url in enumerate(urls)
+    ]
+    kinds = {"source_num": pa.int64(), "attempts": pa.int32(), "next_clip_index": pa.int32()}
+    return pa.RecordBatch.from_pylist(rows, pa.schema([(name, kinds.get(name, pa.string())) for name in INPUT_COLUMNS]))
+
+
+def run(task: DownloadTask, *batches: pa.RecordBatch) -> tuple[list[dict[str, Any]], Report, list[dict[str, Any]]]:
+    """The rows of media in the order of the files, the report, and what was told of the files."""
+    told = [row for batch in task(iter(batches)) for row in batch.to_pylist()]
+    files = [row for row in told if row["name"]]
+    rows = [row for file in files for row in pq.read_table(Path(task.media_path) / file["name"]).to_pylist()]
+    return rows, Report.from_json(told[-1]["report"]), files
+
+
+def test_video_audio_and_image_go_into_their_own_streams(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    make_video(site / "a.mp4", size=(64, 48))
+    make_audio(site / "b.mp3")
+    make_image(site / "c.png")
+
+    with MediaServer(site) as server:
+        rows, report, _ = run(make_task(tmp_path), sources([server.url(name) for name in ("a.mp4", "b.mp3", "c.png")]))
+
+    assert report.statuses == {"ok": 3}
+    video, audio, image = rows
+    assert video["video"]["inline"] == (site / "a.mp4").read_bytes()
+    assert (video["width"], video["height"], video["fps"]) == (64, 48, 25)
+    assert (video["audio"], audio["video"], image["video"]) == (None, None, None)
+    assert audio["audio"]["sha256"] == hashlib.sha256((site / "b.mp3").read_bytes()).hexdigest()
+    assert image["image"]["content_type"] == "image/png"
+    assert audio["probe"]["audio"]["codec"].startswith("mp3")
+
+
+def test_every_bad_source_is_a_row_and_the_good_ones_are_not_touched(tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    make_video(site / "good.mp4", size=(64, 48))
+    with MediaServer(site) as server:
+        bad = {
+            server.url("html"): "not_media",
+            server.url("empty"): "empty",
+            server.url("truncated/good.mp4"): "truncated",
+            server.url("status/404"): "http_404",
+            server.url("loop/a"): "redirects",
+            "http://127.0.0.2:1/x.mp4": "forbidden_address",
+            "/etc/passwd": "forbidden_location",
+            "": "not_found",
+        }
+        rows, report, _ = run(make_task(tmp_path), sources([*bad, None, server.url("good.mp4")]))
+
+    assert [row["error_class"] for row in rows] == [*bad.values(), "not_found", None]
+    assert [row["status"] for row in rows] == ["failed"] * 9 + ["ok"]
+    assert report.errors.total() == 9
+    assert all(row["attempts"] == 1 and row["role"] == "source" for row in rows)
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_what_passes_is_tried_again_later_and_rests_after_the_last_attempt(tmp_path: Path) -> None:
+    with MediaServer() as server:
+        first, _, _ = run(make_task(tmp_path), sources([server.url("status/503")]))
+        last, _, _ = run(make_task(tmp_path), sources([server.url("status/503")], attempts=2))
+
+    assert first[0]["next_retry_at"] is not None
+    assert (last[0]["attempts"], last[0]["next_retry_at"]) == (3, None)
+
+
+def test_secrets_of_a_url_are_in_no_file(tmp_path: Path) -> None:
+    with MediaServer(bodies={"a.bin": b"x"}) as server:
+        urls: list[str | None] = [server.url("a.bin?token=hush"), server.url("status/403?signature=hush")]
+        rows, report, files = run(make_task(tmp_path, fetch=FetchSettings(probe=False)), sources(urls))
+
+    assert [row["status"] for row in rows] == ["ok", "failed"]
+    assert b"hush" not in b"".join((tmp_path / "media" / file["name"]).read_bytes() for file in files)
+    assert "hush" not in report.to_json()
+
+
+def test_files_and_row_groups_are_divided_by_bytes_and_found_by_their_statistics(tmp_path: Path) -> None:
+    bodies = {f"{n}.bin": bytes([n]) * 10_000 for n in range(12)}
+    task = make_task(tmp_path, fetch=FetchSettings(probe=False), row_group_bytes=25_000, file_bytes=60_000)
+    with MediaServer(bodies=bodies) as server:
+        rows, _, files = run(task, sources([server.url(name) for name in bodies]))
+
+    assert [row["source_num"] for row in rows] == list(range(12))
+    assert len(files) == 2
+    stats = [json.loads(file["stats"]) for file in files]
+    assert [stat["numRecords"] for stat in stats] == [6, 6]
+    assert [(s["minValues"]["source_num"], s["maxValues"]["source_num"]) for s in stats] == [(0, 5), (6, 11)]
+    parquet = pq.ParquetFile(tmp_path / "media" / files[0]["name"])
+    assert parquet.metadata.num_row_groups == 2
+    assert parquet.metadata.row_group(0).column(0).statistics.min == "000000000000"
+    assert parquet.schema_arrow.equals(schema.MEDIA.arrow_schema, check_metadata=False)
+
+
+def test_a_batch_without_room_starts_one_source_and_leaves_the_rest(tmp_path: Path) -> None:
+    with MediaServer(bodies={"a": b"x"}) as server:
+        task = make_task(tmp_path, fetch=FetchSettings(probe=False, threads=1), deadline=time.time() - 1)
+        rows, report, _ = run(task, sources([server.url("a")] * 5))
+
+    assert len(rows) == 1
+    assert report.not_started == 4
+
+
+def test_a_stop_file_ends_it_early(tmp_path: Path) -> None:
+    (tmp_path / "stop").touch()
+    with MediaServer(bodies={"a": b"x"}) as server:
+        task = make_task(tmp_path, fetch=FetchSettings(probe=False), stop_file=str(tmp_path / "stop"))
+        _, report, _ = run(task, sources([server.url("a")] * 5))
+
+    assert report.not_started == 4
+
+
+def test_a_task_that_dies_leaves_no_file(tmp_path: Path) -> None:
+    task = make_task(tmp_path, fetch=FetchSettings(probe=False), row_group_bytes=1000, media_schema=pa.schema([("key", pa.int64())]))
+    with MediaServer(bodies={"a": b"x" * 5000}) as server, pytest.raises(pa.ArrowException):
+        list(task(iter([sources([server.url("a")] * 3)])))
+
+    assert list((tmp_path / "media").iterdir()) == []
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+_PEAK = """
+import pickle, re, sys
+task, batch = pickle.load(open(sys.argv[1], "rb"))
+list(task(iter([batch])))
+# Not ru_maxrss: that begins with the memory of the process that started this one.
+print(int(re.search(r"VmHWM:\\s+(\\d+) kB", open("/proc/self/status").read())[1]) // 1024)
+"""
+
+
+def peak_mb(folder: Path, count: int, megabytes: int) -> int:
+    """Peak memory of a process that fetches files of some MB, all at once."""
+    import pickle
+
+    site = folder / "site"
+    site.mkdir()
+    with (site / "large.bin").open("wb") as file:
+        file.truncate(megabytes * MB)
+    with MediaServer(site) as server:
+        task = make_task(folder, fetch=FetchSettings(probe=False))
+        (folder / "task").write_bytes(pickle.dumps((task, sources([server.url("large.bin")] * count))))
+        told = subprocess.run([sys.executable, "-c", _PEAK, folder / "task"], capture_output=True, text=True, check=True)
+    sizes = [file.stat().st_size for file in (folder / "files").rglob("*.*")] if (folder / "files").exists() else []
+    inline = sum(file.stat().st_size for file in (folder / "media").iterdir())
+    assert sum(sizes) + inline >= count * megabytes * MB
+    return int(told.stdout)
+
+
+def test_eight_large_files_at_once_fit_into_a_worker(tmp_path: Path) -> None:
+    assert peak_mb(tmp_path, 8, 64) < 600
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(900)
+def test_eight_files_of_a_gigabyte_at_once_fit_into_a_worker(tmp_path: Path) -> None:
+    assert peak_mb(tmp_path, 8, 1024) < 600
