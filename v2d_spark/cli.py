@@ -130,6 +130,18 @@ def _only_overrides(words: Sequence[str]) -> list[str]:
     return overrides
 
 
+def _expressions(text: str) -> list[str]:
+    """Divide at the commas that stand in no parentheses."""
+    parts, depth = [""], 0
+    for character in text:
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        if character == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return [part.strip() for part in parts if part.strip()]
+
+
 def _options(
     input_format: str | None,
     url_column: str,
@@ -195,7 +207,7 @@ def download(
     inputs, overrides = _split(words)
     settings = configuration.load(config, overrides)
     console = Console(stderr=True)
-    with TerminalWatcher(console, settings.scratch, quiet=quiet) as watcher:
+    with TerminalWatcher(console, settings.scratch, "download", quiet=quiet, ends_batches=True) as watcher:
         ingested, result = api.download(inputs, dataset, options=_options(**columns), config=settings, watcher=watcher)
     if not quiet:
         if ingested is not None:
@@ -236,17 +248,20 @@ def export(
 ) -> int:
     """Write samples as WebDataset tars, or in another format."""
     from v2d_spark import api
+    from v2d_spark.watch import TerminalWatcher
 
-    result = api.export(
-        dataset,
-        to,
-        format=export_format,
-        where=where,
-        select=[name.strip() for name in select.split(",")] if select else None,
-        shard_size=shard_size,
-        config=config,
-        overrides=_only_overrides(words),
-    )
+    settings = configuration.load(config, _only_overrides(words))
+    with TerminalWatcher(Console(stderr=True), settings.scratch, "export", quiet=quiet) as watcher:
+        result = api.export(
+            dataset,
+            to,
+            format=export_format,
+            where=where,
+            select=_expressions(select) if select else None,
+            shard_size=shard_size,
+            config=settings,
+            progress_file=watcher.progress_file,
+        )
     if not quiet:
         kept = f" ({result.kept} of them unchanged)" if result.kept else ""
         click.echo(f"{result.samples} samples in {result.shards} shards{kept}, {_size(result.bytes)}, in {to}.")
@@ -318,7 +333,14 @@ def config_show(words: tuple[str, ...], config: str | None) -> int:
 
 
 def _ingested(result: Any) -> str:
-    return f"Ingested: {result.new} new, {result.changed} changed, {result.unchanged} known already."
+    told = [f"Ingested: {result.new} new, {result.changed} changed, {result.unchanged} known already."]
+    if result.no_url:
+        told.append(f"{result.no_url} of {result.rows} rows have no URL or cannot be read, and are left out, such as {result.example}.")
+    if result.skipped:
+        told.append(f"{result.skipped} sources are skipped, because their wanted spans make no sense; their rows say why.")
+    if result.suppressed:
+        told.append(f"{result.suppressed} sources are left out, because they must not come back.")
+    return "\n".join(told)
 
 
 def _print_download(result: Any) -> None:
