@@ -63,6 +63,8 @@ def run_demo(to: Path, console: Console) -> None:
         _say(
             console, f"{count} URLs with captions are in {urls}; {count - len(CLIPS)} of them are bad. Fetch them into tables:"
         )
+        if Path(dataset).exists():
+            _say(console, "(An earlier run did that. Only faults that may pass by themselves are due again, after a minute.)")
         download = ["download", str(urls), "--dataset", dataset, f"allow_hosts=[127.0.0.1:{server.port}]", *_LIMITS]
         export = ["export", "--dataset", dataset, "--to", shards, "--where", "width >= 200", "--shard-size", str(_SHARD_SIZE)]
         _run(console, download)
