@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import mimetypes
-import os
 import shutil
 import time
 import uuid
@@ -13,7 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
@@ -77,8 +76,9 @@ class Report:
     @classmethod
     def from_json(cls, text: str) -> Report:
         """The report that `to_json` wrote."""
-        values = json.loads(text)
-        return cls(**{key: Counter(value) if isinstance(value, dict) else value for key, value in values.items()})
+        values: dict[str, Any] = json.loads(text)
+        counters: dict[str, Any] = {key: Counter(value) for key, value in values.items() if isinstance(value, dict)}
+        return cls(**values | counters)
 
 
 @dataclass(frozen=True)
@@ -323,7 +323,7 @@ def _unprobed(fetched: Fetched, url: str) -> Look:
     if told is None or told.split("/")[0] not in STREAMS:
         told = mimetypes.guess_type(url.split("?", 1)[0])[0] or "application/octet-stream"
     kind = told.split("/")[0]
-    extension = (mimetypes.guess_extension(told) or os.path.splitext(url.split("?", 1)[0])[1] or ".bin").lstrip(".")
+    extension = (mimetypes.guess_extension(told) or PurePosixPath(url.split("?", 1)[0]).suffix or ".bin").lstrip(".")
     return Look(
         kind=kind if kind in STREAMS else "video",
         content_type=told,

@@ -20,6 +20,7 @@ from v2d_spark.udfs import locations
 from v2d_spark.udfs.vocabulary import STREAMS
 
 STATISTICS_COLUMNS = ("key", "source_num", "batch_id")
+_ROWS_OF_A_PAGE = 16
 # A row without bytes still takes room.
 _ROW_BYTES = 2000
 
@@ -112,7 +113,13 @@ class _OpenFile:
         local = locations.is_local(table_path)
         where = locations.local_path(self._path) if local else self._stack.enter_context(locations.write_whole(self._path))
         self._writer = pq.ParquetWriter(
-            where, schema, compression="none", use_dictionary=False, write_statistics=list(STATISTICS_COLUMNS)
+            where,
+            schema,
+            compression="none",
+            use_dictionary=False,
+            write_statistics=list(STATISTICS_COLUMNS),
+            # Pages of a few rows: a reader need not hold a whole row group.
+            write_batch_size=_ROWS_OF_A_PAGE,
         )
 
     def write(self, rows: list[Mapping[str, Any]], held: int) -> None:

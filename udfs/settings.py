@@ -23,7 +23,7 @@ def setting(default: T, doc: str, *, changes_samples: bool = False, minimum: flo
     metadata = {"doc": doc, "changes_samples": changes_samples, "minimum": minimum}
     field: Any
     if isinstance(default, (list, dict)):
-        field = dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)  # type: ignore[call-arg]
+        field = dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)
     else:
         field = dataclasses.field(default=default, metadata=metadata)
     return field  # type: ignore[no-any-return]

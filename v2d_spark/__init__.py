@@ -1,10 +1,10 @@
 """v2d_spark: a table of video URLs becomes a training set, with Spark, Delta and SQL.
 
-    from v2d_spark import download, export, sql
+from v2d_spark import download, export, sql
 
-    download(["urls.csv"], "my_dataset", config={"fetch": {"threads": 32}})
-    sql("my_dataset", "SELECT status, count(*) FROM sources GROUP BY status").show()
-    export("my_dataset", "tars")
+download(["urls.csv"], "my_dataset", config={"fetch": {"threads": 32}})
+sql("my_dataset", "SELECT status, count(*) FROM sources GROUP BY status").show()
+export("my_dataset", "tars")
 """
 
 from __future__ import annotations

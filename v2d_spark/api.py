@@ -104,6 +104,7 @@ def export(
     shard_size: int | None = None,
     config: Config = None,
     overrides: Sequence[str] = (),
+    progress_file: str | None = None,
 ) -> ExportResult:
     """Write samples as WebDataset tars, or in another format.
 
@@ -112,10 +113,11 @@ def export(
         to: where they go.
         format: the format's name.
         where: a condition on `samples`; all by default.
-        select: columns of the metadata; all by default.
+        select: columns of the metadata, or SQL expressions over `samples`; all columns by default.
         shard_size: samples in a shard; each in the shard of its source by default.
         config: settings.
         overrides: `key=value` texts.
+        progress_file: a file on this host that tasks append their counts to.
 
     Returns:
         How much was written and kept.
@@ -127,7 +129,15 @@ def export(
     opened = Dataset.open(dataset)
     spark = get_session(scratch=settings.scratch)
     return exporting.export(
-        spark, opened, to, format=format, where=where, select=select, shard_size=shard_size, settings=settings
+        spark,
+        opened,
+        to,
+        format=format,
+        where=where,
+        select=select,
+        shard_size=shard_size,
+        settings=settings,
+        progress_file=progress_file,
     )
 
 

@@ -82,8 +82,9 @@ def _complain(message: str) -> None:
 @click.version_option(package_name="v2d_spark", prog_name="v2d")
 @click.option(_DEBUG, is_flag=True, help="Show the stack of a fault of ours.")
 def cli(debug: bool) -> None:
-    """Turn a table of video URLs into a training set: Spark does the work, Delta holds the result, SQL asks about it,
-    WebDataset shards leave it.
+    """Turn a table of video URLs into a training set.
+
+    Spark does the work, Delta holds the result, SQL asks about it, WebDataset shards leave it.
 
     Settings go at the end of a command as key=value (fetch.threads=32), or into a YAML file given with --config.
     """
@@ -104,7 +105,9 @@ def _quiet_option(command: Command) -> Command:
 def _input_options(command: Command) -> Command:
     for option in reversed(
         (
-            click.option("--format", "input_format", metavar="NAME", help="Format of the inputs, where the extension does not tell."),
+            click.option(
+                "--format", "input_format", metavar="NAME", help="Format of the inputs, where the extension does not tell."
+            ),
             click.option("--url-column", default="url", show_default=True, metavar="NAME", help="Column of the URL."),
             click.option("--caption-column", metavar="NAME", help="Column of the caption; `caption` if there is one."),
             click.option("--spans-column", metavar="NAME", help="Column of the wanted spans, [[start, end], …]."),
@@ -229,10 +232,14 @@ def download(
 @click.argument("words", nargs=-1, metavar="[KEY=VALUE]...")
 @_dataset_option
 @click.option("--to", required=True, metavar="DIR", help="Where the shards go: a folder or URL.")
-@click.option("--format", "export_format", default="webdataset", show_default=True, metavar="NAME", help="Format of the export.")
+@click.option(
+    "--format", "export_format", default="webdataset", show_default=True, metavar="NAME", help="Format of the export."
+)
 @click.option("--where", metavar="SQL", help="Which samples: a condition on the table samples.")
 @click.option("--select", metavar="A,B", help="Columns of the metadata; all by default.")
-@click.option("--shard-size", type=click.IntRange(min=1), metavar="N", help="Samples in a shard; as the sources' shards by default.")
+@click.option(
+    "--shard-size", type=click.IntRange(min=1), metavar="N", help="Samples in a shard; as the sources' shards by default."
+)
 @_settings_options
 @_quiet_option
 def export(
@@ -335,7 +342,9 @@ def config_show(words: tuple[str, ...], config: str | None) -> int:
 def _ingested(result: Any) -> str:
     told = [f"Ingested: {result.new} new, {result.changed} changed, {result.unchanged} known already."]
     if result.no_url:
-        told.append(f"{result.no_url} of {result.rows} rows have no URL or cannot be read, and are left out, such as {result.example}.")
+        told.append(
+            f"{result.no_url} of {result.rows} rows have no URL or cannot be read, and are left out, such as {result.example}."
+        )
     if result.skipped:
         told.append(f"{result.skipped} sources are skipped, because their wanted spans make no sense; their rows say why.")
     if result.suppressed:
@@ -346,7 +355,9 @@ def _ingested(result: Any) -> str:
 def _print_download(result: Any) -> None:
     report = result.report
     console = Console()
-    table = Table(title=f"{sum(report.statuses.values())} sources in {result.seconds:.1f} s, {_size(report.bytes)}", title_justify="left")
+    table = Table(
+        title=f"{sum(report.statuses.values())} sources in {result.seconds:.1f} s, {_size(report.bytes)}", title_justify="left"
+    )
     table.add_column("status")
     table.add_column("error class")
     table.add_column("sources", justify="right")
@@ -366,7 +377,9 @@ def _print_download(result: Any) -> None:
 
 def _print_status(told: Any) -> None:
     console = Console()
-    console.print(f"{told.dataset}: {told.samples} samples, {_size(told.bytes)}, {told.seconds / 3600:.2f} hours", highlight=False)
+    console.print(
+        f"{told.dataset}: {told.samples} samples, {_size(told.bytes)}, {told.seconds / 3600:.2f} hours", highlight=False
+    )
     sources = Table(title="sources", title_justify="left")
     sources.add_column("status")
     sources.add_column("error class")
@@ -394,11 +407,11 @@ def _print_status(told: Any) -> None:
 
 
 def _size(count: float) -> str:
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if count < 1000:
-            break
+    units = ["B", "kB", "MB", "GB", "TB"]
+    while count >= 1000 and len(units) > 1:
         count /= 1000
-    return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        units.pop(0)
+    return f"{count:.0f} B" if units[0] == "B" else f"{count:.1f} {units[0]}"
 
 
 if __name__ == "__main__":

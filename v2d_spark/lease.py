@@ -48,7 +48,7 @@ class Lease:
         self.epoch = epoch
 
     def next_batch_id(self) -> int:
-        """A batch id that was never used: epoch * 1,000,000 + 1, 2, …"""
+        """A batch id that was never used: epoch * 1,000,000 + 1, 2, and so on."""
         self._batches += 1
         return self.epoch * BATCHES_PER_EPOCH + self._batches
 
@@ -109,8 +109,8 @@ def take(dataset: Dataset, name: str, command: str) -> Lease:
         held = next((row for row in rows if row["name"] == name), None)
         if held is not None and not held["released"] and _is_alive(held):
             raise LeaseHeldError(
-                f"{dataset.path} is being written by process {held['pid']} on {held['host']} ({held['command']}, last sign of life "
-                f"{held['heartbeat']:%Y-%m-%d %H:%M:%S} UTC); wait for it to end, or stop it."
+                f"{dataset.path} is being written by process {held['pid']} on {held['host']} ({held['command']}, "
+                f"last sign of life {held['heartbeat']:%Y-%m-%d %H:%M:%S} UTC); wait for it to end, or stop it."
             )
         epoch = max((row["epoch"] for row in rows), default=0) + 1
         # Only if nobody wrote since we looked: the epoch must be new among leases of all names.

@@ -44,7 +44,11 @@ def run_merge(spark: SparkSession, statement: str) -> None:
 def _is_conflict(error: Exception) -> bool:
     # By the error condition's name: under Connect the exception's class is another one.
     condition = str(getattr(error, "getCondition", lambda: None)() or "")
-    return condition.startswith("DELTA_CONCURRENT") or "DELTA_CONCURRENT" in str(error)[:500] or "ConcurrentModification" in str(error)[:500]
+    return (
+        condition.startswith("DELTA_CONCURRENT")
+        or "DELTA_CONCURRENT" in str(error)[:500]
+        or "ConcurrentModification" in str(error)[:500]
+    )
 
 
 # --- ingest ---
@@ -161,11 +165,7 @@ def merge_samples(spark: SparkSession, dataset: Dataset, batch_id: int, first: i
         "captions": _captions("o"),
         "clips": "transform(o.spans, s -> array(s.start_s, s.end_s))",
         "columns": "o.columns",
-        **{
-            f"{stream}_{name}": f"m.{stream}.{name}"
-            for stream in STREAMS
-            for name in ("size", "sha256", "content_type")
-        },
+        **{f"{stream}_{name}": f"m.{stream}.{name}" for stream in STREAMS for name in ("size", "sha256", "content_type")},
     }
     columns = schema.SAMPLES.column_names
     made = ", ".join(f"{from_source.get(column, f'm.{column}')} AS {column}" for column in columns)
@@ -216,7 +216,9 @@ def _may_have_samples(dataset: Dataset, first: int, last: int) -> bool:
         return True
     lowest, highest = files["min.source_num"].to_pylist(), files["max.source_num"].to_pylist()
     # A file without statistics may hold anything.
-    return any(low is None or high is None or (low <= last and high >= first) for low, high in zip(lowest, highest, strict=True))
+    return any(
+        low is None or high is None or (low <= last and high >= first) for low, high in zip(lowest, highest, strict=True)
+    )
 
 
 def merge_outcomes(spark: SparkSession, dataset: Dataset, batch_id: int, first: int, last: int) -> None:

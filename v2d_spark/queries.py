@@ -86,10 +86,13 @@ def explain(error: Exception) -> str:
 
 
 # Spark would say the same in harder words.
-_CHANGING = frozenset(
-    "ALTER ANALYZE CACHE CALL CLEAR COMMENT COPY CREATE DELETE DROP INSERT LOAD MERGE MSCK OPTIMIZE REFRESH REORG REPAIR REPLACE "
-    "RESET RESTORE SET TRUNCATE UNCACHE UPDATE USE VACUUM".split()
-)
+# fmt: off
+_CHANGING = frozenset((
+    "ALTER", "ANALYZE", "CACHE", "CALL", "CLEAR", "COMMENT", "COPY", "CREATE", "DELETE", "DROP", "INSERT", "LOAD",
+    "MERGE", "MSCK", "OPTIMIZE", "REFRESH", "REORG", "REPAIR", "REPLACE", "RESET", "RESTORE", "SET", "TRUNCATE",
+    "UNCACHE", "UPDATE", "USE", "VACUUM",
+))
+# fmt: on
 
 
 def _tables(dataset: Dataset, text: str, versions: Mapping[str, int]) -> str:

@@ -198,7 +198,11 @@ SAMPLES = Table(
         _column("url", pa.string(), "where the source is, without credentials"),
         _column("caption", pa.string(), "the sample's caption"),
         _column("captions", pa.list_(pa.string()), "all its captions"),
-        _column("clips", pa.list_(pa.list_(pa.float64())), "wanted spans [start, end] in seconds that are still whole in this sample"),
+        _column(
+            "clips",
+            pa.list_(pa.list_(pa.float64())),
+            "wanted spans [start, end] in seconds that are still whole in this sample",
+        ),
         _column("columns", _STRINGS, "the user's other columns: strings as they are, other types as JSON text"),
         *_SPAN_COLUMNS,
         *_PICTURE_COLUMNS,

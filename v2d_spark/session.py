@@ -180,8 +180,8 @@ def _delta_coordinates() -> str:
         requirement = Requirement(text)
         if requirement.name == "pyspark" and not requirement.specifier.contains(pyspark.__version__, prereleases=True):
             raise SessionError(
-                f"delta-spark {delta_version} works with pyspark {requirement.specifier}, and {pyspark.__version__} is installed; "
-                "run: pip install --upgrade 'v2d_spark[local]'."
+                f"delta-spark {delta_version} works with pyspark {requirement.specifier}, and {pyspark.__version__} is "
+                "installed; run: pip install --upgrade 'v2d_spark[local]'."
             )
     from delta.pip_utils import configure_spark_with_delta_pip
     from pyspark.sql import SparkSession
@@ -233,7 +233,9 @@ class _DeltaJars:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise SessionError(f"Delta's jars cannot be kept in {self._folder} ({error.strerror}); set XDG_CACHE_HOME.") from None
+            raise SessionError(
+                f"Delta's jars cannot be kept in {self._folder} ({error.strerror}); set XDG_CACHE_HOME."
+            ) from None
         url = os.environ.get("V2D_MAVEN_URL", MAVEN_URL)
         settings = self._folder / "ivysettings.xml"
         settings.write_text(
@@ -283,7 +285,7 @@ def _jvm_output_to(log: Path) -> Iterator[None]:
 
 def _why_no_start(log: Path, coordinates: str, error: Exception) -> str:
     told = log.read_text(errors="replace") if log.exists() else ""
-    if "unresolved dependency" in told or "UNRESOLVED DEPENDENCIES" in told or "Host " in told and "not found" in told:
+    if "unresolved dependency" in told or "UNRESOLVED DEPENDENCIES" in told or ("Host " in told and "not found" in told):
         return (
             f"Delta's jar {coordinates} cannot be had from {os.environ.get('V2D_MAVEN_URL', MAVEN_URL)}; check the network, "
             "or set V2D_MAVEN_URL to a Maven repository that answers here."

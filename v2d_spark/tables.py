@@ -55,7 +55,9 @@ class Dataset:
         try:
             configuration = DeltaTable(f"{folder}/{_MARK.name}").metadata().configuration
         except TableNotFoundError:
-            raise DatasetError(f"There is no dataset at {path}; `v2d ingest` or `v2d download` with an input makes one.") from None
+            raise DatasetError(
+                f"There is no dataset at {path}; `v2d ingest` or `v2d download` with an input makes one."
+            ) from None
         except (DeltaError, OSError) as error:
             raise DatasetError(f"The dataset at {path} cannot be read: {_first_line(error)}.") from None
         version = configuration.get(SCHEMA_VERSION_PROPERTY)
@@ -129,7 +131,10 @@ class Dataset:
         rows = self.delta(name).to_pyarrow_table(columns=list(columns) if columns else None)
         # A map comes as a list of pairs.
         maps = {field.name for field in rows.schema if pa.types.is_map(field.type)}
-        return [{key: dict(value) if key in maps and value is not None else value for key, value in row.items()} for row in rows.to_pylist()]
+        return [
+            {key: dict(value) if key in maps and value is not None else value for key, value in row.items()}
+            for row in rows.to_pylist()
+        ]
 
     def append_control(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Append rows to a control table in one commit.
@@ -140,7 +145,9 @@ class Dataset:
         """
         table = next(table for table in TABLES if table.name == name)
         # Maps go in as pairs.
-        plain = [{key: list(value.items()) if isinstance(value, Mapping) else value for key, value in row.items()} for row in rows]
+        plain = [
+            {key: list(value.items()) if isinstance(value, Mapping) else value for key, value in row.items()} for row in rows
+        ]
         write_deltalake(self.table_path(name), pa.Table.from_pylist(plain, schema=table.arrow_schema), mode="append")
 
 
@@ -154,7 +161,9 @@ def resolve(path: str) -> str:
         DatasetError: if it is a name in a catalog, which is not served.
     """
     if "/" not in path and ":" not in path and re.fullmatch(r"\w+\.\w+", path) and not Path(path).exists():
-        raise DatasetError(f"{path} names a schema in a catalog; datasets are folders: give a path such as ./{path} or s3a://bucket/{path}.")
+        raise DatasetError(
+            f"{path} names a schema in a catalog; datasets are folders: give a path such as ./{path} or s3a://bucket/{path}."
+        )
     if path.startswith("file:"):
         path = unquote(urlsplit(path).path)
     if "://" in path:

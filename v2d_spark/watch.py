@@ -22,16 +22,17 @@ _LOOK_EVERY_S = 0.5
 class TerminalWatcher:
     """Shows how a run goes, and ends it on Ctrl-C.
 
-    The first Ctrl-C lets what is being fetched end, commits it, and stops; the second stops at once.
-
     Args:
         console: where to write; no bar is drawn where it is no terminal.
         scratch: folder of this host where tasks leave their counts.
+        name: what the run does.
         quiet: whether to draw nothing at all.
+        ends_batches: whether the first Ctrl-C lets what is being fetched end, and be committed, and only the second
+            stops at once.
     """
 
-    def __init__(self, console: Console, scratch: str, *, quiet: bool = False) -> None:
-        self._console = console
+    def __init__(self, console: Console, scratch: str, name: str, *, quiet: bool = False, ends_batches: bool = False) -> None:
+        self._ends_batches = ends_batches
         self._spool = Spool(scratch)
         self.progress_file: str | None = str(self._spool.folder / "progress")
         self.stop_file: str | None = str(self._spool.folder / "stop")
@@ -51,7 +52,7 @@ class TerminalWatcher:
             disable=quiet or not console.is_terminal,
             transient=True,
         )
-        self._bar = self._progress.add_task("download", total=None, told="")
+        self._bar = self._progress.add_task(name, total=None, told="")
         self._began = time.monotonic()
         self._thread = threading.Thread(target=self._look, name="progress", daemon=True)
         self._old_handler: Any = None
@@ -67,7 +68,7 @@ class TerminalWatcher:
 
     def __enter__(self) -> TerminalWatcher:
         self._spool.__enter__()
-        if threading.current_thread() is threading.main_thread():
+        if self._ends_batches and threading.current_thread() is threading.main_thread():
             self._old_handler = signal.signal(signal.SIGINT, self._interrupt)
         self._progress.start()
         self._thread.start()

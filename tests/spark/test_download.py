@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+
 from tests.support.server import MediaServer
 from tests.support.sources import add_sources
-
 from v2d_spark import batches, config, media_log, merges
 from v2d_spark import lease as leases
 from v2d_spark.config import Settings
@@ -258,8 +258,8 @@ def test_clips_that_no_longer_come_are_removed_and_the_others_stay(spark: SparkS
     from datetime import datetime, timezone
 
     import pyarrow as pa
-    from tests.support.sources import add_sources as add
 
+    from tests.support.sources import add_sources as add
     from v2d_spark import schema
     from v2d_spark.udfs.download import Report
     from v2d_spark.udfs.media_writer import MediaWriter

@@ -93,7 +93,7 @@ class Job:
         if kind == "worker":
             assert process.wait(timeout=240) == 0, process.stdout.read().decode() if process.stdout else ""
         process.wait()
-        gone, alive = psutil.wait_procs(tree, timeout=_DEATH_S)
+        _gone, alive = psutil.wait_procs(tree, timeout=_DEATH_S)
         assert not alive, f"{kind}: {[p.cmdline() for p in alive]} outlived the driver"
         return True
 

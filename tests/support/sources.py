@@ -34,4 +34,6 @@ def add_sources(dataset: Dataset, urls: Sequence[str], **more: Any) -> None:
         }
         for number, url in enumerate(urls)
     ]
-    write_deltalake(dataset.table_path("sources"), pa.Table.from_pylist(rows, schema=schema.SOURCES.arrow_schema), mode="append")
+    write_deltalake(
+        dataset.table_path("sources"), pa.Table.from_pylist(rows, schema=schema.SOURCES.arrow_schema), mode="append"
+    )

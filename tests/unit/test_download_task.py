@@ -159,7 +159,9 @@ def test_a_stop_file_ends_it_early(tmp_path: Path) -> None:
 
 
 def test_a_task_that_dies_leaves_no_file(tmp_path: Path) -> None:
-    task = make_task(tmp_path, fetch=FetchSettings(probe=False), row_group_bytes=1000, media_schema=pa.schema([("key", pa.int64())]))
+    task = make_task(
+        tmp_path, fetch=FetchSettings(probe=False), row_group_bytes=1000, media_schema=pa.schema([("key", pa.int64())])
+    )
     with MediaServer(bodies={"a": b"x" * 5000}) as server, pytest.raises(pa.ArrowException):
         list(task(iter([sources([server.url("a")] * 3)])))
 

@@ -57,7 +57,9 @@ def test_the_lease_of_a_dead_process_is_free_at_once_and_of_a_living_one_is_not(
     assert leases.take(dataset, leases.WRITER, "x").epoch == 2
 
 
-def test_another_process_with_the_same_number_does_not_hold_it(new_dataset: NewDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_process_with_the_same_number_does_not_hold_it(
+    new_dataset: NewDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
     dataset = new_dataset()
     leases.take(dataset, leases.WRITER, "x")
     later = psutil.Process().create_time() + 100

@@ -3,9 +3,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
-import pyarrow as pa
 
 from v2d_spark import tables
 from v2d_spark.schema import TABLES
@@ -51,7 +51,7 @@ def test_a_newer_dataset_is_refused_with_what_to_do(new_dataset: NewDataset) -> 
     dataset = new_dataset()
     dataset.delta("sources").alter.set_table_properties({"v2d.schema_version": "999"}, raise_if_not_exists=False)
 
-    with pytest.raises(DatasetError, match="schema version 999.*update v2d_spark"):
+    with pytest.raises(DatasetError, match=r"schema version 999.*update v2d_spark"):
         Dataset.open(dataset.path)
 
 

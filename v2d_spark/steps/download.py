@@ -6,7 +6,7 @@ import contextlib
 import time
 import uuid
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -171,7 +171,7 @@ class _Work:
     watcher: Watcher
     cores: int
 
-    def outcomes(self, planned: list[batches.Batch]) -> Iterator[batches.Outcome]:
+    def outcomes(self, planned: list[batches.Batch]) -> Generator[batches.Outcome]:
         """Compute batches one after the other, each while its predecessor is committed by the caller."""
         with ThreadPoolExecutor(1, thread_name_prefix="batch") as ahead:
             computing: Future[batches.Outcome] | None = None
@@ -235,5 +235,3 @@ class _Work:
             progress=self.watcher.progress_file if on_this_host else None,
             stop_file=self.watcher.stop_file if on_this_host else None,
         )
-
-
