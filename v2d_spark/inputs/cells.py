@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F
@@ -75,8 +77,12 @@ def from_columns(frame: DataFrame, names: dict[str, str], problem: Column | None
 
     def others(used: set[str], kept: tuple[str, ...] | None) -> Column:
         chosen = sorted(name for name in names if name not in used and (kept is None or name in kept))
+        if not chosen:
+            return F.array().cast(spans.ENTRIES)
         entries = F.array(*(F.struct(F.lit(name).alias("key"), F.col(names[name]).alias("value")) for name in chosen))
-        return F.filter(entries.cast(spans.ENTRIES), lambda entry: entry["value"].isNotNull())
+        lacks_any = reduce(or_, (F.col(names[name]).isNull() for name in chosen))
+        # Spark runs a lambda slowly; most rows have every column.
+        return F.when(lacks_any, F.filter(entries, lambda entry: entry["value"].isNotNull())).otherwise(entries)
 
     return Rows(frame, tuple(names), lambda name: F.col(names[name]), others, no_text() if problem is None else problem)
 

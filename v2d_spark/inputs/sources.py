@@ -6,6 +6,7 @@ All of it is DataFrame in, DataFrame out; `steps/ingest` runs it and writes the 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
 
 # What an identity of this ingest is; `what` of the rows of `compare`.
-NEW, CHANGED, REFETCH, UNCHANGED, SUPPRESSED, NO_URL = "new", "changed", "refetch", "unchanged", "suppressed", "no_url"
+NEW, CHANGED, REFETCH, UNCHANGED, SUPPRESSED = "new", "changed", "refetch", "unchanged", "suppressed"
 
 _COLUMNS = "map<string,string>"
 _SPANS = f"array<struct<start_s:double,end_s:double,caption:string,columns:{_COLUMNS}>>"
@@ -25,40 +26,71 @@ _CONTENT = ("caption", "captions", "spans", "columns", "span_error")
 _ROW_BITS = 33
 
 
-def gather(rows: DataFrame) -> DataFrame:
-    """Put the rows of one identity together.
+@dataclass(frozen=True)
+class Census:
+    """What input rows are, before anything is done with them.
+
+    Attributes:
+        rows: how many there are.
+        no_url: how many have no URL, or could not be read.
+        unreadable: how many could not be read.
+        example: one row without a URL, and why; None if there is none.
+        has_repeated: whether an identity comes more than once.
+    """
+
+    rows: int
+    no_url: int
+    unreadable: int
+    example: str | None
+    has_repeated: bool
+
+
+def count(rows: DataFrame) -> Census:
+    """Look at all rows once.
 
     Args:
-        rows: as `rows.read_inputs` gives them.
+        rows: as `rows.read_inputs` gives them, stored.
+    """
+    # Hashes are grouped many times faster than URLs; what shares one is grouped by URL later.
+    by_hash = rows.groupBy(_hash().alias("hash")).agg(F.count("*").alias("rows"), F.count("url").alias("urls"))
+    total = by_hash.agg(F.sum("rows"), F.sum("urls"), F.count_if(F.col("urls") > 1)).collect()[0]
+    all_rows, urls, repeated = (value or 0 for value in total)
+    unreadable, example = 0, None
+    if urls < all_rows:
+        why = F.coalesce("problem", F.concat("path", F.lit(": a row has no URL")))
+        unreadable, example = rows.where("url IS NULL").agg(F.count("problem"), F.min(why)).collect()[0]
+    return Census(all_rows, all_rows - urls, unreadable, example, repeated > 0)
+
+
+def gather(rows: DataFrame, *, has_repeated: bool) -> DataFrame:
+    """Put the rows of one identity together; rows without a URL are left out.
+
+    Args:
+        rows: as `rows.read_inputs` gives them, stored.
+        has_repeated: whether an identity comes more than once.
 
     Returns:
-        A row for each identity, and one with a null identity for all rows without a URL: the columns of `ORDER`, of its
-        first row; `identity`; `caption`, `captions`, `columns` and `spans` as `sources` has them, spans sorted by time
-        without repetitions; `span_error`; and of how many input rows it is made: `rows`, `unreadable`, `example` (one
-        row without a URL).
+        A row for each identity: the columns of `ORDER`, of its first row; `identity`; `caption`, `captions`, `spans`
+        and `columns` as `sources` has them, spans sorted by time without repetitions; `span_error`.
     """
-    row = F.struct(*ORDER, "caption", "spans", "entries", "span_error")
-    example = F.coalesce("problem", F.concat("path", F.lit(": a row has no URL")))
-    gathered = rows.groupBy(F.col("url").alias("identity")).agg(
-        F.sort_array(F.collect_list(F.when(F.col("url").isNotNull(), row))).alias("all"),
-        F.count("*").alias("rows"),
-        F.count("problem").alias("unreadable"),
-        F.min(F.when(F.col("url").isNull(), example)).alias("example"),
-    )
-    first = F.get("all", F.lit(0))
-    lists = F.filter(F.transform("all", lambda row: row["spans"]), lambda spans: spans.isNotNull())
+    rows = rows.where("url IS NOT NULL")
+    gathered = rows
+    if has_repeated:
+        hashed = rows.withColumn("hash", _hash())
+        repeated = hashed.groupBy("hash").count().where("count > 1").select("hash")
+        gathered = hashed.join(repeated, "hash", "left_anti").drop("hash")
     parts = gathered.select(
-        *(first[name].alias(name) for name in ORDER),
-        "identity",
-        F.array_distinct(_not_null(F.transform("all", lambda row: row["caption"]))).alias("captions"),
-        F.array_sort(F.flatten(lists)).alias("spans"),
-        F.map_from_entries(first["entries"]).alias("columns"),
-        F.get(_not_null(F.transform("all", lambda row: row["span_error"])), F.lit(0)).alias("span_error"),
-        "rows",
-        "unreadable",
-        "example",
+        *ORDER,
+        F.col("url").alias("identity"),
+        F.when(F.col("caption").isNotNull(), F.array("caption")).alias("captions"),
+        "spans",
+        "entries",
+        "span_error",
     )
-    # Sorted, so that equal ones stand together: array_distinct compares each struct to each other.
+    if has_repeated:
+        parts = parts.unionAll(_grouped(hashed.join(repeated, "hash", "left_semi")))
+    sorted_ = parts.withColumn("spans", F.when(F.col("spans").isNotNull(), F.array_sort("spans")))
+    # Equal ones stand together; array_distinct would compare each to each other.
     distinct = F.filter("spans", lambda span, at: (at == 0) | ~span.eqNullSafe(F.get("spans", at - 1)))
     spans = F.transform(
         distinct,
@@ -69,17 +101,31 @@ def gather(rows: DataFrame) -> DataFrame:
             F.map_from_entries(span["entries"]).alias("columns"),
         ),
     )
-    return parts.select(
+    return sorted_.select(
         *ORDER,
         "identity",
         F.get("captions", F.lit(0)).alias("caption"),
-        _unless_empty(F.col("captions")).alias("captions"),
-        F.when(F.size("spans") > 0, spans).cast(_SPANS).alias("spans"),
-        "columns",
+        "captions",
+        F.when(F.col("spans").isNotNull(), spans).cast(_SPANS).alias("spans"),
+        F.map_from_entries("entries").alias("columns"),
         "span_error",
-        "rows",
-        "unreadable",
-        "example",
+    )
+
+
+def _grouped(rows: DataFrame) -> DataFrame:
+    """Rows of identities that come more than once, put together."""
+    row = F.struct(*ORDER, "caption", "spans", "entries", "span_error")
+    grouped = rows.groupBy(F.col("url").alias("identity")).agg(F.sort_array(F.collect_list(row)).alias("all"))
+    first = F.get("all", F.lit(0))
+    captions = F.array_distinct(_not_null(F.transform("all", lambda row: row["caption"])))
+    spans = F.flatten(_not_null(F.transform("all", lambda row: row["spans"])))
+    return grouped.select(
+        *(first[name].alias(name) for name in ORDER),
+        "identity",
+        _unless_empty(captions).alias("captions"),
+        _unless_empty(spans).alias("spans"),
+        first["entries"].alias("entries"),
+        F.get(_not_null(F.transform("all", lambda row: row["span_error"])), F.lit(0)).alias("span_error"),
     )
 
 
@@ -88,7 +134,7 @@ def compare(spark: SparkSession, gathered: DataFrame, sources: DataFrame | None,
 
     Args:
         spark: the session.
-        gathered: as `gather` gives it; read more than once, so it should be stored.
+        gathered: as `gather` gives it; it is read more than once.
         sources: the table; None if it is empty.
         suppressed: identities that must not come back.
 
@@ -108,8 +154,7 @@ def compare(spark: SparkSession, gathered: DataFrame, sources: DataFrame | None,
         known = known.join(F.broadcast(values), "identity", "left")
         is_suppressed = F.coalesce("is_suppressed", F.lit(False))
     what = (
-        F.when(F.col("identity").isNull(), NO_URL)
-        .when(is_suppressed, SUPPRESSED)
+        F.when(is_suppressed, SUPPRESSED)
         .when(F.col("source_num").isNull(), NEW)
         .when(~_times().eqNullSafe(F.col("old_times")), REFETCH)
         .when(~_content().eqNullSafe(F.col("old_content")), CHANGED)
@@ -121,9 +166,6 @@ def compare(spark: SparkSession, gathered: DataFrame, sources: DataFrame | None,
         *(F.when(is_written, F.col(name)).alias(name) for name in (*ORDER, "identity", *_CONTENT)),
         "source_num",
         "what",
-        "rows",
-        "unreadable",
-        "example",
     )
 
 
@@ -180,6 +222,10 @@ def _times() -> Column:
 
 def _content() -> Column:
     return F.to_json(F.struct("captions", "spans", "columns"))
+
+
+def _hash() -> Column:
+    return F.xxhash64("url")
 
 
 def _not_null(array: Column) -> Column:

@@ -6,6 +6,7 @@ JSON is read without a schema, as maps of texts: a column may change its type fr
 from __future__ import annotations
 
 from functools import reduce
+from operator import and_, or_
 from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F
@@ -77,7 +78,7 @@ def _separated_rows(spark: SparkSession, argument: int, head: Head, places: list
     first = F.coalesce(*(F.col(name) for name in names))
     # Spark takes a blank line for the header, so it is left out here, wherever it stands (files put together have more).
     is_header = reduce(
-        lambda left, right: left & right,
+        and_,
         (
             F.coalesce(F.trim(name), F.lit(unnamed(at))) == title
             for at, (name, title) in enumerate(zip(names, head.header, strict=True))
@@ -85,7 +86,8 @@ def _separated_rows(spark: SparkSession, argument: int, head: Head, places: list
     )
     # A line with nothing in it is blank.
     filled = frame.select(*place(frame, argument), *cells, "record").where(first.isNotNull() & ~is_header)
-    unclosed = F.exists(F.array(*names), lambda value: value.rlike(_swallowed(head)))
+    has_line_end = reduce(or_, (F.coalesce(F.contains(name, F.lit("\n")), F.lit(False)) for name in names))
+    unclosed = has_line_end & F.exists(F.array(*names), lambda value: value.rlike(_swallowed(head)))
     problem = F.when(
         _separators(head) >= len(names), F.concat(F.lit(f"more fields than the {len(names)} columns: "), "record")
     ).when(unclosed, F.concat(F.lit("a quote that is not closed: "), first))

@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
+import pyarrow as pa
+
 from v2d_spark import batches, merges
 from v2d_spark.config import Settings
 from v2d_spark.inputs import InputOptions
@@ -27,8 +29,10 @@ from v2d_spark.udfs.vocabulary import PENDING, SKIPPED, STEP_INGEST
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, Row, SparkSession
 
+    from v2d_spark.inputs.sources import Census
+
 # New sources that one task sorts and writes.
-_SOURCES_PER_TASK = 250_000
+_SOURCES_PER_TASK = 1_000_000
 # Of wanted spans that make no sense.
 _SPAN_ERROR_CLASS = "unsupported"
 
@@ -137,20 +141,22 @@ class _Work:
         from v2d_spark.inputs import sources
         from v2d_spark.inputs.rows import read_inputs, reading
 
-        if self._dataset.delta("sources").file_uris():
+        highest = self._highest()
+        if highest is not None:
             self._sources = self._dataset.read(self._spark, "sources")
-            self._first = self._sources.agg(F.max("source_num") + 1).collect()[0][0] or 0
+            self._first = highest + 1
         with reading():
-            gathered = self._stored("gathered", sources.gather(read_inputs(self._spark, inputs, options)))
+            rows = self._stored("rows", read_inputs(self._spark, inputs, options))
+        census = sources.count(rows)
+        gathered = sources.gather(rows, has_repeated=census.has_repeated)
+        if census.has_repeated:
+            gathered = self._stored("gathered", gathered)
         compared = sources.compare(self._spark, gathered, self._sources, self._suppressed())
         # Without a join it is as cheap to compute it again.
         self._compared = compared if self._sources is None else self._stored("compared", compared)
         counts = self._compared.groupBy("what").agg(
             F.count("*").alias("sources"),
             F.count("span_error").alias("skipped"),
-            F.sum("rows").alias("rows"),
-            F.sum("unreadable").alias("unreadable"),
-            F.min("example").alias("example"),
             F.min("source_num").alias("first"),
             F.max("source_num").alias("last"),
         )
@@ -158,7 +164,7 @@ class _Work:
         changed = [by_what[what] for what in (sources.CHANGED, sources.REFETCH) if what in by_what]
         if changed:
             self._changed = min(row["first"] for row in changed), max(row["last"] for row in changed)
-        return _result(by_what)
+        return _result(census, by_what)
 
     def append(self, new: int, sources_per_task: int) -> None:
         """Append the new sources."""
@@ -220,6 +226,18 @@ class _Work:
             span_error_class=_SPAN_ERROR_CLASS,
         )
 
+    def _highest(self) -> int | None:
+        """The highest number given; None if none was. The table's log knows it without a job."""
+        files = pa.table(self._dataset.delta("sources").get_add_actions(flatten=True))
+        if not files.num_rows:
+            return None
+        told = files["max.source_num"].to_pylist() if "max.source_num" in files.column_names else [None]
+        if None not in told:
+            return int(max(told))
+        # A file that another tool wrote without statistics.
+        found = self._dataset.read(self._spark, "sources").selectExpr("max(source_num)").collect()[0][0]
+        return None if found is None else int(found)
+
     def _stored(self, name: str, frame: DataFrame) -> DataFrame:
         """Compute a frame into the staging folder, and read it from there."""
         frame.write.parquet(self._path(name))
@@ -237,13 +255,12 @@ def _parquet_name(path: str) -> str:
     return f"parquet.`{path.replace('`', '``')}`"
 
 
-def _result(by_what: dict[str, Row]) -> IngestResult:
+def _result(census: Census, by_what: dict[str, Row]) -> IngestResult:
     from v2d_spark.inputs import sources
 
     def count(*whats: str, column: str = "sources") -> int:
         return sum(by_what[what][column] for what in whats if what in by_what)
 
-    nowhere = by_what.get(sources.NO_URL)
     return IngestResult(
         new=count(sources.NEW),
         changed=count(sources.CHANGED, sources.REFETCH),
@@ -251,10 +268,10 @@ def _result(by_what: dict[str, Row]) -> IngestResult:
         refetch=count(sources.REFETCH),
         skipped=count(sources.NEW, sources.CHANGED, sources.REFETCH, column="skipped"),
         suppressed=count(sources.SUPPRESSED),
-        rows=count(*by_what, column="rows"),
-        no_url=count(sources.NO_URL, column="rows"),
-        unreadable=count(sources.NO_URL, column="unreadable"),
-        example=redact(nowhere["example"]) if nowhere else None,
+        rows=census.rows,
+        no_url=census.no_url,
+        unreadable=census.unreadable,
+        example=None if census.example is None else redact(census.example),
     )
 
 
