@@ -32,7 +32,16 @@ def submit(verb: str, *arguments: str, conf: tuple[str, ...] = ()) -> subprocess
     settings = ("spark.driver.bindAddress=127.0.0.1", "spark.driver.host=127.0.0.1", *quick, *conf)
     options = [word for setting in settings for word in ("--conf", setting)]
     return subprocess.run(
-        [SPARK_SUBMIT, "--master", "local[2]", *options, str(ROOT / "jobs" / f"{verb}_job.py"), *arguments],
+        [
+            SPARK_SUBMIT,
+            "--master",
+            "local[2]",
+            "--driver-java-options",
+            "-XX:TieredStopAtLevel=1",
+            *options,
+            str(ROOT / "jobs" / f"{verb}_job.py"),
+            *arguments,
+        ],
         env=os.environ | {"PYSPARK_PYTHON": sys.executable},
         stdin=subprocess.DEVNULL,
         capture_output=True,
