@@ -1,0 +1,253 @@
+"""The ingest step: identities, numbers without gaps, what changes and what does not, and what a crash leaves."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+from deltalake import write_deltalake
+from pyspark.sql import SparkSession
+
+from v2d_spark import merges, schema
+from v2d_spark.config import Settings
+from v2d_spark.inputs import InputOptions
+from v2d_spark.lease import writer_lease
+from v2d_spark.steps.ingest import IngestResult, ingest
+from v2d_spark.tables import Dataset
+
+Ingest = Callable[..., IngestResult]
+NewDataset = Callable[..., Dataset]
+
+
+@pytest.fixture
+def run(spark: SparkSession, tmp_path: Path) -> Ingest:
+    """Ingest rows, dicts that become JSON lines, or files: run(dataset, [{"url": …}], spans_column="clips")."""
+
+    def ingest_(dataset: Dataset, inputs: list[Any], sources_per_task: int = 1000, **options: Any) -> IngestResult:
+        if isinstance(inputs[0], dict):
+            path = tmp_path / "rows.jsonl"
+            path.write_text("".join(json.dumps(row) + "\n" for row in inputs))
+            inputs = [str(path)]
+        with writer_lease(dataset, "ingest") as lease:
+            return ingest(spark, dataset, inputs, InputOptions(**options), Settings(), lease, sources_per_task=sources_per_task)
+
+    return ingest_
+
+
+def sources(dataset: Dataset, *columns: str) -> list[Any]:
+    """Rows of `sources` by number: of one column its values, of several tuples."""
+    import deltalake
+
+    # By its path and without Spark: the table is plain Delta.
+    table = deltalake.QueryBuilder().register("t", deltalake.DeltaTable(dataset.table_path("sources")))
+    rows = pa.table(table.execute("SELECT * FROM t ORDER BY source_num")).to_pylist()
+    for row in rows:
+        row["columns"] = dict(row["columns"])
+    return [row[columns[0]] if len(columns) == 1 else tuple(row[name] for name in columns) for row in rows]
+
+
+def version(dataset: Dataset) -> int:
+    return dataset.versions()["sources"]
+
+
+def url(number: int) -> str:
+    return f"http://host/{number}.mp4"
+
+
+def test_numbers_follow_the_rows_without_gaps(run: Ingest, new_dataset: NewDataset, tmp_path: Path) -> None:
+    dataset = new_dataset(shard_size=100)
+    # Read by several tasks, divided into other ones, with repeated rows and rows without a URL in between.
+    names = [f"{part}.csv" for part in range(5)]
+    for part, name in enumerate(names):
+        lines = [f"{url(part * 2000 + at)},{at}" for at in range(2000)]
+        (tmp_path / name).write_text("\n".join(["url,n", *lines, lines[0], ",1", f"{url(0)},0"]))
+    result = run(dataset, [str(tmp_path / name) for name in [*names[3:], *names[:3]]])
+    assert (result.new, result.rows, result.no_url, result.unreadable) == (10_000, 10_015, 5, 0)
+    expected = [*range(6000, 10_000), 0, *range(1, 6000)]
+    expected.remove(0)
+    expected.insert(2000, 0)  # its first row is at the end of the first file
+    assert sources(dataset, "url") == [url(number) for number in expected]
+    assert sources(dataset, "source_num") == list(range(10_000))
+    keys = sources(dataset, "shard", "key")
+    assert keys[0] == ("00000000", "00000000000") and keys[9999] == ("00000099", "00000099099")
+    assert len(set(keys)) == 10_000
+
+    before = version(dataset)
+    again = run(dataset, [str(tmp_path / name) for name in names])
+    assert (again.new, again.changed, again.unchanged) == (0, 0, 10_000)
+    assert version(dataset) == before
+    assert not Path(dataset.staging_path).exists()
+
+
+def test_more_rows_are_appended_to_what_is_there(run: Ingest, new_dataset: NewDataset) -> None:
+    dataset = new_dataset()
+    assert run(dataset, [{"url": url(3)}, {"url": url(1)}]).new == 2
+    result = run(dataset, [{"url": url(2)}, {"url": url(1)}, {"url": url(0)}])
+    assert (result.new, result.changed, result.unchanged) == (2, 0, 1)
+    assert sources(dataset, "url", "key", "status", "attempts") == [
+        (url(number), f"00000000000{at}", "pending", 0) for at, number in enumerate((3, 1, 2, 0))
+    ]
+    runs = sorted(dataset.read_control("runs"), key=lambda row: row["batch_id"])
+    assert [(row["step"], row["sources"], row["statuses"]) for row in runs] == [
+        ("ingest", 2, {"pending": 2}),
+        ("ingest", 2, {"pending": 2}),
+    ]
+    assert sources(dataset, "batch_id") == [runs[0]["batch_id"]] * 2 + [runs[1]["batch_id"]] * 2
+
+
+def test_tables_and_queries_come_in_the_order_of_their_identities(run: Ingest, new_dataset: NewDataset, tmp_path: Path) -> None:
+    write_deltalake(str(tmp_path / "t"), pa.table({"url": [url(number) for number in (2, 0, 1)]}))
+    dataset = new_dataset()
+    run(dataset, [f"sql:SELECT '{url(9)}' AS url", f"delta:{tmp_path}/t"])
+    assert sources(dataset, "url") == [url(9), url(0), url(1), url(2)]
+
+
+def test_rows_of_one_identity_are_one_source(run: Ingest, new_dataset: NewDataset) -> None:
+    dataset = new_dataset()
+    rows = [
+        {"url": url(0), "caption": "one", "n": 1},
+        {"url": url(1), "start": 5, "end": 6.5, "caption": "late", "n": "x"},
+        {"url": url(0), "caption": "two", "n": 2},
+        {"url": url(1), "start": "00:01", "end": 2, "caption": "early"},
+        {"url": url(0), "caption": "one"},
+        {"url": url(1), "start": 5, "end": 6.5, "caption": "late", "n": "x"},
+        {"url": url(1), "caption": "whole"},
+        {"url": url(2), "start": None, "end": None},
+    ]
+    assert run(dataset, rows, start_column="start", end_column="end").new == 3
+    one, clips, plain = sources(dataset, "caption", "captions", "spans", "columns")
+    assert one == ("one", ["one", "two"], None, {"n": "1"})
+    assert clips[:2] == ("whole", ["whole"])
+    assert [tuple(span.values()) for span in clips[2]] == [(1.0, 2.0, "early", []), (5.0, 6.5, "late", [("n", "x")])]
+    assert plain == (None, None, None, {})
+    # In another order the first row, and with it the columns, can be another; nothing else.
+    again = run(dataset, rows[::-1], start_column="start", end_column="end")
+    assert (again.unchanged, again.changed, again.refetch) == (1, 2, 0)
+
+
+def test_what_changes_a_row_and_what_makes_it_pending(spark: SparkSession, run: Ingest, new_dataset: NewDataset) -> None:
+    dataset = new_dataset()
+    rows: list[dict[str, Any]] = [
+        {"url": url(0), "caption": "a", "week": 1},
+        {"url": url(1), "caption": "b", "week": 1},
+        {"url": url(2), "caption": "c", "clips": [[0, 1]]},
+        {"url": url(3), "caption": "d"},
+    ]
+    run(dataset, rows, spans_column="clips")
+    download(spark, dataset)
+    rows[0]["caption"] = "another"
+    rows[1]["week"] = "one"
+    rows[2]["clips"] = [[0, 1], [2, 3]]
+    result = run(dataset, [*rows, {"url": url(4)}], spans_column="clips")
+    assert (result.new, result.changed, result.refetch, result.unchanged) == (1, 3, 1, 1)
+    assert sources(dataset, "caption", "columns", "status", "attempts") == [
+        ("another", {"week": "1"}, "ok", 1),
+        ("b", {"week": "one"}, "ok", 1),
+        ("c", {}, "pending", 0),
+        ("d", {}, "ok", 1),
+        (None, {}, "pending", 0),
+    ]
+    samples = dataset.read(spark, "samples").orderBy("source_num").collect()
+    assert [(row["caption"], row["captions"], row["columns"]) for row in samples[:2]] == [
+        ("another", ["another"], {"week": "1"}),
+        ("b", ["b"], {"week": "one"}),
+    ]
+    assert {row["batch_id"] for row in samples} == {BATCH}
+    # The same again: nothing to do.
+    before = dataset.versions()
+    assert run(dataset, [*rows, {"url": url(4)}], spans_column="clips").unchanged == 5
+    after = dataset.versions()
+    assert {name: after[name] for name in ("sources", "samples", "runs")} == {
+        name: before[name] for name in ("sources", "samples", "runs")
+    }
+
+
+@pytest.mark.parametrize("step", ["append_sources", "merge_captions", "merge_changed_sources"])
+def test_a_run_that_is_cut_off_is_repaired_by_the_next(
+    spark: SparkSession, run: Ingest, new_dataset: NewDataset, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    dataset = new_dataset()
+    run(dataset, [{"url": url(0), "caption": "a"}, {"url": url(1), "clips": [[0, 1]]}], spans_column="clips")
+    download(spark, dataset)
+    rows = [{"url": url(2)}, {"url": url(1), "clips": [[0, 2]]}, {"url": url(0), "caption": "b"}]
+    real = getattr(merges, step)
+
+    def crash(*args: Any, **options: Any) -> None:
+        real(*args, **options)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(merges, step, crash)
+        with pytest.raises(KeyboardInterrupt):
+            run(dataset, rows, spans_column="clips")
+    run(dataset, rows, spans_column="clips")
+    assert sources(dataset, "url", "caption", "status", "source_num") == [
+        (url(0), "b", "ok", 0),
+        (url(1), None, "pending", 1),
+        (url(2), None, "pending", 2),
+    ]
+    assert [span["end_s"] for span in sources(dataset, "spans")[1]] == [2.0]
+    assert {row["caption"] for row in dataset.read(spark, "samples").collect()} == {"b", None}
+
+
+def test_wanted_spans_that_make_no_sense_skip_the_source(run: Ingest, new_dataset: NewDataset) -> None:
+    dataset = new_dataset()
+    rows = [{"url": url(0), "clips": [[3, 2]]}, {"url": url(1), "clips": "none"}, {"url": url(2), "clips": [[2, 3]]}]
+    result = run(dataset, rows, spans_column="clips")
+    assert (result.new, result.skipped) == (3, 2)
+    assert sources(dataset, "status", "error_class") == [("skipped", "unsupported")] * 2 + [("pending", None)]
+    assert sources(dataset, "error_message")[0].startswith("wanted span [3, 2] is none")
+    result = run(dataset, [{"url": url(0), "clips": [[2, 3]]}, {"url": url(1)}], spans_column="clips")
+    assert (result.refetch, result.skipped) == (2, 0)
+    assert sources(dataset, "status", "error_class", "error_message") == [("pending", None, None)] * 3
+
+
+def test_rows_that_cannot_be_used_are_counted_and_shown(run: Ingest, new_dataset: NewDataset, tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(f"url,n\n{url(0)},1\n,2\nhttp://x?token=secret,1,2,3\n  ,3\n")
+    (tmp_path / "b.jsonl").write_text("{broken\n" + json.dumps({"url": None}) + "\n")
+    dataset = new_dataset()
+    result = run(dataset, [str(tmp_path / "a.csv"), str(tmp_path / "b.jsonl")])
+    assert (result.new, result.rows, result.no_url, result.unreadable) == (1, 6, 5, 2)
+    assert result.example and "a.csv: more fields than the 2 columns: http://x?token=REDACTED" in result.example
+
+
+def test_what_must_not_come_back_does_not(run: Ingest, new_dataset: NewDataset) -> None:
+    dataset = new_dataset()
+    dataset.append_control("suppressions", [{"kind": "identity", "value": url(1)}, {"kind": "url", "value": url(2)}])
+    result = run(dataset, [{"url": url(number)} for number in range(4)])
+    assert (result.new, result.suppressed) == (2, 2)
+    assert sources(dataset, "url", "source_num") == [(url(0), 0), (url(3), 1)]
+
+
+def test_what_an_earlier_run_left_in_staging_is_swept(run: Ingest, new_dataset: NewDataset) -> None:
+    dataset = new_dataset()
+    left = Path(dataset.staging_path) / "7" / "rows"
+    left.mkdir(parents=True)
+    (left / "part.parquet").touch()
+    assert run(dataset, [{"url": url(0)}]).new == 1
+    assert not Path(dataset.staging_path).exists()
+
+
+BATCH = 5
+
+
+def download(spark: SparkSession, dataset: Dataset) -> None:
+    """Make all sources ok, with a whole sample each, as a download would (older than the next ingest)."""
+    rows = dataset.read(spark, "sources").collect()
+    plain = [
+        {
+            **{name: row[name] for name in ("key", "source_num", "shard", "url", "caption", "captions")},
+            "source_key": row["key"],
+            "columns": list(row["columns"].items()),
+            "batch_id": BATCH,
+        }
+        for row in rows
+    ]
+    write_deltalake(
+        dataset.table_path("samples"), pa.Table.from_pylist(plain, schema=schema.SAMPLES.arrow_schema), mode="append"
+    )
+    spark.sql(f"UPDATE {dataset.sql_name('sources')} SET status = 'ok', attempts = 1")
