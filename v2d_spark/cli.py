@@ -355,6 +355,11 @@ def _ingested(result: Any) -> str:
 def _print_download(result: Any) -> None:
     report = result.report
     console = Console()
+    if result.recovered:
+        console.print(f"Ended {result.recovered} batches of an earlier run that was cut off.")
+    if not report.statuses:
+        console.print("Nothing is due: every source is done, failed for good, or waits for its next attempt.")
+        return
     table = Table(
         title=f"{sum(report.statuses.values())} sources in {result.seconds:.1f} s, {_size(report.bytes)}", title_justify="left"
     )
