@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 _ROWS_SHOWN = 1000
+_PIPE_WIDTH = 1000
 
 
 def print_rows(rows: DataFrame, output_format: str) -> None:
@@ -66,6 +67,9 @@ def _print_table(rows: DataFrame) -> None:
     for row in found[:_ROWS_SHOWN]:
         table.add_row(*(_text(value) for value in row))
     console = Console()
+    if not console.is_terminal:
+        # In a file or a pipe nothing has to fit.
+        console.width = _PIPE_WIDTH
     console.print(table, markup=False)
     if len(found) > _ROWS_SHOWN:
         Console(stderr=True).print(f"Only the first {_ROWS_SHOWN} rows are shown; --format json or csv gives all.")
