@@ -1,31 +1,29 @@
-"""`v2d demo`, as it is typed after a fresh install."""
+"""`v2d demo`, on the shared session."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+import pytest
 import webdataset as wds
 
+from v2d_spark.cli import main
 from v2d_spark.demo.footage import BUNNY_CREDIT, CLIPS, KALI_CREDIT
 
-TIMEOUT_S = 300  # the goal is 90 on a machine of 2 cores that does nothing else
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 
-def test_the_demo_goes_the_whole_way(tmp_path: Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "v2d_spark.cli", "demo", "--to", "demo data"],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        env={**os.environ, "COLUMNS": "160"},
-        timeout=TIMEOUT_S,
-    )
+def test_the_demo_goes_the_whole_way(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "160")
 
-    assert done.returncode == 0, done.stdout + done.stderr
-    told = done.stdout
+    assert main(["demo", "--to", "demo data"]) == 0
+
+    told = capfd.readouterr().out
     for fault in ("http_404", "not_media", "truncated", "too_slow", "forbidden_reference", "forbidden_address"):
         assert fault in told
     for credit in (BUNNY_CREDIT, KALI_CREDIT):

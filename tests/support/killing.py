@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import random
 import signal
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 FILES = 200
-SHARD = 20
-BATCH = 40
+SHARD = 25
+BATCH = 50
 _DEATH_S = 30
 
 
@@ -40,14 +41,28 @@ class Job:
         self.scratch = folder / "scratch"
         self.list = folder / "urls.csv"
         contents = [make_video(folder / f"{n}.mp4", seconds=0.2, size=(64, 48), start=n).read_bytes() for n in range(5)]
+        self.expected: dict[str, list[Any]] = {"sources": [], "samples": []}
         lines = ["url,caption,start,end"]
         for number in range(FILES):
             name = f"{number:03d}.mp4"
             server.bodies[name] = contents[number % 5]
-            path = f"status/404?of={name}" if number % 17 == 3 else f"slow/{name}?rate=20000" if number % 3 == 0 else name
-            span = "0,0.1" if number % 10 == 0 else ","
-            lines.append(f"{server.url(path)},caption {number},{span}")
+            is_bad, has_span = number % 17 == 3, number % 10 == 0
+            url = server.url(f"status/404?of={name}" if is_bad else f"slow/{name}?rate=20000" if number % 3 == 0 else name)
+            lines.append(f"{url},caption {number},{'0,0.1' if has_span else ','}")
+            self._expect(number, url, contents[number % 5], is_bad=is_bad, has_span=has_span)
         self.list.write_text("\n".join(lines))
+
+    def _expect(self, number: int, url: str, body: bytes, *, is_bad: bool, has_span: bool) -> None:
+        """What an undisturbed run leaves of a source."""
+        caption = f"caption {number}"
+        common = {"key": f"{number // SHARD:08d}{number % SHARD:04d}", "url": url}
+        spans = [{"start_s": 0.0, "end_s": 0.1, "caption": caption, "columns": {}}] if has_span else None
+        outcome = {"status": "failed", "error_class": "http_404"} if is_bad else {"status": "ok", "error_class": None}
+        self.expected["sources"].append({**common, "caption": None if has_span else caption, "spans": spans, **outcome})
+        if not is_bad:
+            sample = {"caption": None if has_span else caption, "clips": [[0.0, 0.1]] if has_span else None}
+            checks = {"video_sha256": hashlib.sha256(body).hexdigest(), "video_size": len(body)}
+            self.expected["samples"].append({**common, **sample, **checks})
 
     def arguments(self, dataset: Path) -> list[object]:
         """The command line."""
@@ -131,8 +146,6 @@ def state(spark: SparkSession, dataset: Path) -> dict[str, Any]:
 
 def check_files(spark: SparkSession, dataset: Path) -> None:
     """Every sample's bytes are in `media` once, whole, inline or as a side file."""
-    import hashlib
-
     opened = Dataset.open(str(dataset))
     media = opened.read(spark, "media").select("key", "batch_id", "video.*").where("video IS NOT NULL")
     found = {(row["key"], row["batch_id"]): row for row in media.collect()}
