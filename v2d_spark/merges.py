@@ -117,23 +117,27 @@ def merge_changed_sources(
             where its spans make no sense.
         span_error_class: error class of spans that make no sense.
     """
-    content = (
-        "t.caption = s.caption, t.captions = s.captions, t.spans = s.spans, t.columns = s.columns, "
-        f"t.batch_id = {batch_id}, t.updated_at = current_timestamp()"
-    )
+    again = {
+        "status": f"if(s.span_error IS NULL, '{PENDING}', '{SKIPPED}')",
+        "error_class": f"if(s.span_error IS NULL, NULL, '{span_error_class}')",
+        "error_message": "s.span_error",
+        "attempts": "0",
+        "next_retry_at": "NULL",
+    }
     run_merge(
         spark,
         f"""
         MERGE INTO {dataset.sql_name("sources")} t
         USING {changes} s
         ON t.source_num BETWEEN {first} AND {last} AND t.source_num = s.source_num
-        WHEN MATCHED AND t.batch_id < {batch_id} AND s.what = '{refetch}' THEN UPDATE SET {content},
-          t.status = if(s.span_error IS NULL, '{PENDING}', '{SKIPPED}'),
-          t.error_class = if(s.span_error IS NULL, NULL, '{span_error_class}'),
-          t.error_message = s.span_error,
-          t.attempts = 0,
-          t.next_retry_at = NULL
-        WHEN MATCHED AND t.batch_id < {batch_id} THEN UPDATE SET {content}
+        WHEN MATCHED AND t.batch_id < {batch_id} THEN UPDATE SET
+          t.caption = s.caption,
+          t.captions = s.captions,
+          t.spans = s.spans,
+          t.columns = s.columns,
+          {", ".join(f"t.{name} = if(s.what = '{refetch}', {value}, t.{name})" for name, value in again.items())},
+          t.batch_id = {batch_id},
+          t.updated_at = current_timestamp()
         """,
     )
 

@@ -166,32 +166,33 @@ def test_what_changes_a_row_and_what_makes_it_pending(spark: SparkSession, run: 
     }
 
 
-@pytest.mark.parametrize("step", ["append_sources", "merge_captions", "merge_changed_sources"])
 def test_a_run_that_is_cut_off_is_repaired_by_the_next(
-    spark: SparkSession, run: Ingest, new_dataset: NewDataset, monkeypatch: pytest.MonkeyPatch, step: str
+    spark: SparkSession, run: Ingest, new_dataset: NewDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dataset = new_dataset()
-    run(dataset, [{"url": url(0), "caption": "a"}, {"url": url(1), "clips": [[0, 1]]}], spans_column="clips")
+    run(dataset, [{"url": url(0), "caption": "before"}, {"url": url(1), "clips": [[0, 1]]}], spans_column="clips")
     download(spark, dataset)
-    rows = [{"url": url(2)}, {"url": url(1), "clips": [[0, 2]]}, {"url": url(0), "caption": "b"}]
-    real = getattr(merges, step)
+    rows = [{"url": url(2)}, {"url": url(1), "clips": [[0, 2]]}, {"url": url(0), "caption": "after"}]
+    for step in ("append_sources", "merge_captions"):
+        real = getattr(merges, step)
 
-    def crash(*args: Any, **options: Any) -> None:
-        real(*args, **options)
-        raise KeyboardInterrupt
+        def crash(*args: Any, real: Callable[..., None] = real) -> None:
+            real(*args)
+            raise KeyboardInterrupt
 
-    with monkeypatch.context() as patch:
-        patch.setattr(merges, step, crash)
-        with pytest.raises(KeyboardInterrupt):
-            run(dataset, rows, spans_column="clips")
-    run(dataset, rows, spans_column="clips")
+        with monkeypatch.context() as patch:
+            patch.setattr(merges, step, crash)
+            with pytest.raises(KeyboardInterrupt):
+                run(dataset, rows, spans_column="clips")
+    result = run(dataset, rows, spans_column="clips")
+    assert (result.new, result.changed, result.refetch, result.unchanged) == (0, 2, 1, 1)
     assert sources(dataset, "url", "caption", "status", "source_num") == [
-        (url(0), "b", "ok", 0),
+        (url(0), "after", "ok", 0),
         (url(1), None, "pending", 1),
         (url(2), None, "pending", 2),
     ]
     assert [span["end_s"] for span in sources(dataset, "spans")[1]] == [2.0]
-    assert {row["caption"] for row in dataset.read(spark, "samples").collect()} == {"b", None}
+    assert {row["caption"] for row in dataset.read(spark, "samples").collect()} == {"after", None}
 
 
 def test_wanted_spans_that_make_no_sense_skip_the_source(run: Ingest, new_dataset: NewDataset) -> None:
@@ -207,12 +208,15 @@ def test_wanted_spans_that_make_no_sense_skip_the_source(run: Ingest, new_datase
 
 
 def test_rows_that_cannot_be_used_are_counted_and_shown(run: Ingest, new_dataset: NewDataset, tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text(f"url,n\n{url(0)},1\n,2\nhttp://x?token=secret,1,2,3\n  ,3\n")
+    (tmp_path / "a.csv").write_text(f"url,n\n{url(0)},1\n,2\nhttp://x,1,2,3\n  ,3\n")
     (tmp_path / "b.jsonl").write_text("{broken\n" + json.dumps({"url": None}) + "\n")
+    (tmp_path / "c.tsv").write_text("url\nhttp://x?token=secret\tx\n")
     dataset = new_dataset()
     result = run(dataset, [str(tmp_path / "a.csv"), str(tmp_path / "b.jsonl")])
     assert (result.new, result.rows, result.no_url, result.unreadable) == (1, 6, 5, 2)
-    assert result.example and "a.csv: more fields than the 2 columns: http://x?token=REDACTED" in result.example
+    assert result.example == f"{tmp_path}/a.csv: a row has no URL"
+    result = run(dataset, [str(tmp_path / "c.tsv")])
+    assert result.example and result.example.endswith("c.tsv: more fields than columns: http://x?token=REDACTED\tx")
 
 
 def test_what_must_not_come_back_does_not(run: Ingest, new_dataset: NewDataset) -> None:
@@ -250,4 +254,4 @@ def download(spark: SparkSession, dataset: Dataset) -> None:
     write_deltalake(
         dataset.table_path("samples"), pa.Table.from_pylist(plain, schema=schema.SAMPLES.arrow_schema), mode="append"
     )
-    spark.sql(f"UPDATE {dataset.sql_name('sources')} SET status = 'ok', attempts = 1")
+    dataset.delta("sources").update(updates={"status": "'ok'", "attempts": "1"})

@@ -127,6 +127,11 @@ def spark_path(path: str) -> str:
     return re.sub(r"([\\{}\[\]*?])", r"\\\1", plain)
 
 
+def shown(text: str) -> str:
+    """A sentence with a file as Spark names it, with the file as a user would."""
+    return re.sub(r"file:(//)?(?=/)", "", text)
+
+
 def _resolve_one(spark: SparkSession, argument: int, text: str, format: str | None) -> Files | Relation:
     kind, colon, rest = text.partition(":")
     if colon and kind in (DELTA, SQL):

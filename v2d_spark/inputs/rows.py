@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from v2d_spark.inputs import InputOptions, heads, texts, typed
-from v2d_spark.inputs.files import PARQUET, Files, head, resolve
+from v2d_spark.inputs.files import PARQUET, Files, head, resolve, shown
 from v2d_spark.inputs.heads import Head
 from v2d_spark.udfs.vocabulary import InputError
 
@@ -59,10 +59,10 @@ def reading() -> Iterator[None]:
     except Exception as error:
         text = str(error)
         if texts.RAISED in text:
-            raise InputError(text.split(texts.RAISED)[1]) from None
+            raise InputError(shown(text.split(texts.RAISED)[1])) from None
         unreadable = _UNREADABLE.search(text)
         if unreadable:
-            path = unquote(unreadable[1]).removeprefix("file://")
+            path = shown(unquote(unreadable[1]))
             raise InputError(f"{path} cannot be read: it is damaged, or not of the format that it seems to be.") from None
         raise
 

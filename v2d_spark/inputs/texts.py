@@ -88,9 +88,9 @@ def _separated_rows(spark: SparkSession, argument: int, head: Head, places: list
     filled = frame.select(*place(frame, argument), *cells, "record").where(first.isNotNull() & ~is_header)
     has_line_end = reduce(or_, (F.coalesce(F.contains(name, F.lit("\n")), F.lit(False)) for name in names))
     unclosed = has_line_end & F.exists(F.array(*names), lambda value: value.rlike(_swallowed(head)))
-    problem = F.when(
-        _separators(head) >= len(names), F.concat(F.lit(f"more fields than the {len(names)} columns: "), "record")
-    ).when(unclosed, F.concat(F.lit("a quote that is not closed: "), first))
+    problem = F.when(_separators(head) >= len(names), F.concat(F.lit("more fields than columns: "), "record")).when(
+        unclosed, F.concat(F.lit("a quote that is not closed: "), first)
+    )
     return from_columns(filled, dict(zip(head.header, names, strict=True)), problem)
 
 

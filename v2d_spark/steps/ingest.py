@@ -19,6 +19,7 @@ import pyarrow as pa
 from v2d_spark import batches, merges
 from v2d_spark.config import Settings
 from v2d_spark.inputs import InputOptions
+from v2d_spark.inputs.files import shown
 from v2d_spark.lease import Lease
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs import locations
@@ -271,7 +272,7 @@ def _result(census: Census, by_what: dict[str, Row]) -> IngestResult:
         rows=census.rows,
         no_url=census.no_url,
         unreadable=census.unreadable,
-        example=None if census.example is None else redact(census.example),
+        example=None if census.example is None else redact(shown(census.example)),
     )
 
 
