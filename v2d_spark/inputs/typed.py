@@ -33,14 +33,7 @@ def read_parquet(spark: SparkSession, files: Files, paths: Sequence[str], option
     Raises:
         InputError: if one cannot be read, or lacks a column.
     """
-    whole = _merged(spark, files.folder, paths)
-    groups: dict[str, list[str]] = {}
-    if whole is None:
-        for path in paths:
-            groups.setdefault(_parquet(spark, files.folder, [path]).schema.json(), []).append(path)
-    frames = [whole] if whole is not None else [_parquet(spark, files.folder, alike) for alike in groups.values()]
-    firsts = [paths[0]] if whole is not None else [alike[0] for alike in groups.values()]
-    for frame, first in zip(frames, firsts, strict=True):
+    for frame, first in _frames(spark, files.folder, paths):
         yield _texts(frame, place(frame, files.argument), options, first)
 
 
@@ -80,17 +73,22 @@ def read_relation(spark: SparkSession, relation: Relation, options: InputOptions
     return _texts(frame, nowhere, options, names[relation.kind])
 
 
-def _merged(spark: SparkSession, folder: str | None, paths: Sequence[str]) -> DataFrame | None:
+def _frames(spark: SparkSession, folder: str | None, paths: Sequence[str]) -> list[tuple[DataFrame, str]]:
+    """Frames that together are the files, each with the first of its files."""
+    whole = _parquet(spark, folder, paths)
+    if whole is not None:
+        return [(whole, paths[0])]
+    by_schema: dict[str, list[str]] = {}
+    for path in paths:
+        one = _parquet(spark, folder, [path])
+        assert one is not None, "one file has one schema"
+        by_schema.setdefault(one.schema.json(), []).append(path)
+    frames = ((_parquet(spark, folder, alike), alike[0]) for alike in by_schema.values())
+    return [(frame, first) for frame, first in frames if frame is not None]
+
+
+def _parquet(spark: SparkSession, folder: str | None, paths: Sequence[str]) -> DataFrame | None:
     """Files as one frame; None if a column has one type here and another there."""
-    try:
-        return _parquet(spark, folder, paths)
-    except InputError:
-        raise
-    except Exception:
-        return None
-
-
-def _parquet(spark: SparkSession, folder: str | None, paths: Sequence[str]) -> DataFrame:
     reader = spark.read.option("mergeSchema", "true")
     if folder is not None and any("=" in path.removeprefix(folder) for path in paths):
         reader = reader.option("basePath", spark_path(folder))
@@ -98,7 +96,7 @@ def _parquet(spark: SparkSession, folder: str | None, paths: Sequence[str]) -> D
         return reader.parquet(*(spark_path(path) for path in paths))
     except Exception as error:
         if "CANNOT_MERGE" in str(error):
-            raise
+            return None
         hint = ""
         if "NANOS" in str(error):
             hint = " (Spark reads no times in nanoseconds; write microseconds: pandas' coerce_timestamps='us')"
