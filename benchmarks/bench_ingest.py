@@ -1,30 +1,27 @@
 """How long it takes to ingest a million rows, and the same again when all are known.
 
-    python -m benchmarks.bench_ingest [ROWS]
+    python -m benchmarks.bench_ingest
 
-Prints seconds for each format, measured in one session, and writes `results/ingest.json`.
+In one session, which is up before the clock starts. A turn takes minutes, so there is one if `--repeats` says no other.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import sys
+import shutil
 import tempfile
-import time
 from pathlib import Path
 
-import psutil
 import pyarrow as pa
 import pyarrow.csv as pc
 import pyarrow.parquet as pq
 
+from benchmarks.common import Figure, Options, main, seconds
 from v2d_spark import api
 from v2d_spark.session import get_session
 
 ROWS = 1_000_000
+QUICK_ROWS = 20_000
 GOAL_S = 60.0
-RESULT = Path(__file__).parent / "results" / "ingest.json"
 
 
 def write_inputs(folder: Path, rows: int) -> dict[str, Path]:
@@ -46,24 +43,24 @@ def write_inputs(folder: Path, rows: int) -> dict[str, Path]:
     return paths
 
 
-def measure(rows: int = ROWS) -> dict[str, object]:
+def measure(options: Options) -> list[Figure]:
     """Ingest each format into a new dataset, twice."""
     get_session()
-    result: dict[str, object] = {"rows": rows, "cores": os.cpu_count(), "goal_s": GOAL_S * rows / ROWS}
-    with tempfile.TemporaryDirectory() as folder:
-        for name, path in write_inputs(Path(folder), rows).items():
-            dataset = f"{folder}/dataset_{name}"
-            for what in ("new", "known"):
-                started = time.monotonic()
-                done = api.ingest([str(path)], dataset)
-                result[f"{name}_{what}_s"] = round(time.monotonic() - started, 1)
-                assert (done.new, done.unchanged) == ((rows, 0) if what == "new" else (0, rows)), done
-    result["load_average"] = round(psutil.getloadavg()[0], 1)
-    return result
+    rows = QUICK_ROWS if options.quick else ROWS
+    figures = [Figure("rows", [rows])]
+    with tempfile.TemporaryDirectory() as top:
+        dataset = f"{top}/dataset"
+        for name, path in write_inputs(Path(top), rows).items():
+            taken: dict[str, list[float]] = {"new": [], "known": []}
+            for _ in range(options.repeats):
+                for what, counts in (("new", (rows, 0)), ("known", (0, rows))):
+                    done = []
+                    taken[what].append(seconds(lambda: done.append(api.ingest([str(path)], dataset))))  # noqa: B023
+                    assert (done[0].new, done[0].unchanged) == counts, done
+                shutil.rmtree(dataset)
+            figures += [Figure(f"{name}, {what}", values, "s", below=GOAL_S) for what, values in taken.items()]
+    return figures
 
 
 if __name__ == "__main__":
-    figures = measure(int(sys.argv[1]) if len(sys.argv) > 1 else ROWS)
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(figures, indent=2) + "\n")
-    print(json.dumps(figures, indent=2))
+    main(measure, repeats=1)

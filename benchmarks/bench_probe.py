@@ -2,27 +2,32 @@
 
     python -m benchmarks.bench_probe
 
-CPU is that of both processes, the child's start left out and said apart; medians of five turns. Prints the figures and
-writes `results/probe.json`.
+CPU is that of both processes, the child's start left out and said apart.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import statistics
+import math
 import time
 from pathlib import Path
 
 import psutil
 
+from benchmarks.common import Figure, Options, main, seconds
 from tests.support.media import samples_folder
 from v2d_spark.udfs.engine import MediaChild
 from v2d_spark.udfs.vocabulary import SampleError
 
-TURNS = 5
 GOAL_CPU_MS = 5.0
-RESULT = Path(__file__).parent / "results" / "probe.json"
+LOOKS = 200  # a turn; the clock of CPU time ticks every 10 ms
+# name, folder of the wheel, whether keyframes are listed, the goal in ms
+KINDS = (
+    ("video", "video", False, GOAL_CPU_MS),
+    ("video with keyframes listed", "video", True, None),
+    ("audio", "audio", False, GOAL_CPU_MS),
+    ("image", "image", False, GOAL_CPU_MS),
+    ("what is no media", "text", False, None),
+)
 
 
 def cpu_s(child: MediaChild) -> float:
@@ -32,43 +37,35 @@ def cpu_s(child: MediaChild) -> float:
     return time.process_time() + theirs.user + theirs.system
 
 
-def look_at_all(child: MediaChild, paths: list[Path], *, keyframes: bool) -> float:
-    """Probe each; return the wall seconds of one of them, on average."""
-    started = time.perf_counter()
+def look_at_all(child: MediaChild, paths: list[Path], *, keyframes: bool) -> None:
+    """Probe each."""
     for path in paths:
         try:
             child.probe(path, keyframes=keyframes, timeout=60)
         except SampleError:
             continue
-    return (time.perf_counter() - started) / len(paths)
 
 
-def measure() -> dict[str, object]:
+def measure(options: Options) -> list[Figure]:
     """Probe all files of each kind, in turns."""
     child = MediaChild()
     samples = samples_folder()
-    started = time.perf_counter()
-    child.probe(samples / "image" / "demo.png", keyframes=False, timeout=60)
-    figures: dict[str, object] = {"cores": os.cpu_count(), "start_s": round(time.perf_counter() - started, 2)}
-    for kind, keyframes in (("video", False), ("video", True), ("audio", False), ("image", False), ("text", False)):
-        paths = sorted((samples / kind).iterdir())
+    start = seconds(lambda: child.probe(samples / "image" / "demo.png", keyframes=False, timeout=60))
+    figures = [Figure("the child's start, wall", [1000 * start], "ms")]
+    for name, folder, keyframes, goal in KINDS:
+        paths = sorted((samples / folder).iterdir())
         look_at_all(child, paths, keyframes=keyframes)  # warms up
-        repeats = 20  # the clock of CPU time ticks every 10 ms
+        looks = paths * (1 if options.quick else math.ceil(LOOKS / len(paths)))
         cpu, wall = [], []
-        for _ in range(TURNS):
+        for _ in range(options.repeats):
             before = cpu_s(child)
-            wall.append(look_at_all(child, paths * repeats, keyframes=keyframes))
-            cpu.append((cpu_s(child) - before) / (len(paths) * repeats))
-        name = f"{kind}_keyframes" if keyframes else kind
-        figures[f"{name}_files"] = len(paths)
-        figures[f"{name}_cpu_ms"] = round(1000 * statistics.median(cpu), 2)
-        figures[f"{name}_wall_ms"] = round(1000 * statistics.median(wall), 2)
+            wall.append(1000 * seconds(lambda: look_at_all(child, looks, keyframes=keyframes)) / len(looks))  # noqa: B023
+            cpu.append(1000 * (cpu_s(child) - before) / len(looks))
+        figures.append(Figure(f"{name}: CPU a file", cpu, "ms", below=goal))
+        figures.append(Figure(f"{name}: wall a file", wall, "ms"))
     child.close()
-    return {**figures, "goal_cpu_ms": GOAL_CPU_MS, "load_average": round(psutil.getloadavg()[0], 1)}
+    return figures
 
 
 if __name__ == "__main__":
-    result = measure()
-    RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(result, indent=2) + "\n")
-    print(json.dumps(result, indent=2))
+    main(measure)

@@ -1,0 +1,93 @@
+"""A web server on 127.0.0.1 that is not what limits a download: a process a core on one port, bytes by sendfile.
+
+Every path ends in the name of a file; what comes before it makes URLs differ (`/17/clip-3.mp4`). To try it by hand:
+`python -m benchmarks.server FOLDER PORT` runs one of its processes until its standard input ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import mimetypes
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+HOST = "127.0.0.1"
+
+
+@contextlib.contextmanager
+def serving(folder: Path, processes: int | None = None) -> Iterator[str]:
+    """Serve the files of a folder while inside.
+
+    Args:
+        folder: its files are served, those of folders in it not.
+        processes: how many; one a core by default.
+
+    Yields:
+        `127.0.0.1:PORT`.
+    """
+    with socket.socket() as reserved, contextlib.ExitStack() as ends:
+        # Bound and not listening: it holds the port and gets no connection.
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        reserved.bind((HOST, 0))
+        port = reserved.getsockname()[1]
+        command = [sys.executable, "-m", "benchmarks.server", str(folder), str(port)]
+        for _ in range(processes or os.cpu_count() or 1):
+            # Leaving it closes the pipe, and that ends the process.
+            process = ends.enter_context(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+            assert process.stdout is not None
+            process.stdout.readline()
+        yield f"{HOST}:{port}"
+
+
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 1024
+    daemon_threads = True
+    allow_reuse_address = True
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.files = {path.name: path for path in folder.iterdir() if path.is_file()}
+        super().__init__((HOST, port), _Handler)
+
+    def server_bind(self) -> None:
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        super().server_bind()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server: _Server
+
+    def do_GET(self) -> None:
+        path = self.server.files.get(self.path.rpartition("/")[2])
+        if path is None:
+            self.send_error(404)
+            return
+        with path.open("rb") as file:
+            self.send_response(200)
+            self.send_header("Content-Type", mimetypes.guess_type(path.name)[0] or "application/octet-stream")
+            self.send_header("Content-Length", str(os.fstat(file.fileno()).st_size))
+            self.end_headers()
+            self.wfile.flush()
+            self.connection.sendfile(file)
+
+    def log_message(self, *_: object) -> None:
+        """Quiet."""
+
+
+def _serve(folder: Path, port: int) -> None:
+    with _Server(folder, port) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        print("ready", flush=True)
+        sys.stdin.buffer.read()
+        server.shutdown()
+
+
+if __name__ == "__main__":
+    _serve(Path(sys.argv[1]), int(sys.argv[2]))
