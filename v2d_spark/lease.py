@@ -8,25 +8,25 @@ each other: of two takers one fails and looks again.
 from __future__ import annotations
 
 import contextlib
-import os
-import socket
+import threading
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
-import psutil
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable
-from deltalake.exceptions import CommitFailedError
+from deltalake.exceptions import CommitFailedError, DeltaError
 
 from v2d_spark import schema
 from v2d_spark.tables import Dataset
+from v2d_spark.udfs import processes
 from v2d_spark.udfs.vocabulary import LeaseHeldError
 
 WRITER = "writer"
 BATCHES_PER_EPOCH = 10**6
-# A holder on another host cannot be looked at; its heartbeat moves at least once a batch.
-FOREIGN_HOLDER_IS_DEAD_AFTER = timedelta(hours=1)
+HEARTBEAT_EVERY_S = 60.0
+# A holder on another host cannot be looked at; only its heartbeat tells that it lives.
+FOREIGN_HOLDER_IS_DEAD_AFTER = timedelta(minutes=10)
 _TRIES = 20
 
 
@@ -86,9 +86,21 @@ def writer_lease(dataset: Dataset, command: str) -> Iterator[Lease]:
         LeaseHeldError: if a living process holds it; the message says which.
     """
     lease = take(dataset, WRITER, command)
+    ended = threading.Event()
+
+    def beat() -> None:
+        while not ended.wait(HEARTBEAT_EVERY_S):
+            # Whether it is lost is found out where something is about to be committed.
+            with contextlib.suppress(LeaseHeldError, OSError, DeltaError):
+                lease.check()
+
+    heart = threading.Thread(target=beat, name="lease", daemon=True)
+    heart.start()
     try:
         yield lease
     finally:
+        ended.set()
+        heart.join()
         lease.release()
 
 
@@ -119,29 +131,20 @@ def take(dataset: Dataset, name: str, command: str) -> Lease:
     raise LeaseHeldError(f"Many processes want to write to {dataset.path} at once; try again.")
 
 
-def process_started(pid: int) -> str | None:
-    """When a process of this host started, in seconds; None where there is no such process."""
-    try:
-        return f"{psutil.Process(pid).create_time():.2f}"
-    except psutil.NoSuchProcess:
-        return None
-
-
 def _is_alive(held: dict[str, Any]) -> bool:
-    if held["host"] == socket.gethostname():
-        started = process_started(held["pid"])
-        # The same number can be another process by now; start times are read from the clock and may differ a little.
-        return started is not None and abs(float(started) - float(held["process_started"])) < 1.0
+    if held["host"] == processes.this_process()[0]:
+        return processes.is_alive(held["pid"], held["process_started"])
     return bool(datetime.now(timezone.utc) - held["heartbeat"] < FOREIGN_HOLDER_IS_DEAD_AFTER)
 
 
 def _row(name: str, epoch: int, command: str, *, released: bool = False) -> dict[str, Any]:
+    host, pid, started = processes.this_process()
     return {
         "name": name,
         "epoch": epoch,
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
-        "process_started": process_started(os.getpid()),
+        "host": host,
+        "pid": pid,
+        "process_started": started,
         "command": command,
         "heartbeat": datetime.now(timezone.utc),
         "released": released,

@@ -18,6 +18,8 @@ from v2d_spark.udfs.media_writer import WrittenFile
 
 # A number may be taken by a batch that came to nothing, with the next one computed already.
 _NUMBERS_LOOKED_AHEAD = 2
+# A process that lost its lease may still commit one batch, but not after a thousand other commands have run.
+_EPOCHS_LOOKED_BACK = 1000
 
 
 def commit(dataset: Dataset, step: str, batch_id: int, files: Sequence[WrittenFile]) -> None:
@@ -54,10 +56,11 @@ def uncommitted_batches(dataset: Dataset, step: str, epoch: int) -> Iterator[int
         step: the step.
         epoch: the newest epoch; all up to it are looked at.
     """
-    last = dict.fromkeys(range(1, epoch + 1), 0)
+    last = dict.fromkeys(range(max(1, epoch - _EPOCHS_LOOKED_BACK), epoch + 1), 0)
     for row in dataset.read_control("runs", ["batch_id"]):
         of_epoch, number = divmod(row["batch_id"], BATCHES_PER_EPOCH)
-        last[of_epoch] = max(last.get(of_epoch, 0), number)
+        if of_epoch in last:
+            last[of_epoch] = max(last[of_epoch], number)
     table = dataset.delta("media")
     for of_epoch in sorted(last):
         batch_id = of_epoch * BATCHES_PER_EPOCH + last[of_epoch]

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import random
 import time
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from v2d_spark import schema
 from v2d_spark.tables import Dataset
-from v2d_spark.udfs.vocabulary import ERROR_CLASSES, FAILED, OK, PENDING, ROLE_SOURCE, SKIPPED, STREAMS
+from v2d_spark.udfs.vocabulary import ERROR_CLASSES, FAILED, GONE, OK, PENDING, ROLE_SOURCE, SKIPPED, STREAMS
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -22,23 +23,27 @@ if TYPE_CHECKING:
 _CONFLICT_TRIES = 8
 
 
-def run_merge(spark: SparkSession, statement: str) -> None:
+def run_merge(spark: SparkSession, statement: str) -> int:
     """Run one statement that changes a table; wait and run it again where another writer came first.
 
     Two merges into one table conflict in open-source Delta even if their rows are disjoint.
 
     Args:
         spark: the session.
-        statement: MERGE, UPDATE or INSERT.
+        statement: a MERGE.
+
+    Returns:
+        How many rows it changed.
     """
-    for attempt in range(_CONFLICT_TRIES):
+    attempt = 0
+    while True:
         try:
-            spark.sql(statement).collect()
-            return
+            return int(spark.sql(statement).collect()[0]["num_affected_rows"])
         except Exception as error:
             if not _is_conflict(error) or attempt == _CONFLICT_TRIES - 1:
                 raise
             time.sleep(min(8.0, 0.2 * 2**attempt) * random.uniform(0.5, 1.5))
+            attempt += 1
 
 
 def _is_conflict(error: Exception) -> bool:
@@ -64,16 +69,17 @@ def append_sources(dataset: Dataset, sources: DataFrame) -> None:
     sources.write.format("delta").mode("append").save(dataset.table_path("sources"))
 
 
-def merge_captions(spark: SparkSession, dataset: Dataset, changes: str, first: int, last: int) -> None:
+def merge_captions(spark: SparkSession, dataset: Dataset, changes: str, batch_id: int, first: int, last: int) -> None:
     """Give whole samples the captions and columns that their sources have now.
 
-    Their batch_id stays: with the key it names the bytes, which are the same. So there is no guard; the same changes
-    again do no harm.
+    Their batch_id stays: with the key it names the bytes, which are the same. So the guard is on the sources: changes
+    of one that a newer batch wrote drop out.
 
     Args:
         spark: the session.
         dataset: the dataset.
         changes: SQL relation with source_num, caption, captions, spans, columns.
+        batch_id: the batch that this is.
         first: lowest source_num of the changes.
         last: highest source_num of the changes.
     """
@@ -83,7 +89,12 @@ def merge_captions(spark: SparkSession, dataset: Dataset, changes: str, first: i
         spark,
         f"""
         MERGE INTO {dataset.sql_name("samples")} t
-        USING {changes} s
+        USING (
+          SELECT c.* FROM {changes} c LEFT SEMI JOIN (
+            SELECT source_num FROM {dataset.sql_name("sources")}
+            WHERE source_num BETWEEN {first} AND {last} AND batch_id < {batch_id}
+          ) o ON c.source_num = o.source_num
+        ) s
         ON t.source_num BETWEEN {first} AND {last} AND t.source_num = s.source_num
         WHEN MATCHED AND t.clip_index IS NULL THEN UPDATE SET
           t.caption = s.caption,
@@ -163,26 +174,13 @@ def merge_samples(spark: SparkSession, dataset: Dataset, batch_id: int, first: i
         first: lowest source_num of the batch.
         last: highest source_num of the batch.
     """
-    from_source = {
-        "shard": "o.shard",
-        "caption": "coalesce(m.caption, o.caption)",
-        "captions": _captions("o"),
-        "clips": "transform(o.spans, s -> array(s.start_s, s.end_s))",
-        "columns": "o.columns",
-        **{f"{stream}_{name}": f"m.{stream}.{name}" for stream in STREAMS for name in ("size", "sha256", "content_type")},
-    }
+    rows = samples_query(dataset, batch_id, first, last)
     columns = schema.SAMPLES.column_names
-    made = ", ".join(f"{from_source.get(column, f'm.{column}')} AS {column}" for column in columns)
-    media, sources, samples = (dataset.sql_name(name) for name in ("media", "sources", "samples"))
-    in_batch = f"batch_id = {batch_id} AND source_num BETWEEN {first} AND {last}"
-    rows = f"""
-      SELECT {made}
-      FROM (SELECT * FROM {media} WHERE {in_batch} AND is_sample AND status = '{OK}') m
-      JOIN (SELECT * FROM {sources} WHERE source_num BETWEEN {first} AND {last} AND batch_id <= {batch_id}) o
-        ON m.source_num = o.source_num
-    """
+    media, samples = dataset.sql_name("media"), dataset.sql_name("samples")
     if not _may_have_samples(dataset, first, last):
-        run_merge(spark, f"INSERT INTO {samples} ({', '.join(columns)}) {rows}")
+        # The transaction's id makes a second append of this batch, at once or later, come to nothing.
+        writer = spark.sql(rows).write.format("delta").mode("append").option("txnAppId", f"v2d/samples/{batch_id}")
+        writer.option("txnVersion", "1").save(dataset.table_path("samples"))
         return
     run_merge(
         spark,
@@ -192,8 +190,11 @@ def merge_samples(spark: SparkSession, dataset: Dataset, batch_id: int, first: i
           SELECT t.key AS old_key
           FROM (SELECT key, source_num FROM {samples} WHERE source_num BETWEEN {first} AND {last} AND batch_id < {batch_id}) t
           LEFT SEMI JOIN (
-            SELECT source_num FROM {media} WHERE {in_batch} AND role = '{ROLE_SOURCE}' AND status IN ('{OK}', '{SKIPPED}')
+            SELECT source_num FROM {media}
+            WHERE batch_id = {batch_id} AND source_num BETWEEN {first} AND {last}
+              AND role = '{ROLE_SOURCE}' AND status IN ('{OK}', '{SKIPPED}')
           ) d ON t.source_num = d.source_num
+          LEFT SEMI JOIN ({_not_newer(dataset, batch_id, first, last)}) o ON t.source_num = o.source_num
         )
         MERGE INTO {samples} t
         USING (
@@ -206,6 +207,49 @@ def merge_samples(spark: SparkSession, dataset: Dataset, batch_id: int, first: i
           INSERT ({", ".join(columns)}) VALUES ({", ".join(f"s.{c}" for c in columns)})
         """,
     )
+
+
+def samples_query(dataset: Dataset, batch_id: int, first: int, last: int) -> str:
+    """SQL of a batch's good samples, as rows of `samples`. Of `media` it reads narrow leaves only.
+
+    Args:
+        dataset: the dataset.
+        batch_id: the batch.
+        first: lowest source_num of the batch.
+        last: highest source_num of the batch.
+    """
+    from_source = {
+        "shard": "o.shard",
+        "caption": "coalesce(m.caption, o.caption)",
+        "captions": _captions("o"),
+        "clips": "transform(o.spans, s -> array(s.start_s, s.end_s))",
+        "columns": "o.columns",
+        **{f"{stream}_{name}": f"m.{stream}.{name}" for stream in STREAMS for name in ("size", "sha256", "content_type")},
+    }
+    made = ", ".join(f"{from_source.get(column, f'm.{column}')} AS {column}" for column in schema.SAMPLES.column_names)
+    checksums = [row["value"] for row in dataset.read_control("suppressions") if row["kind"] == "sha256"]
+    return f"""
+      SELECT {made}
+      FROM (
+        SELECT * FROM {dataset.sql_name("media")}
+        WHERE batch_id = {batch_id} AND source_num BETWEEN {first} AND {last} AND is_sample AND status = '{OK}'
+          AND {" AND ".join(_not_in(f"{stream}.sha256", checksums) for stream in STREAMS)}
+      ) m
+      JOIN ({_not_newer(dataset, batch_id, first, last)}) o ON m.source_num = o.source_num
+    """
+
+
+def _not_newer(dataset: Dataset, batch_id: int, first: int, last: int) -> str:
+    """SQL of the sources in a range that no newer batch has written."""
+    return f"SELECT * FROM {dataset.sql_name('sources')} WHERE source_num BETWEEN {first} AND {last} AND batch_id <= {batch_id}"
+
+
+def _not_in(expression: str, values: list[str]) -> str:
+    """SQL condition: an expression is none of some values, which come from users."""
+    if not values:
+        return "true"
+    listed = ", ".join("'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'" for value in values)
+    return f"({expression} IS NULL OR {expression} NOT IN ({listed}))"
 
 
 def _may_have_samples(dataset: Dataset, first: int, last: int) -> bool:
@@ -225,6 +269,20 @@ def _may_have_samples(dataset: Dataset, first: int, last: int) -> bool:
     )
 
 
+_OUTCOME_COLUMNS = (
+    "status",
+    "error_class",
+    "error_message",
+    "attempts",
+    "next_retry_at",
+    "next_clip_index",
+    "fingerprint",
+    "batch_id",
+    "timings",
+    "bytes",
+)
+
+
 def merge_outcomes(spark: SparkSession, dataset: Dataset, batch_id: int, first: int, last: int) -> None:
     """Take a batch's outcomes from `media` into `sources`.
 
@@ -235,63 +293,67 @@ def merge_outcomes(spark: SparkSession, dataset: Dataset, batch_id: int, first: 
         first: lowest source_num of the batch.
         last: highest source_num of the batch.
     """
-    columns = (
-        "status",
-        "error_class",
-        "error_message",
-        "attempts",
-        "next_retry_at",
-        "next_clip_index",
-        "fingerprint",
-        "batch_id",
-        "timings",
-        "bytes",
-    )
     run_merge(
         spark,
         f"""
         MERGE INTO {dataset.sql_name("sources")} t
-        USING (
-          SELECT source_num, {", ".join(columns)} FROM {dataset.sql_name("media")}
-          WHERE batch_id = {batch_id} AND source_num BETWEEN {first} AND {last} AND role = '{ROLE_SOURCE}'
-        ) s
+        USING ({outcomes_query(dataset, batch_id, first, last)}) s
         ON t.source_num BETWEEN {first} AND {last} AND t.source_num = s.source_num
         WHEN MATCHED AND t.batch_id < s.batch_id THEN
-          UPDATE SET {", ".join(f"t.{c} = s.{c}" for c in columns)}, t.updated_at = current_timestamp()
+          UPDATE SET {", ".join(f"t.{c} = s.{c}" for c in _OUTCOME_COLUMNS)}, t.updated_at = current_timestamp()
         """,
     )
 
 
-def reset_sources(spark: SparkSession, dataset: Dataset, batch_id: int, where: str) -> None:
+def outcomes_query(dataset: Dataset, batch_id: int, first: int, last: int) -> str:
+    """SQL of what became of a batch's sources; arguments as `samples_query`."""
+    return (
+        f"SELECT source_num, {', '.join(_OUTCOME_COLUMNS)} FROM {dataset.sql_name('media')} "
+        f"WHERE batch_id = {batch_id} AND source_num BETWEEN {first} AND {last} AND role = '{ROLE_SOURCE}'"
+    )
+
+
+def reset_sources(spark: SparkSession, dataset: Dataset, batch_id: int, chosen: str) -> int:
     """Make sources pending again, with no attempts counted.
+
+    Those that are gone stay so, and so do those that are skipped because their input makes no sense.
 
     Args:
         spark: the session.
         dataset: the dataset.
         batch_id: the batch that this is.
-        where: a condition on `sources`.
+        chosen: SQL of the rows of `sources` that are wanted.
+
+    Returns:
+        How many were reset.
     """
-    run_merge(
+    return run_merge(
         spark,
         f"""
-        UPDATE {dataset.sql_name("sources")}
-        SET status = '{PENDING}', attempts = 0, next_retry_at = NULL, batch_id = {batch_id}, updated_at = current_timestamp()
-        WHERE (
-        {where}
-        )
+        MERGE INTO {dataset.sql_name("sources")} t
+        USING (SELECT source_num FROM ({chosen})) s
+        ON t.source_num = s.source_num
+        WHEN MATCHED AND t.batch_id < {batch_id} AND t.status NOT IN ('{PENDING}', '{GONE}')
+          AND NOT (t.status = '{SKIPPED}' AND t.error_class <=> 'unsupported') THEN UPDATE SET
+          t.status = '{PENDING}', t.error_class = NULL, t.error_message = NULL, t.attempts = 0, t.next_retry_at = NULL,
+          t.batch_id = {batch_id}, t.updated_at = current_timestamp()
         """,
     )
 
 
-def due_condition(now: str, max_attempts: int) -> str:
+def due_condition(dataset: Dataset, now: datetime, max_attempts: int) -> str:
     """SQL condition on `sources`: what a run takes in.
 
     Args:
-        now: time stamp literal's text, UTC.
+        dataset: the dataset; what it suppresses is not due.
+        now: with its time zone.
         max_attempts: failed sources with as many attempts rest.
     """
     passing = ", ".join(f"'{name}'" for name, passes in ERROR_CLASSES.items() if passes)
+    suppressed = [row["value"] for row in dataset.read_control("suppressions") if row["kind"] in ("identity", "url")]
     return (
         f"(status = '{PENDING}' OR (status = '{FAILED}' AND error_class IN ({passing}) "
-        f"AND next_retry_at <= TIMESTAMP '{now}' AND attempts < {max_attempts}))"
+        # With its offset: the zone of a session that is not ours can be any.
+        f"AND next_retry_at <= TIMESTAMP '{now.isoformat(sep=' ')}' AND attempts < {max_attempts})) "
+        f"AND {_not_in('identity', suppressed)} AND {_not_in('url', suppressed)}"
     )

@@ -67,13 +67,16 @@ def rows_where(
     return query(spark, dataset, f"SELECT * FROM {table} AS {table} WHERE (\n{condition}\n)", versions=versions)
 
 
-def count_where(spark: SparkSession, dataset: Dataset, table: str, condition: str) -> int:
-    """How many rows of a table a user's condition chooses.
+def selection(dataset: Dataset, table: str, condition: str) -> str:
+    """SQL of the rows of a table that a user's condition chooses, for a larger statement; try `rows_where` on it first.
 
-    Raises:
-        QueryError: if the condition is wrong.
+    Args:
+        dataset: the dataset.
+        table: its name.
+        condition: a boolean SQL expression over the table's columns.
     """
-    return rows_where(spark, dataset, table, condition).count()
+    text = f"SELECT * FROM {table} AS {table} WHERE (\n{condition}\n)"
+    return f"WITH {_tables(dataset, text, {})} SELECT * FROM (\n{text}\n)"
 
 
 def explain(error: Exception) -> str:

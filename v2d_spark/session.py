@@ -52,12 +52,14 @@ def get_session(app_name: str = "v2d", *, scratch: str | None = None) -> SparkSe
         SessionError: if pyspark, Java or Delta is missing or does not fit; the message says what to do.
     """
     _require_pyspark()
+    from pyspark import SparkContext
     from pyspark.sql import SparkSession
 
     session = SparkSession.getActiveSession()
-    if session is None and any(mark in os.environ for mark in _FOREIGN_MARKS):
+    if session is None and (SparkContext._active_spark_context or any(mark in os.environ for mark in _FOREIGN_MARKS)):
+        # A session is active in the thread that made it; in another thread, a builder without settings finds it.
         _use_this_python()
-        session = SparkSession.builder.appName(app_name).getOrCreate()
+        session = SparkSession.builder.getOrCreate()
     if session is not None:
         _check_foreign(session)
         return session

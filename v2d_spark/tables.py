@@ -17,6 +17,7 @@ from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from v2d_spark import schema
+from v2d_spark.config import Settings
 from v2d_spark.schema import SCHEMA_VERSION, SCHEMA_VERSION_PROPERTY, SHARD_SIZE_PROPERTY, TABLES, Table
 from v2d_spark.udfs.vocabulary import DatasetError
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 # Written first and read as the mark of a dataset.
 _MARK = schema.SOURCES
+DEFAULT_SHARD_SIZE = Settings().shard_size
 _FILES_FOLDER = "files"
 _STAGING_FOLDER = "_staging"
 
@@ -68,10 +70,10 @@ class Dataset:
                 f"The dataset at {path} has schema version {version}, and this v2d_spark knows {SCHEMA_VERSION}; "
                 "update v2d_spark on the machine that runs this."
             )
-        return cls(folder, int(configuration.get(SHARD_SIZE_PROPERTY) or 1000))
+        return cls(folder, int(configuration.get(SHARD_SIZE_PROPERTY) or DEFAULT_SHARD_SIZE))
 
     @classmethod
-    def create(cls, path: str, *, shard_size: int = 1000) -> Dataset:
+    def create(cls, path: str, *, shard_size: int = DEFAULT_SHARD_SIZE) -> Dataset:
         """Open a dataset, or make one with all its tables, empty.
 
         Args:
@@ -79,14 +81,20 @@ class Dataset:
             shard_size: sources in a shard, for a new dataset; one that is there keeps its own.
 
         Raises:
-            DatasetError: if the folder cannot be written, or is another's.
+            DatasetError: if the folder cannot be written, is another's, or has shards of another size.
         """
         folder = resolve(path)
         if not DeltaTable.is_deltatable(f"{folder}/{_MARK.name}"):
             # The mark comes last: a dataset whose making was cut off is made again.
             for table in (*(table for table in TABLES if table is not _MARK), _MARK):
                 _create_table(f"{folder}/{table.name}", table, shard_size)
-        return cls.open(path)
+        dataset = cls.open(path)
+        if shard_size not in (dataset.shard_size, DEFAULT_SHARD_SIZE):
+            raise DatasetError(
+                f"shard_size is {dataset.shard_size} since the dataset at {path} was made, and cannot become {shard_size}; "
+                "leave the setting out, or choose another folder."
+            )
+        return dataset
 
     def table_path(self, name: str) -> str:
         """Folder of a table."""
@@ -168,6 +176,10 @@ def resolve(path: str) -> str:
         path = unquote(urlsplit(path).path)
     if "://" in path:
         return path.rstrip("/")
+    if re.match(r"[A-Za-z][A-Za-z0-9+.-]+:", path):
+        raise DatasetError(
+            f"{path} is no path and no URL that is served; mounts are paths (/dbfs/…, /Volumes/…), stores s3a://…."
+        )
     return str(Path(path).expanduser().absolute())
 
 

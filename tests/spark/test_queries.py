@@ -71,9 +71,10 @@ def test_what_is_no_query_is_refused_in_one_sentence(spark: SparkSession, datase
 
 
 def test_a_condition_is_one(spark: SparkSession, dataset: Dataset) -> None:
-    assert queries.count_where(spark, dataset, "sources", "url LIKE '%1' -- the last") == 1
+    assert queries.rows_where(spark, dataset, "sources", "url LIKE '%1' -- the last").count() == 1
+    assert spark.sql(queries.selection(dataset, "sources", "url LIKE '%1' -- the last")).count() == 1
     with pytest.raises(QueryError):
-        queries.count_where(spark, dataset, "sources", "1 = 1) UNION (SELECT * FROM samples")
+        queries.rows_where(spark, dataset, "sources", "1 = 1) UNION (SELECT * FROM samples")
 
 
 def test_the_status_of_a_dataset(spark: SparkSession, dataset: Dataset) -> None:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,6 +11,7 @@ import pytest
 
 from v2d_spark import lease as leases
 from v2d_spark.tables import Dataset
+from v2d_spark.udfs import processes
 from v2d_spark.udfs.vocabulary import LeaseHeldError
 
 NewDataset = Callable[..., Dataset]
@@ -18,6 +20,7 @@ _HOLDER = """
 import sys, time
 from v2d_spark.lease import take
 from v2d_spark.tables import Dataset
+from v2d_spark.udfs import processes
 print(take(Dataset.open(sys.argv[1]), "writer", "download").epoch, flush=True)
 time.sleep(60)
 """
@@ -57,16 +60,39 @@ def test_the_lease_of_a_dead_process_is_free_at_once_and_of_a_living_one_is_not(
     assert leases.take(dataset, leases.WRITER, "x").epoch == 2
 
 
+def test_the_lease_of_a_dead_process_that_nobody_has_buried_is_free(new_dataset: NewDataset) -> None:
+    dataset = new_dataset()
+    holder = subprocess.Popen([sys.executable, "-c", _HOLDER, dataset.path], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    holder.stdout.readline()
+    holder.kill()
+    while psutil.Process(holder.pid).status() != psutil.STATUS_ZOMBIE:
+        time.sleep(0.01)
+
+    assert leases.take(dataset, leases.WRITER, "x").epoch == 2
+    holder.communicate()
+
+
 def test_another_process_with_the_same_number_does_not_hold_it(
     new_dataset: NewDataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dataset = new_dataset()
-    leases.take(dataset, leases.WRITER, "x")
-    later = psutil.Process().create_time() + 100
-
-    monkeypatch.setattr(leases, "process_started", lambda pid: f"{later:.2f}")
+    host, pid, _ = processes.this_process()
+    with monkeypatch.context() as earlier:
+        earlier.setattr(processes, "this_process", lambda: (host, pid, "1"))
+        leases.take(dataset, leases.WRITER, "x")
 
     assert leases.take(dataset, leases.WRITER, "x").epoch == 2
+
+
+def test_the_heartbeat_moves_while_the_lease_is_held(new_dataset: NewDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(leases, "HEARTBEAT_EVERY_S", 0.05)
+    dataset = new_dataset()
+
+    with leases.writer_lease(dataset, "x"):
+        first = dataset.read_control("leases")[0]["heartbeat"]
+        time.sleep(0.5)
+        assert dataset.read_control("leases")[0]["heartbeat"] > first
 
 
 def test_who_lost_the_lease_learns_it_and_cannot_give_it_back(new_dataset: NewDataset, monkeypatch: pytest.MonkeyPatch) -> None:

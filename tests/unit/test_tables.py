@@ -31,9 +31,11 @@ def test_a_new_dataset_has_all_tables_with_comments_and_properties(new_dataset: 
 def test_making_it_again_changes_nothing(new_dataset: NewDataset) -> None:
     dataset = new_dataset(shard_size=10)
 
-    again = Dataset.create(dataset.path, shard_size=99)
+    again = Dataset.create(dataset.path)
 
     assert again.shard_size == 10
+    with pytest.raises(DatasetError, match=r"shard_size is 10 since the dataset at .* cannot become 99"):
+        Dataset.create(dataset.path, shard_size=99)
     assert set(again.versions().values()) == {0}
 
 
@@ -72,6 +74,11 @@ def test_what_is_no_dataset_is_told(tmp_path: Path) -> None:
 )
 def test_paths_are_named_in_one_way(given: str, resolved: str) -> None:
     assert tables.resolve(given) == resolved
+
+
+def test_a_scheme_that_is_not_served_is_refused() -> None:
+    with pytest.raises(DatasetError, match="no path and no URL that is served"):
+        tables.resolve("dbfs:/data/pets")
 
 
 def test_a_catalog_name_is_refused_with_a_path_to_use() -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Protocol
 
-from v2d_spark import batches, merges, schema
+from v2d_spark import batches, merges, queries, schema
 from v2d_spark.config import Settings
 from v2d_spark.lease import Lease
 from v2d_spark.session import is_on_this_host, parallelism
@@ -20,7 +20,7 @@ from v2d_spark.tables import Dataset
 from v2d_spark.udfs import spool
 from v2d_spark.udfs.download import INPUT_COLUMNS, OUTPUT_DDL, DownloadTask, Report
 from v2d_spark.udfs.media_writer import WrittenFile
-from v2d_spark.udfs.vocabulary import FAILED, OK, STEP_DOWNLOAD
+from v2d_spark.udfs.vocabulary import FAILED, OK, STEP_DOWNLOAD, STEP_RETRY, QueryError
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -40,6 +40,9 @@ class Watcher(Protocol):
     def begin(self, due: int) -> None:
         """Told once, with the number of sources that are due."""
 
+    def committed(self, report: Report) -> None:
+        """Told after each batch, with its counts."""
+
     def stopping(self) -> bool:
         """Asked before each batch: whether to end here."""
 
@@ -51,6 +54,9 @@ class Unwatched:
     stop_file: str | None = None
 
     def begin(self, due: int) -> None:
+        """Nothing to show."""
+
+    def committed(self, report: Report) -> None:
         """Nothing to show."""
 
     def stopping(self) -> bool:
@@ -110,8 +116,7 @@ def download(
     run = run or uuid.uuid4().hex
     spool.sweep(settings.scratch)
     result = DownloadResult(recovered=batches.recover(spark, dataset, lease, STEP_DOWNLOAD, run=run))
-    now = f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M:%S.%f}"
-    due = merges.due_condition(now, settings.fetch.max_attempts)
+    due = merges.due_condition(dataset, datetime.now(timezone.utc), settings.fetch.max_attempts)
     work = _Work(spark, dataset, lease, settings, due, watcher, parallelism(spark))
     while True:
         left = 0
@@ -121,6 +126,7 @@ def download(
         with contextlib.closing(work.outcomes(planned)) as outcomes:
             for outcome in outcomes:
                 batches.commit(spark, dataset, lease, outcome, run=run, settings=settings)
+                watcher.committed(outcome.report)
                 result.report.add(outcome.report)
                 result.batches += 1
                 left += outcome.report.not_started
@@ -148,16 +154,19 @@ def retry(spark: SparkSession, dataset: Dataset, lease: Lease, where: str | None
     Raises:
         QueryError: if the condition is wrong.
     """
-    from v2d_spark.queries import count_where
-
     started_at = datetime.now(timezone.utc)
+    run = uuid.uuid4().hex
+    batches.recover(spark, dataset, lease, STEP_DOWNLOAD, run=run)
     condition = where or f"status = '{FAILED}'"
-    found = count_where(spark, dataset, "sources", condition)
+    # As a query first, which cannot change anything.
+    queries.rows_where(spark, dataset, "sources", condition)
     batch_id = lease.next_batch_id()
-    if found:
-        merges.reset_sources(spark, dataset, batch_id, condition)
+    try:
+        found = merges.reset_sources(spark, dataset, batch_id, queries.selection(dataset, "sources", condition))
+    except Exception as error:
+        raise QueryError(queries.explain(error)) from None
     report = Report(statuses=Counter(pending=found))
-    batches.append_run(dataset, "retry", batch_id, run=uuid.uuid4().hex, started_at=started_at, report=report)
+    batches.append_run(dataset, STEP_RETRY, batch_id, run=run, started_at=started_at, report=report)
     return found
 
 
@@ -173,22 +182,23 @@ class _Work:
 
     def outcomes(self, planned: list[batches.Batch]) -> Generator[batches.Outcome]:
         """Compute batches one after the other, each while its predecessor is committed by the caller."""
-        with ThreadPoolExecutor(1, thread_name_prefix="batch") as ahead:
-            computing: Future[batches.Outcome] | None = None
-            try:
-                for batch in planned:
-                    if self.watcher.stopping():
-                        break
-                    finished = computing.result() if computing else None
-                    computing = ahead.submit(self._compute, batch, self.lease.next_batch_id())
-                    if finished:
-                        yield finished
-                if computing:
-                    finished, computing = computing.result(), None
+        ahead = ThreadPoolExecutor(1, thread_name_prefix="batch")
+        computing: Future[batches.Outcome] | None = None
+        try:
+            for batch in planned:
+                if self.watcher.stopping():
+                    break
+                finished = computing.result() if computing else None
+                computing = ahead.submit(self._compute, batch, self.lease.next_batch_id())
+                if finished:
                     yield finished
-            finally:
-                if computing:
-                    computing.cancel()
+            if computing:
+                yield computing.result()
+        finally:
+            if computing and not computing.done():
+                # Interrupted, or the commit failed: what is being computed is of no use.
+                self.spark.interruptAll()
+            ahead.shutdown(wait=False, cancel_futures=True)
 
     def _compute(self, batch: batches.Batch, batch_id: int) -> batches.Outcome:
         started_at = datetime.now(timezone.utc)
