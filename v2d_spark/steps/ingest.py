@@ -21,6 +21,7 @@ from v2d_spark.config import Settings
 from v2d_spark.inputs import InputOptions
 from v2d_spark.inputs.files import shown
 from v2d_spark.lease import Lease
+from v2d_spark.spark_paths import literal, parquet_relation
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs import locations
 from v2d_spark.udfs.download import Report
@@ -50,6 +51,8 @@ class IngestResult:
         skipped: new and changed sources whose wanted spans make no sense; their rows say why.
         suppressed: sources left out because they must not come back.
         rows: input rows.
+        repeated: input rows that name a URL which an earlier row names, gathered into that row's source: captions and
+            wanted spans of all are kept, the other columns of the first.
         no_url: input rows without a URL, left out; those that could not be read are among them.
         unreadable: input rows that could not be read.
         example: one row that was left out, and why; None if none was.
@@ -62,6 +65,7 @@ class IngestResult:
     skipped: int = 0
     suppressed: int = 0
     rows: int = 0
+    repeated: int = 0
     no_url: int = 0
     unreadable: int = 0
     example: str | None = None
@@ -97,12 +101,11 @@ def ingest(
         InputError: if an input is missing or cannot be read, or lacks a column.
     """
     started_at = datetime.now(timezone.utc)
-    work = _Work(spark, dataset, lease.next_batch_id())
+    work = _Work(spark, dataset, lease)
     locations.remove_tree(dataset.staging_path)
     try:
         result = work.compare(inputs, options)
         if result.new or result.changed:
-            lease.check()
             if result.new:
                 work.append(result.new, sources_per_task)
             if result.changed:
@@ -124,16 +127,17 @@ def ingest(
 class _Work:
     """One ingest under way: what it has on disk, and what it takes into the tables."""
 
-    def __init__(self, spark: SparkSession, dataset: Dataset, batch_id: int) -> None:
+    def __init__(self, spark: SparkSession, dataset: Dataset, lease: Lease) -> None:
         self._spark = spark
         self._dataset = dataset
-        self._staging = locations.join(dataset.staging_path, str(batch_id))
+        self._lease = lease
+        self.batch_id = lease.next_batch_id()
+        self._staging = locations.join(dataset.staging_path, str(self.batch_id))
         # The first number that is free; the sources there are, None without any.
         self._first = 0
         self._sources: DataFrame | None = None
         self._compared: DataFrame
         self._changed: tuple[int, int]
-        self.batch_id = batch_id
 
     def compare(self, inputs: Sequence[str], options: InputOptions) -> IngestResult:
         """Read the inputs, and see what of them is new."""
@@ -186,6 +190,7 @@ class _Work:
             numbered = numbered.repartitionByRange(partitions, "source_num")
         shard, key = sources.named(self._dataset.shard_size)
         is_bad = F.col("span_error").isNotNull()
+        self._lease.check()
         merges.append_sources(
             self._dataset,
             numbered.select(
@@ -212,10 +217,12 @@ class _Work:
         from v2d_spark.inputs import sources
 
         changes = (
-            f"(SELECT * FROM {_parquet_name(self._path('compared'))} WHERE what IN ('{sources.CHANGED}', '{sources.REFETCH}'))"
+            f"(SELECT * FROM {parquet_relation(self._path('compared'))} WHERE what IN ('{sources.CHANGED}', '{sources.REFETCH}'))"
         )
         first, last = self._changed
-        merges.merge_captions(self._spark, self._dataset, changes, first, last)
+        self._lease.check()
+        merges.merge_captions(self._spark, self._dataset, changes, self.batch_id, first, last)
+        self._lease.check()
         merges.merge_changed_sources(
             self._spark,
             self._dataset,
@@ -242,7 +249,7 @@ class _Work:
     def _stored(self, name: str, frame: DataFrame) -> DataFrame:
         """Compute a frame into the staging folder, and read it from there."""
         frame.write.parquet(self._path(name))
-        return self._spark.read.schema(frame.schema).parquet(self._path(name))
+        return self._spark.read.schema(frame.schema).parquet(literal(self._path(name)))
 
     def _path(self, name: str) -> str:
         return locations.join(self._staging, name)
@@ -250,10 +257,6 @@ class _Work:
     def _suppressed(self) -> list[str]:
         rows = self._dataset.read_control("suppressions", ["kind", "value"])
         return [row["value"] for row in rows if row["kind"] in ("identity", "url")]
-
-
-def _parquet_name(path: str) -> str:
-    return f"parquet.`{path.replace('`', '``')}`"
 
 
 def _result(census: Census, by_what: dict[str, Row]) -> IngestResult:
@@ -270,6 +273,7 @@ def _result(census: Census, by_what: dict[str, Row]) -> IngestResult:
         skipped=count(sources.NEW, sources.CHANGED, sources.REFETCH, column="skipped"),
         suppressed=count(sources.SUPPRESSED),
         rows=census.rows,
+        repeated=census.rows - census.no_url - sum(row["sources"] for row in by_what.values()),
         no_url=census.no_url,
         unreadable=census.unreadable,
         example=None if census.example is None else redact(shown(census.example)),
