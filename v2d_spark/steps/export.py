@@ -134,6 +134,8 @@ def export(
     selection = choose(spark, dataset, where, select, versions=versions, own_columns=kind.own_columns)
     _prepare(folder, dataset, {"format": format, "where": where, "select": select and list(select), "shard_size": shard_size})
     spool.sweep(settings.scratch)
+    # It tells of shards that are about to change.
+    locations.remove(locations.join(folder, MANIFEST))
     staging = locations.join(folder, _STAGING)
     locations.remove_folder(staging)
     try:
@@ -352,8 +354,7 @@ def _prepare(folder: str, dataset: Dataset, arguments: Mapping[str, Any]) -> Non
 
 
 def _remove_others(folder: str, kind: Exporter, shards: set[str]) -> None:
-    """Remove shards of an earlier run that no sample is in any more; the manifest goes first, for it names them."""
-    locations.remove(locations.join(folder, MANIFEST))
+    """Remove shards of an earlier run that no sample is in any more."""
     for location in locations.list_files(folder):
         name = location.rpartition("/")[2]
         if name.endswith(STATS_SUFFIX) and (shard := name.removesuffix(STATS_SUFFIX)) not in shards:
