@@ -25,7 +25,7 @@ from v2d_spark.udfs.media_writer import MediaWriter, WrittenFile
 from v2d_spark.udfs.progress import ProgressWriter
 from v2d_spark.udfs.redact import redact
 from v2d_spark.udfs.spool import Spool
-from v2d_spark.udfs.vocabulary import FAILED, OK, ROLE_SOURCE, STREAMS, SampleError, passes_by_itself
+from v2d_spark.udfs.vocabulary import FAILED, OK, ROLE_SOURCE, STREAMS, SampleError, V2dError, passes_by_itself
 
 INPUT_COLUMNS = ("source_num", "key", "url", "attempts", "next_clip_index")
 
@@ -215,7 +215,11 @@ class _Partition:
         return self._outcome(source)
 
     def _outcome(self, source: dict[str, Any]) -> _Outcome:
-        """Fetch and look, in a thread of the pool. Every fault of the sample becomes a row."""
+        """Fetch and look, in a thread of the pool. Every fault of the sample becomes a row.
+
+        Raises:
+            V2dError: what would fail every sample alike, such as a media child that cannot be started.
+        """
         path = self._spool.new_path()
         started = time.monotonic()
         timings: dict[str, float] = {}
@@ -230,8 +234,8 @@ class _Partition:
                 look = self._look(fetched, source["url"])
                 timings["probe_s"] = time.monotonic() - looked
                 return self._good(source, fetched, look, timings)
-            except SampleError:
-                raise
+            except V2dError:
+                raise  # of a sample: a row, below; any other is no sample's fault and ends the task
             except OSError as error:
                 raise SampleError("storage", f"the disk or storage failed: {error.strerror or error}") from error
             except Exception as error:

@@ -17,8 +17,11 @@ import pytest
 from tests.support.media import make_audio, make_image, make_video
 from tests.support.server import MediaServer
 from v2d_spark import schema
+from v2d_spark.udfs import download
 from v2d_spark.udfs.download import INPUT_COLUMNS, DownloadTask, Report
+from v2d_spark.udfs.engine import MediaChild
 from v2d_spark.udfs.fetch.settings import Access, FetchSettings
+from v2d_spark.udfs.vocabulary import SampleError, V2dError
 
 MB = 1 << 20
 
@@ -167,6 +170,15 @@ def test_a_task_that_dies_leaves_no_file(tmp_path: Path) -> None:
 
     assert list((tmp_path / "media").iterdir()) == []
     assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_a_child_that_cannot_start_ends_the_task_and_marks_no_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "media_child", lambda: MediaChild(command=["/nowhere/python"]))
+    with MediaServer(bodies={"a": b"x"}) as server, pytest.raises(V2dError, match="cannot start") as caught:
+        list(make_task(tmp_path)(iter([sources([server.url("a")] * 3)])))
+
+    assert not isinstance(caught.value, SampleError)
+    assert list((tmp_path / "media").iterdir()) == []
 
 
 _PEAK = """

@@ -156,8 +156,9 @@ def test_a_picture_too_large_for_memory_is_named_before_it_is_decoded(tmp_path: 
     assert fault.error_class == "decoder_memory"
 
 
-def test_a_child_that_cannot_start_is_the_users_matter(video: Path) -> None:
-    child = MediaChild(command=[sys.executable, "-c", "raise SystemExit(3)"])
+@pytest.mark.parametrize("command", [[sys.executable, "-c", "raise SystemExit(3)"], ["/nowhere/python"]])
+def test_a_child_that_cannot_start_is_the_users_matter(video: Path, command: list[str]) -> None:
+    child = MediaChild(command=command)
 
     with pytest.raises(V2dError, match="cannot start"):
         child.probe(video, keyframes=False, timeout=20)

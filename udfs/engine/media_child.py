@@ -121,14 +121,19 @@ class MediaChild:
         return self._process
 
     def _start(self) -> subprocess.Popen[bytes]:
-        process = subprocess.Popen(
-            [*self._command, str(os.getpid()), str(self._memory_limit)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            bufsize=0,
-            env=_environment(),
-            cwd="/",
-        )
+        try:
+            process = subprocess.Popen(
+                [*self._command, str(os.getpid()), str(self._memory_limit)],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                bufsize=0,
+                env=_environment(),
+                cwd="/",
+            )
+        except OSError as error:
+            raise V2dError(
+                f"The process that opens media cannot start: {error.strerror or error} ({self._command[0]})."
+            ) from error
         self._process = process
         try:
             ready = self._receive(process, time.monotonic() + _START_TIMEOUT)
