@@ -149,7 +149,10 @@ class _ShardWriter:
 
     def _fingerprint(self, name: str, samples: Iterator[tuple[str, int, str, bytes]]) -> str:
         """Checksum over all that makes a shard what it is."""
-        digest = hashlib.sha256(f"{self.exporter.name} {self.exporter.version} {name}".encode())
+        kind = self.exporter
+        # The other samples of the export decide which columns there are, of streams only in a format that has such.
+        streams = [stream for stream in self.task.streams if stream in kind.own_columns]
+        digest = hashlib.sha256(json.dumps([kind.name, kind.version, name, self.task.user_columns, streams]).encode())
         for key, batch_id, caption, text in samples:
             for part in (key.encode(), caption.encode(), text):
                 digest.update(struct.pack("<qq", batch_id, len(part)))

@@ -1,0 +1,72 @@
+"""The export task, without Spark: when a shard is kept."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tests.support.rows import media_row, write_media
+from v2d_spark.udfs.export import ExportTask
+from v2d_spark.udfs.media_reader import FILES_SCHEMA
+
+ROWS = [media_row(number) for number in range(4)]
+
+
+@pytest.fixture
+def arguments(tmp_path: Path) -> dict[str, Any]:
+    media = tmp_path / "media"
+    media.mkdir()
+    files = [{"path": file.name} for file in write_media(str(media), ROWS)]
+    (tmp_path / "out").mkdir()
+    return {
+        "dataset_path": str(tmp_path),
+        "media_path": str(media),
+        "files": pa.Table.from_pylist(files, schema=FILES_SCHEMA),
+        "destination": str(tmp_path / "out"),
+        "everything": True,
+        "buffer_bytes": 1 << 20,
+        "scratch": str(tmp_path / "scratch"),
+    }
+
+
+def run(arguments: dict[str, Any], format: str, user_columns: tuple[str, ...], streams: tuple[str, ...]) -> dict[str, Any]:
+    maps = pa.map_(pa.string(), pa.string())
+    metadata = pa.struct([("key", pa.string()), ("columns", maps)])
+    batch = pa.RecordBatch.from_arrays(
+        [
+            pa.array(["00000000"] * len(ROWS)),
+            pa.array([row["key"] for row in ROWS]),
+            pa.array([row["source_num"] for row in ROWS]),
+            pa.array([row["batch_id"] for row in ROWS]),
+            pa.nulls(len(ROWS), pa.string()),
+            pa.array([{"key": row["key"], "columns": [("a", "1")]} for row in ROWS], metadata),
+        ],
+        names=["shard", "key", "source_num", "batch_id", "caption", "metadata"],
+    )
+    task = ExportTask(**arguments, format=format, user_columns=user_columns, streams=streams)
+    (told,) = task(iter([batch]))
+    (row,) = told.to_pylist()
+    assert row["error"] is None
+    return row
+
+
+def test_a_shard_is_kept_where_a_fresh_one_would_have_the_same_columns(arguments: dict[str, Any]) -> None:
+    table = Path(arguments["destination"]) / "00000000.parquet"
+    assert not run(arguments, "webdataset", ("a",), ("video",))["kept"]
+    assert run(arguments, "webdataset", ("a",), ("video",))["kept"]
+    # Tars have no columns of streams: a first sound elsewhere in the export leaves them as they are.
+    assert run(arguments, "webdataset", ("a",), ("video", "audio"))["kept"]
+    assert not run(arguments, "webdataset", ("a", "b"), ("video",))["kept"]
+    assert {"a", "b"} < set(pq.read_schema(table).names)
+
+
+def test_a_parquet_shard_has_a_column_for_each_stream_of_the_export(arguments: dict[str, Any]) -> None:
+    table = Path(arguments["destination"]) / "00000000.parquet"
+    assert not run(arguments, "parquet", ("a",), ("video",))["kept"]
+    assert not run(arguments, "parquet", ("a",), ("video", "audio"))["kept"]
+    assert {"video", "audio"} < set(pq.read_schema(table).names)
+    assert run(arguments, "parquet", ("a",), ("video", "audio"))["kept"]
