@@ -43,7 +43,8 @@ EXTRA_COLUMNS = ("info", "subtitles")
 _STEP_BYTES = 8 << 20
 _STEP_ROWS = 4096
 _READ_BYTES = 1 << 20
-# Row groups that may be in the middle of being read, and files that are kept open for the next selection.
+# Row groups that may be in the middle of being read, and files that are open at once: never fewer than those that are
+# being read need.
 _OPEN_GROUPS = 64
 _OPEN_FILES = 64
 
@@ -197,7 +198,8 @@ class MediaReader:
         for number in np.flatnonzero(self._sources.hold(sorted_sources) & self._batches.hold(sorted_batches)).tolist():
             if not missing.any():
                 break
-            file = self._file(self._paths[number])
+            path = self._paths[number]
+            file = self._file(path)
             for group in np.flatnonzero(file.sources.hold(sorted_sources) & file.batches.hold(sorted_batches)).tolist():
                 names = file.parquet.read_row_group(group, columns=["key", "batch_id"], use_threads=False)
                 positions = pc.fill_null(pc.index_in(names["key"], value_set=wanted), -1).to_numpy()
@@ -208,7 +210,8 @@ class MediaReader:
                 rows = rows[np.sort(np.unique(positions[rows], return_index=True)[1])]
                 if len(rows):
                     missing[positions[rows]] = False
-                    places.append(file.place(group, rows, positions[rows].astype(np.int64)))
+                    size = file.parquet.metadata.row_group(group).total_byte_size
+                    places.append(_Place(path, group, size, rows, positions[rows].astype(np.int64), len(rows)))
         if missing.any():
             first = int(np.flatnonzero(missing)[0])
             more = f" (and {int(missing.sum()) - 1} more)" if missing.sum() > 1 else ""
@@ -217,9 +220,17 @@ class MediaReader:
 
     def _read(self, place: _Place) -> Iterator[dict[int, MediaRow]]:
         """Pass through a row group once; yield the wanted rows of each step, by position."""
-        parquet = place.file.parquet
+        file = self._file(place.path)
+        file.readers += 1
+        try:
+            yield from self._read_group(file, place)
+        finally:
+            file.readers -= 1
+
+    def _read_group(self, file: _File, place: _Place) -> Iterator[dict[int, MediaRow]]:
+        parquet = file.parquet
         step = _STEP_BYTES * parquet.metadata.row_group(place.group).num_rows // max(1, place.bytes)
-        columns = [name for name in ("key", "batch_id", *STREAMS, *EXTRA_COLUMNS) if name in place.file.columns]
+        columns = [name for name in ("key", "batch_id", *STREAMS, *EXTRA_COLUMNS) if name in file.columns]
         begin = 0
         batches = parquet.iter_batches(
             min(max(1, step), _STEP_ROWS), row_groups=[place.group], columns=columns, use_threads=False
@@ -248,11 +259,13 @@ class MediaReader:
             )
 
     def _file(self, path: str) -> _File:
+        """A file, opened unless it is open; those used longest ago are closed for it."""
         if path not in self._open:
+            idle = [other for other, file in self._open.items() if not file.readers]
+            for other in idle[: max(0, len(self._open) + 1 - _OPEN_FILES)]:
+                self._open.pop(other).close()
             self._open[path] = _File(path if "://" in path else locations.join(self._table_path, path))
         self._open.move_to_end(path)
-        if len(self._open) > _OPEN_FILES:
-            self._open.popitem(last=False)
         return self._open[path]
 
 
@@ -274,19 +287,20 @@ class _Ranges:
 
 
 class _File:
-    """An open file of the table."""
+    """An open file of the table; it stays open while it has readers."""
 
     def __init__(self, location: str) -> None:
         source = locations.local_path(location) if locations.is_local(location) else locations.open_read(location)
         self.parquet = pq.ParquetFile(source, buffer_size=_READ_BYTES, pre_buffer=False)
+        self.readers = 0
         metadata = self.parquet.metadata
         self.columns = frozenset(self.parquet.schema_arrow.names)
         columns = {metadata.schema.column(number).path: number for number in range(metadata.num_columns)}
         self.sources = self._ranges(columns["source_num"])
         self.batches = self._ranges(columns["batch_id"])
 
-    def place(self, group: int, rows: _Ints, positions: _Ints) -> _Place:
-        return _Place(self, group, self.parquet.metadata.row_group(group).total_byte_size, rows, positions, len(rows))
+    def close(self) -> None:
+        self.parquet.close(force=True)
 
     def _ranges(self, column: int) -> _Ranges:
         metadata = self.parquet.metadata
@@ -300,7 +314,7 @@ class _File:
 class _Place:
     """The wanted rows of one row group: their numbers in it, rising, their positions in the selection, how many to come."""
 
-    file: _File
+    path: str
     group: int
     bytes: int
     rows: _Ints

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -56,13 +57,13 @@ class Table:
         )
 
 
-def read(reader: MediaReader, wanted: Sequence[Row]) -> Iterable[MediaRow]:
+def read(reader: MediaReader, wanted: Sequence[Row]) -> Iterator[MediaRow]:
     return reader.rows(
         [row["key"] for row in wanted], [row["source_num"] for row in wanted], [row["batch_id"] for row in wanted]
     )
 
 
-def assert_equal(rows: Iterable[MediaRow], wanted: Sequence[Row]) -> None:
+def assert_equal(rows: Iterator[MediaRow], wanted: Sequence[Row]) -> None:
     count = 0
     for row, expected in zip(rows, wanted, strict=True):
         assert (row.key, row.batch_id) == (expected["key"], expected["batch_id"])
@@ -188,6 +189,22 @@ def test_many_row_groups_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     for number in range(10):
         table.write(ROWS[number::10])
     assert_equal(read(table.reader(), ROWS), ROWS)
+
+
+def test_only_so_many_files_are_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(media_reader, "_OPEN_GROUPS", 4)
+    monkeypatch.setattr(media_reader, "_OPEN_FILES", 3)
+    monkeypatch.setattr(media_reader, "_STEP_ROWS", 2)
+    table = Table(tmp_path)
+    for number in range(20):
+        table.write(ROWS[number::20])
+    most = 0
+    rows = read(table.reader(), ROWS)
+    for expected in ROWS:
+        assert next(rows).key == expected["key"]
+        most = max(most, sum(file.path.startswith(str(table.folder)) for file in psutil.Process().open_files()))
+    # One more than groups are being read: the next is opened before the file of the one that ended is closed.
+    assert 0 < most <= 5
 
 
 def test_streams_beside_the_tables(tmp_path: Path) -> None:
