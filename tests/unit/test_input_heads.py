@@ -77,6 +77,31 @@ def test_a_column_may_come_late_in_a_long_file_of_json_lines() -> None:
         look("file", "jsonl", b'{"link": "http://a"}\n', False, options)
 
 
+@pytest.mark.parametrize(
+    ("text", "is_whole", "message"),
+    [
+        ('[{"link": "http://a", "n": 1},\n {"link": "http://b"}]', True, "no column 'url'; its columns are: link, n"),
+        ('{\n"URL": "http://a"}', True, "did you mean 'URL'"),
+        ('[{"url": "http://a"}]', True, "no column 'text'"),
+        (' [ {"link": "[{"} , {"link": "http:/', False, "no column 'url'"),
+    ],
+)
+def test_a_json_document_has_the_columns_too(text: str, is_whole: bool, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        look("file", "json", text.encode(), is_whole, InputOptions(caption_column="text"))
+
+
+def test_a_json_document_is_looked_at_as_far_as_it_goes() -> None:
+    options = InputOptions(caption_column="text")
+    for text in ('[{"url": "http://a"}, {"te', "[[[", "[" * 60_000, "[{", "[]", "[\n]"):
+        assert look("file", "json", text.encode(), False, options), text
+
+
+def test_urls_without_a_header_are_told_how_to_be_read() -> None:
+    with pytest.raises(InputError, match=r"its columns are: http://a \(the first row is read as .* with --format txt\)\."):
+        look("file", "csv", b"http://a\nhttp://b\n", True, OPTIONS)
+
+
 def test_nothing_at_all_has_no_rows() -> None:
     assert look("file", "csv", b"\xef\xbb\xbf\r\n \n", True, OPTIONS) is None
 

@@ -7,7 +7,7 @@ import csv
 import io
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,9 @@ from v2d_spark.udfs.vocabulary import InputError
 SEPARATORS = {CSV: ",", TSV: "\t"}
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
+# Before the first object of a JSON document, and between two.
+_OPENING, _BETWEEN = re.compile(r"\s*\[?\s*"), re.compile(r"\s*,?\s*")
+_NO_HEADER = " (the first row is read as the header; a list of URLs without one is read with --format txt)"
 _NAMES_SHOWN = 30
 _NAME_LENGTH = 80
 
@@ -63,21 +66,16 @@ def look(path: str, format: str, data: bytes, is_whole: bool, options: InputOpti
         return None
     if format in SEPARATORS:
         header = _header(path, text, SEPARATORS[format])
-        require(options.named, header, path)
+        has_urls = any("://" in name for name in header)
+        require(options.named, header, path, _NO_HEADER if has_urls else "")
         # Only files of old Macs have carriage returns alone.
         return Head(format, encoding, header, "\n" if "\n" in text else "\r")
     lines = [line for line in _LINE_END.split(text) if line.strip()]
     if format == JSON and _parsed(lines[0]) is None:
+        _require_keys(path, list(_objects(text)), is_whole, options)
         return Head(JSON, encoding)
     if format in (JSON, JSONL):
-        rows = [row for row in map(_parsed, lines) if row is not None]
-        # A key that only later rows have is none that is missing; the URL's is in every row.
-        if rows:
-            require(
-                options.named if is_whole else (options.url_column,),
-                tuple(dict.fromkeys(key for row in rows for key in row)),
-                path,
-            )
+        _require_keys(path, [row for row in map(_parsed, lines) if row is not None], is_whole, options)
         return Head(JSONL, encoding)
     return Head(format, encoding)
 
@@ -87,13 +85,14 @@ def unnamed(at: int) -> str:
     return f"_c{at}"
 
 
-def require(names: Sequence[str], there: Sequence[str], where: str) -> None:
+def require(names: Sequence[str], there: Collection[str], where: str, hint: str = "") -> None:
     """Make sure that columns are there.
 
     Args:
         names: those that must be.
         there: those that are.
         where: what has them, for the message.
+        hint: what else to say where one is missing.
 
     Raises:
         InputError: if one is missing; it names those that are there.
@@ -102,10 +101,10 @@ def require(names: Sequence[str], there: Sequence[str], where: str) -> None:
         if name in there:
             continue
         near = next((column for column in there if column.lower() == name.lower()), None)
-        hint = f" (did you mean {near!r}? upper and lower case differ)" if near else ""
-        shown = ", ".join(redact(column)[:_NAME_LENGTH] for column in there[:_NAMES_SHOWN])
+        meant = f" (did you mean {near!r}? upper and lower case differ)" if near else ""
+        shown = ", ".join(redact(column)[:_NAME_LENGTH] for column in list(there)[:_NAMES_SHOWN])
         more = ", …" if len(there) > _NAMES_SHOWN else ""
-        raise InputError(f"{where} has no column {name!r}{hint}; its columns are: {shown}{more}.")
+        raise InputError(f"{where} has no column {name!r}{meant}; its columns are: {shown}{more}{hint}.")
 
 
 def _encoding(path: str, data: bytes) -> str:
@@ -125,9 +124,30 @@ def _header(path: str, text: str, separator: str) -> tuple[str, ...]:
     return header
 
 
+def _require_keys(path: str, rows: Sequence[dict[str, Any]], is_whole: bool, options: InputOptions) -> None:
+    # A key that only later rows have is none that is missing; the URL's is in every row.
+    if rows:
+        keys = dict.fromkeys(key for row in rows for key in row)
+        require(options.named if is_whole else (options.url_column,), keys, path)
+
+
+def _objects(text: str) -> Iterator[dict[str, Any]]:
+    """The objects of a JSON document, an array of them or one, as far as its text goes."""
+    decoder = json.JSONDecoder()
+    end = _OPENING.match(text).end()  # type: ignore[union-attr]  # it matches any text
+    while True:
+        try:
+            row, end = decoder.raw_decode(text, end)
+        except (ValueError, RecursionError):
+            return
+        if isinstance(row, dict):
+            yield row
+        end = _BETWEEN.match(text, end).end()  # type: ignore[union-attr]
+
+
 def _parsed(line: str) -> dict[str, Any] | None:
     try:
         row = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return row if isinstance(row, dict) else None
