@@ -19,7 +19,7 @@ class InputOptions:
     """Which columns of the inputs hold what.
 
     Attributes:
-        format: format of all files (`input_files.FORMATS`); by their extensions if None.
+        format: format of all files (`files.FORMATS`); by their extensions if None.
         url_column: the URL.
         caption_column: the caption; if None, `caption` where there is one.
         spans_column: wanted spans, `[[start, end], …]`.
