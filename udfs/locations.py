@@ -164,6 +164,20 @@ def list_files(folder: str, *, recursive: bool = False) -> list[str]:
     return [join(folder, name) for name in inner if not any(part.startswith(".") for part in name.split("/"))]
 
 
+def list_folders(folder: str) -> list[str]:
+    """The names of the folders in a folder, sorted; hidden ones are left out, and one that is missing has none."""
+    try:
+        if is_local(folder):
+            names = [entry.name for entry in os.scandir(local_path(folder)) if entry.is_dir()]
+        else:
+            filesystem, path = _store(folder)
+            told = filesystem.ls(path, detail=True)
+            names = [entry["name"].rstrip("/").rpartition("/")[2] for entry in told if entry["type"] == "directory"]
+    except FileNotFoundError:
+        return []
+    return sorted(name for name in names if not name.startswith("."))
+
+
 def makedirs(folder: str) -> None:
     """Make a folder and those above it; in an object store there is nothing to make."""
     if is_local(folder):
@@ -183,23 +197,13 @@ def remove(location: str) -> None:
         filesystem.rm_file(path)
 
 
-def remove_folder(location: str) -> None:
+def remove_tree(location: str) -> None:
     """Remove a folder and all that is in it; nothing happens where there is none."""
     if is_local(location):
         with suppress(FileNotFoundError):
             shutil.rmtree(local_path(location))
         return
     filesystem, path = _store(location)
-    with suppress(FileNotFoundError):
-        filesystem.rm(path, recursive=True)
-
-
-def remove_tree(folder: str) -> None:
-    """Remove a folder with all that is in it; nothing happens where there is none."""
-    if is_local(folder):
-        shutil.rmtree(local_path(folder), ignore_errors=True)
-        return
-    filesystem, path = _store(folder)
     with suppress(FileNotFoundError):
         filesystem.rm(path, recursive=True)
 

@@ -367,10 +367,16 @@ def test_a_shard_that_lost_its_samples_goes(spark: SparkSession, mixed: Dataset,
     append_samples(spark, mixed, [sample_row(row) for row in rows])
     folder = tmp_path / "tars"
     assert export(spark, mixed, str(folder)).shards == 2
+    # As a kill leaves it: without the statistics, which go before a shard is rewritten.
+    (folder / "00000001_stats.json").unlink()
+    mine = ("notes.parquet", "train_stats.json", "1.tar")
+    for name in mine:
+        (folder / name).write_bytes(b"put there by the user")
     spark.sql(f"DELETE FROM {mixed.sql_name('samples')} WHERE shard = '00000001'").collect()
     result = export(spark, mixed, str(folder))
     assert (result.shards, result.kept) == (1, 1)
-    assert [path.name for path in folder.glob("0*")] != [] and not list(folder.glob("00000001*"))
+    assert (folder / "00000000.tar").exists() and not list(folder.glob("00000001*"))
+    assert all((folder / name).exists() for name in mine)
 
 
 def test_nothing_chosen_is_an_empty_export(spark: SparkSession, datasets: dict[str, Dataset], tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The export task, without Spark: when a shard is kept."""
+"""Export without Spark: when a shard is kept, and what goes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.support.rows import media_row, write_media
+from v2d_spark.steps.export import remove_others
 from v2d_spark.udfs.export import ExportTask
+from v2d_spark.udfs.exporters import exporter
 from v2d_spark.udfs.media_reader import FILES_SCHEMA
 
 ROWS = [media_row(number) for number in range(4)]
@@ -70,3 +72,14 @@ def test_a_parquet_shard_has_a_column_for_each_stream_of_the_export(arguments: d
     assert not run(arguments, "parquet", ("a",), ("video", "audio"))["kept"]
     assert {"video", "audio"} < set(pq.read_schema(table).names)
     assert run(arguments, "parquet", ("a",), ("video", "audio"))["kept"]
+
+
+@pytest.mark.parametrize(("format", "data"), [("webdataset", "00000001.tar"), ("files", "00000001/a.mp4")])
+@pytest.mark.parametrize("left", [0, 1, 2], ids=["only the data", "and the metadata", "and the statistics"])
+def test_any_part_of_a_shard_that_nothing_is_in_goes(tmp_path: Path, format: str, data: str, left: int) -> None:
+    others = ["00000000_stats.json", "00000000.parquet", "notes.parquet", "train_stats.json", "1.tar", "_export.json"]
+    for name in (*others, data, *("00000001.parquet", "00000001_stats.json")[:left]):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    remove_others(str(tmp_path), exporter(format), {"00000000"})
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(others)

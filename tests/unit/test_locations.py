@@ -98,6 +98,8 @@ def test_files_are_listed_in_order(base: str) -> None:
     assert names(recursive=False) == ["a.txt", "b.txt"]
     assert names(recursive=True) == ["a.txt", "b.txt", "deep/_log/e.txt", "deep/c.txt"]
     assert locations.list_files(locations.join(base, "missing")) == []
+    assert locations.list_folders(base) == ["deep"]
+    assert locations.list_folders(locations.join(base, "missing")) == []
 
 
 def test_removing_twice_is_removing(base: str) -> None:
@@ -110,6 +112,23 @@ def test_removing_twice_is_removing(base: str) -> None:
     assert not locations.exists(path)
     with pytest.raises(FileNotFoundError):
         locations.read_bytes(path)
+
+
+def test_removing_a_folder_takes_all_or_tells(base: str) -> None:
+    folder = locations.join(base, "folder")
+    locations.makedirs(locations.join(folder, "deep"))
+    write(locations.join(folder, "deep", "x.bin"), b"x")
+
+    locations.remove_tree(folder)
+    locations.remove_tree(folder)
+
+    assert not locations.exists(folder)
+
+
+def test_a_folder_that_cannot_be_removed_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    with pytest.raises(OSError, match="file"):
+        locations.remove_tree(str(tmp_path / "file"))
 
 
 @pytest.mark.parametrize(

@@ -51,5 +51,5 @@ class Files(Exporter):
 
     def remove(self, folder: str, name: str) -> None:
         """See `Exporter.remove`."""
-        locations.remove_folder(locations.join(folder, name))
+        locations.remove_tree(locations.join(folder, name))
         locations.remove(locations.join(folder, f"{name}.parquet"))

@@ -48,6 +48,7 @@ MANIFEST_SCHEMA = pa.schema(
 _TASKS_PER_CORE = 4
 # As many digits as the names of sources' shards have.
 _SHARD_DIGITS = 8
+_SHARD = rf"[0-9]{{{_SHARD_DIGITS},}}"
 # Characters of a path that Spark would take for a pattern.
 _GLOB_CHARACTERS = re.compile(r"[][{}*?\\]")
 # What monotonically_increasing_id leaves for the row's number in its partition.
@@ -137,18 +138,18 @@ def export(
     # It tells of shards that are about to change.
     locations.remove(locations.join(folder, MANIFEST))
     staging = locations.join(folder, _STAGING)
-    locations.remove_folder(staging)
+    locations.remove_tree(staging)
     try:
         done = _write(spark, dataset, folder, kind, selection, versions, shard_size, settings, progress_file)
     finally:
-        locations.remove_folder(staging)
+        locations.remove_tree(staging)
     failed = [row for row in done if row["error"]]
     if failed:
         raise DatasetError(
             f"{len(failed)} of {len(done)} shards could not be written; the first is {failed[0]['shard']}: "
             f"{failed[0]['error'].rstrip('.')}. The others are whole, and are kept when this is run again."
         )
-    _remove_others(folder, kind, {row["shard"] for row in done})
+    remove_others(folder, kind, {row["shard"] for row in done})
     _write_manifest(folder, kind, done, versions)
     result = ExportResult(
         destination=folder,
@@ -353,13 +354,21 @@ def _prepare(folder: str, dataset: Dataset, arguments: Mapping[str, Any]) -> Non
         raise InputError(f"{folder} cannot be written: {error.strerror or error}.") from None
 
 
-def _remove_others(folder: str, kind: Exporter, shards: set[str]) -> None:
-    """Remove shards of an earlier run that no sample is in any more."""
-    for location in locations.list_files(folder):
-        name = location.rpartition("/")[2]
-        if name.endswith(STATS_SUFFIX) and (shard := name.removesuffix(STATS_SUFFIX)) not in shards:
-            locations.remove(location)
-            kind.remove(folder, shard)
+def remove_others(folder: str, kind: Exporter, shards: set[str]) -> None:
+    """Remove shards of an earlier run that no sample is in any more.
+
+    Args:
+        folder: the export's folder.
+        kind: its format.
+        shards: names of the shards that stay.
+    """
+    # A run that was cut off may have left any part of one, its statistics among the first that go.
+    parts = "|".join(map(re.escape, (kind.suffix, STATS_SUFFIX, ".parquet")))
+    names = [location.rpartition("/")[2] for location in locations.list_files(folder)]
+    found = (re.fullmatch(rf"({_SHARD})(?:{parts})", name) for name in (*names, *locations.list_folders(folder)))
+    for shard in sorted({match[1] for match in found if match} - shards):
+        kind.remove(folder, shard)
+        locations.remove(locations.join(folder, shard + STATS_SUFFIX))
 
 
 def _write_manifest(folder: str, kind: Exporter, done: Sequence[Row], versions: Mapping[str, int]) -> None:
