@@ -216,9 +216,8 @@ class _Work:
         """Take over what changed. Samples first: after a crash between the two the next run sees the same change."""
         from v2d_spark.inputs import sources
 
-        changes = (
-            f"(SELECT * FROM {parquet_relation(self._path('compared'))} WHERE what IN ('{sources.CHANGED}', '{sources.REFETCH}'))"
-        )
+        compared = parquet_relation(self._path("compared"))
+        changes = f"(SELECT * FROM {compared} WHERE what IN ('{sources.CHANGED}', '{sources.REFETCH}'))"
         first, last = self._changed
         self._lease.check()
         merges.merge_captions(self._spark, self._dataset, changes, self.batch_id, first, last)
