@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from v2d_spark.udfs import locations
 from v2d_spark.udfs.engine import Look, media_child
-from v2d_spark.udfs.fetch import Fetched, Fetcher
+from v2d_spark.udfs.fetch import Fetched, Fetcher, Room, Share
 from v2d_spark.udfs.fetch.settings import Access, FetchSettings
 from v2d_spark.udfs.media_writer import MediaWriter, WrittenFile
 from v2d_spark.udfs.progress import ProgressWriter
@@ -161,7 +161,8 @@ class _Partition:
         writer = MediaWriter(
             task.media_path, task.media_schema, row_group_bytes=task.row_group_bytes, file_bytes=task.file_bytes
         )
-        waiting: deque[Future[_Outcome | None]] = deque()
+        waiting: deque[tuple[Future[_Outcome | None], Share]] = deque()
+        room = Room(task.fetch.max_spool_bytes)
         limit = _WAITING_PER_THREAD * task.fetch.threads
         with Spool(task.scratch) as spool, ProgressWriter(task.progress) as progress:
             self._spool = spool
@@ -169,21 +170,25 @@ class _Partition:
             pool = ThreadPoolExecutor(task.fetch.threads, thread_name_prefix="fetch")
 
             def take() -> None:
-                outcome = waiting.popleft().result()
+                future, share = waiting.popleft()
+                outcome = future.result()
                 if outcome is None:
                     self._report.not_started += 1
+                    share.end()
                     return
                 row = self._filled(outcome)
+                share.end()
                 writer.add(row)
                 self._report.count(row)
                 progress.count(row["status"], row["bytes"] or 0)
 
             try:
                 for number, source in enumerate(sources):
-                    while waiting and (waiting[0].done() or len(waiting) >= limit or self._spool_is_full(waiting)):
+                    while waiting and (waiting[0][0].done() or len(waiting) >= limit):
                         take()
                     # The first is always started, so that every round of a job makes progress.
-                    waiting.append(pool.submit(self._start, source, always=number == 0))
+                    share = room.share()
+                    waiting.append((pool.submit(self._start, source, share, always=number == 0), share))
                 while waiting:
                     take()
                 return writer.close(), self._report
@@ -191,8 +196,10 @@ class _Partition:
                 writer.abort()
                 raise
             finally:
-                pool.shutdown(wait=True, cancel_futures=True)
+                # After a fault threads may be in the middle of a download or wait for room: they are told to give up.
+                room.close()
                 self._fetcher.close()
+                pool.shutdown(wait=True, cancel_futures=True)
 
     def _must_stop(self) -> bool:
         task = self._task
@@ -202,19 +209,14 @@ class _Partition:
             or (task.stop_file is not None and Path(task.stop_file).exists())
         )
 
-    def _spool_is_full(self, waiting: deque[Future[_Outcome | None]]) -> bool:
-        """Whether what lies on disk, finished or growing, is as much as a task may hold."""
-        if len(waiting) <= self._task.fetch.threads:
-            return False
-        return self._spool.bytes() >= self._task.fetch.max_spool_bytes
-
-    def _start(self, source: dict[str, Any], *, always: bool) -> _Outcome | None:
+    def _start(self, source: dict[str, Any], share: Share, *, always: bool) -> _Outcome | None:
         """The outcome, or None where the batch has no more room when its turn comes."""
+        share.wait()
         if not always and self._must_stop():
             return None
-        return self._outcome(source)
+        return self._outcome(source, share)
 
-    def _outcome(self, source: dict[str, Any]) -> _Outcome:
+    def _outcome(self, source: dict[str, Any], share: Share) -> _Outcome:
         """Fetch and look, in a thread of the pool. Every fault of the sample becomes a row.
 
         Raises:
@@ -226,14 +228,17 @@ class _Partition:
         fetched_bytes = 0
         try:
             try:
-                fetched = self._fetcher.fetch(source["url"] or "", path)
+                fetched = self._fetcher.fetch(source["url"] or "", path, share)
                 timings["fetch_s"] = fetched.seconds
                 fetched_bytes = fetched.size
                 self._fetched_bytes += fetched.size
                 looked = time.monotonic()
                 look = self._look(fetched, source["url"])
                 timings["probe_s"] = time.monotonic() - looked
-                return self._good(source, fetched, look, timings)
+                outcome = self._good(source, fetched, look, timings)
+                if outcome.path is None:
+                    share.give_back()
+                return outcome
             except V2dError:
                 raise  # of a sample: a row, below; any other is no sample's fault and ends the task
             except OSError as error:
@@ -242,6 +247,7 @@ class _Partition:
                 raise SampleError("internal", f"unexpected {type(error).__name__}: {error}") from error
         except SampleError as error:
             path.unlink(missing_ok=True)
+            share.give_back()
             timings.setdefault("fetch_s", time.monotonic() - started)
             return _Outcome(self._row(source, error, timings, fetched_bytes))
 

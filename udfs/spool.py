@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import itertools
-import os
 import re
 import secrets
 import shutil
 import time
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 
@@ -59,15 +58,6 @@ class Spool(AbstractContextManager["Spool"]):
             suffix: the end of its name, as `.mp4`.
         """
         return self.folder / f"{next(self._names):06d}{suffix}"
-
-    def bytes(self) -> int:
-        """Bytes that lie in the folder now."""
-        total = 0
-        with os.scandir(self.folder) as entries:
-            for entry in entries:
-                with suppress(FileNotFoundError):
-                    total += entry.stat().st_size
-        return total
 
 
 def sweep(scratch: str) -> int:

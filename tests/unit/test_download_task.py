@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import hashlib
 import json
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -20,7 +23,7 @@ from v2d_spark import schema
 from v2d_spark.udfs import download
 from v2d_spark.udfs.download import INPUT_COLUMNS, DownloadTask, Report
 from v2d_spark.udfs.engine import MediaChild
-from v2d_spark.udfs.fetch.settings import Access, FetchSettings
+from v2d_spark.udfs.fetch import Access, Fetcher, FetchSettings, Room
 from v2d_spark.udfs.vocabulary import SampleError, V2dError
 
 MB = 1 << 20
@@ -150,6 +153,64 @@ def test_a_batch_without_room_starts_one_source_and_leaves_the_rest(tmp_path: Pa
 
     assert len(rows) == 1
     assert report.not_started == 4
+
+
+def watch_size(folder: Path, peak: list[int], stop: threading.Event) -> None:
+    """Keep the largest sum of the sizes of all files below a folder."""
+    while not stop.is_set():
+        total = 0
+        for path in folder.rglob("*"):
+            with contextlib.suppress(OSError):
+                total += path.stat().st_size if path.is_file() else 0
+        peak[0] = max(peak[0], total)
+        time.sleep(0.001)
+
+
+@pytest.mark.parametrize("path", ["a", "chunked/a"])
+def test_what_lies_on_disk_at_once_is_bounded(tmp_path: Path, path: str) -> None:
+    fetch = FetchSettings(probe=False, threads=8, max_spool_bytes=2 * MB, total_timeout=60)
+    peak, stop = [0], threading.Event()
+    watcher = threading.Thread(target=watch_size, args=(tmp_path / "scratch", peak, stop))
+    with MediaServer(bodies={"a": bytes(MB)}) as server:
+        watcher.start()
+        rows, _, _ = run(make_task(tmp_path, fetch=fetch), sources([server.url(path)] * 24))
+        stop.set()
+        watcher.join()
+
+    assert [row["status"] for row in rows] == ["ok"] * 24
+    assert MB <= peak[0] <= 3 * MB
+
+
+def test_the_least_room_still_lets_everything_through(tmp_path: Path) -> None:
+    fetch = FetchSettings(probe=False, threads=8, max_spool_bytes=1, retries=0)
+    with MediaServer(bodies={"a": bytes(MB)}) as server:
+        paths = [server.url(path) for path in ("a", "chunked/a", "status/404", "truncated/a", "slow/a?rate=10000000")]
+        rows, _, _ = run(make_task(tmp_path, fetch=fetch), sources(paths * 3))
+
+    assert [row["error_class"] for row in rows] == [None, None, "http_404", "truncated", None] * 3
+
+
+def test_a_wait_for_room_is_not_the_sources_fault(tmp_path: Path) -> None:
+    """The second answers at once, and waits a second for the first to be done."""
+    fetch = FetchSettings(probe=False, threads=2, max_spool_bytes=1, retries=0, min_rate=1000.0, min_rate_seconds=0.2)
+    with MediaServer(bodies={"a": bytes(100_000)}) as server:
+        slow = Fetcher(dataclasses.replace(fetch, total_timeout=0.5), Access(allow_hosts=("127.0.0.1",)))
+        room = Room(1)
+        first, second = room.share(), room.share()
+        first.hold(1)
+        threading.Timer(1.0, first.end).start()
+        assert slow.fetch(server.url("a"), tmp_path / "b", second).size == 100_000
+
+
+def test_a_fault_of_the_writer_does_not_wait_for_downloads(tmp_path: Path) -> None:
+    fetch = FetchSettings(probe=False, threads=2)
+    task = make_task(tmp_path, fetch=fetch, row_group_bytes=1000, media_schema=pa.schema([("key", pa.int64())]))
+    with MediaServer(bodies={"a": bytes(5000), "b": bytes(10 * MB)}) as server:
+        started = time.monotonic()
+        with pytest.raises(pa.ArrowException):
+            list(task(iter([sources([server.url("slow/a?rate=10000"), server.url("slow/b?rate=200000")])])))
+
+    assert time.monotonic() - started < 10
 
 
 def test_a_stop_file_ends_it_early(tmp_path: Path) -> None:

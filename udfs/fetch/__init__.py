@@ -15,11 +15,12 @@ from v2d_spark.udfs.fetch.guard import Guard
 from v2d_spark.udfs.fetch.http import HttpFetcher
 from v2d_spark.udfs.fetch.local import LocalFetcher
 from v2d_spark.udfs.fetch.result import Fetched, Target
+from v2d_spark.udfs.fetch.room import Room, Share
 from v2d_spark.udfs.fetch.settings import Access, FetchSettings
 from v2d_spark.udfs.redact import redact
 from v2d_spark.udfs.vocabulary import SampleError
 
-__all__ = ["Access", "FetchSettings", "Fetched", "Fetcher"]
+__all__ = ["Access", "FetchSettings", "Fetched", "Fetcher", "Room", "Share"]
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):")
 
@@ -41,12 +42,13 @@ class Fetcher:
         self._http = HttpFetcher(settings, guard or Guard(access))
         self._local = LocalFetcher(access.allow_locations)
 
-    def fetch(self, url: str | None, target: Path) -> Fetched:
+    def fetch(self, url: str | None, target: Path, share: Share | None = None) -> Fetched:
         """Fetch one source into a file.
 
         Args:
             url: an http or https URL, a local path, a `file:` URL or a store's URL.
             target: the file to write; it is there only if the fetch went well.
+            share: of the room on disk that `target` takes; None where there is room enough.
 
         Returns:
             What came.
@@ -60,7 +62,7 @@ class Fetcher:
             if not source:
                 raise SampleError("not_found", "the row has no URL")
             way = self._way(source)
-            with Target(target, self._settings.max_bytes) as file:
+            with Target(target, self._settings.max_bytes, share) as file:
                 content_type = way.fetch(source, file)
         except SampleError as error:
             raise SampleError(error.error_class, redact(error.message)) from error

@@ -10,7 +10,7 @@ import ssl
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
 from urllib.parse import urldefrag, urljoin
@@ -69,7 +69,7 @@ class HttpFetcher:
         self._closed = threading.Event()
 
     def close(self) -> None:
-        """Close idle connections; a fetch that waits for its next try gives up."""
+        """Close idle connections; a fetch that waits for its next try, or gets the next piece of a body, gives up."""
         self._closed.set()
         self._pools.clear()
 
@@ -87,19 +87,18 @@ class HttpFetcher:
             SampleError: what the last try came to.
         """
         settings = self._settings
-        deadline = time.monotonic() + settings.total_timeout
         progress = _Progress()
-        token = DEADLINE.set(deadline)
+        token = DEADLINE.set(time.monotonic() + settings.total_timeout)
         try:
             for attempt in range(settings.retries + 1):
                 try:
-                    self._try(url, target, progress, deadline)
+                    self._try(url, target, progress)
                     return progress.content_type
                 except _Fault as fault:
                     pause = self._pause(attempt, fault.retry_after)
                     last = attempt == settings.retries or not passes_by_itself(fault.error.error_class)
                     # `storage` is our own disk: a second try at once meets the same.
-                    if last or fault.error.error_class == "storage" or time.monotonic() + pause >= deadline:
+                    if last or fault.error.error_class == "storage" or time.monotonic() + pause >= DEADLINE.get():
                         raise fault.error from fault.error.__cause__
                     if self._closed.wait(pause):
                         raise fault.error from fault.error.__cause__
@@ -113,21 +112,21 @@ class HttpFetcher:
         pause = settings.backoff * 2.0**attempt * random.uniform(0.5, 1.5)
         return min(max(pause, retry_after or 0.0), settings.max_backoff)
 
-    def _try(self, url: str, target: Target, progress: _Progress, deadline: float) -> None:
+    def _try(self, url: str, target: Target, progress: _Progress) -> None:
         """One try, redirects included."""
         try:
-            response = self._open(url, target.size, progress, deadline)
+            response = self._open(url, target.size, progress)
             try:
-                self._receive(response, target, progress, deadline)
+                self._receive(response, target, progress)
             finally:
                 response.close()
                 response.release_conn()
         except SampleError as error:
             raise _Fault(error) from error
         except (exceptions.HTTPError, OSError) as error:
-            raise _Fault(_transport_error(error, deadline, self._settings)) from error
+            raise _Fault(_transport_error(error, self._settings)) from error
 
-    def _open(self, url: str, have: int, progress: _Progress, deadline: float) -> urllib3.BaseHTTPResponse:
+    def _open(self, url: str, have: int, progress: _Progress) -> urllib3.BaseHTTPResponse:
         """Follow redirects to an answer with a body that is wanted."""
         settings = self._settings
         seen: set[str] = set()
@@ -138,12 +137,12 @@ class HttpFetcher:
             if len(seen) > settings.max_redirects:
                 raise SampleError("redirects", f"there are more than fetch.max_redirects ({settings.max_redirects}) redirects")
             seen.add(url)
-            response = self._request(url, have, progress, deadline)
+            response = self._request(url, have, progress)
             if response.status in _WITH_BODY:
                 return response
             location = response.headers.get("Location")
             retry_after = _retry_after(response.headers.get("Retry-After"))
-            self._discard(response, deadline)
+            self._discard(response)
             if response.status in _REDIRECTS:
                 if not location:
                     raise SampleError("redirects", f"the server answered {response.status} without saying where")
@@ -155,7 +154,7 @@ class HttpFetcher:
                 continue
             raise _Fault(_status_error(response.status), retry_after)
 
-    def _request(self, url: str, have: int, progress: _Progress, deadline: float) -> urllib3.BaseHTTPResponse:
+    def _request(self, url: str, have: int, progress: _Progress) -> urllib3.BaseHTTPResponse:
         settings = self._settings
         parsed = parse(url)
         headers = {"User-Agent": settings.user_agent, "Accept": "*/*", "Accept-Encoding": "identity"}
@@ -163,7 +162,7 @@ class HttpFetcher:
             headers.update(urllib3.make_headers(basic_auth=parsed.auth))
         if have and progress.resume and progress.validator:
             headers.update({"Range": f"bytes={have}-", "If-Range": progress.validator})
-        left = max(deadline - time.monotonic(), 0.001)
+        left = max(DEADLINE.get() - time.monotonic(), 0.001)
         timeout = urllib3.Timeout(connect=min(settings.connect_timeout, left), read=min(settings.read_timeout, left))
         pool = self._pools.connection_from_host(parsed.host, parsed.port, parsed.scheme)
         return pool.urlopen(
@@ -178,7 +177,7 @@ class HttpFetcher:
             decode_content=False,
         )
 
-    def _receive(self, response: urllib3.BaseHTTPResponse, target: Target, progress: _Progress, deadline: float) -> None:
+    def _receive(self, response: urllib3.BaseHTTPResponse, target: Target, progress: _Progress) -> None:
         """Write the body, after what an earlier try wrote where the server goes on from there."""
         encoding = _COMPRESSED.search(response.headers.get("Content-Encoding", ""))
         if encoding:
@@ -196,23 +195,29 @@ class HttpFetcher:
             progress.content_type = _content_type(response)
         progress.total = total
         if total is not None:
-            target.check_size(total)
-        for piece in self._pieces(response, deadline):
-            target.write(piece)
+            with _clock_stopped():
+                target.expect(total)
+        for piece in self._pieces(response):
+            with _clock_stopped():
+                target.write(piece)
         if total is not None and target.size < total:
             raise SampleError("truncated", f"the body ended after {target.size} of {total} bytes")
         if target.size == 0:
             raise SampleError("empty", "the server sent an empty body")
 
-    def _pieces(self, response: urllib3.BaseHTTPResponse, deadline: float) -> Iterator[bytes]:
+    def _pieces(self, response: urllib3.BaseHTTPResponse) -> Iterator[bytes]:
         """The body as it comes, watched for time and rate."""
         settings = self._settings
         start, come = time.monotonic(), 0
         while piece := response.read1(PIECE):
+            taken = time.monotonic()
             yield piece
-            come += len(piece)
             now = time.monotonic()
-            if now >= deadline:
+            start += now - taken  # what is done with the piece is not the server's time
+            come += len(piece)
+            if self._closed.is_set():
+                raise SampleError("reset", "the task ended meanwhile")
+            if now >= DEADLINE.get():
                 raise _total_timeout(settings)
             if now - start >= settings.min_rate_seconds:
                 if come < settings.min_rate * (now - start):
@@ -223,17 +228,25 @@ class HttpFetcher:
                     )
                 start, come = now, 0
 
-    def _discard(self, response: urllib3.BaseHTTPResponse, deadline: float) -> None:
+    def _discard(self, response: urllib3.BaseHTTPResponse) -> None:
         """Be done with an answer, keeping its connection where that costs little."""
         try:
             length = _length(response)
             if length is not None and length <= _DRAINED:
-                for _ in self._pieces(response, deadline):
+                for _ in self._pieces(response):
                     pass
         except (SampleError, exceptions.HTTPError, OSError):
             pass
         response.close()
         response.release_conn()
+
+
+@contextmanager
+def _clock_stopped() -> Iterator[None]:
+    """Put the deadline off by the time that the block takes: a wait for our own disk is no fault of the source."""
+    started = time.monotonic()
+    yield
+    DEADLINE.set(DEADLINE.get() + time.monotonic() - started)
 
 
 def parse(url: str) -> urllib3.util.Url:
@@ -347,10 +360,10 @@ def _total_timeout(settings: FetchSettings) -> SampleError:
     return SampleError("timeout", f"the fetch took longer than fetch.total_timeout ({settings.total_timeout:.3g} seconds)")
 
 
-def _transport_error(error: Exception, deadline: float, settings: FetchSettings) -> SampleError:
+def _transport_error(error: Exception, settings: FetchSettings) -> SampleError:
     """What an error below HTTP means."""
     if isinstance(error, (exceptions.TimeoutError, TimeoutError)):
-        if time.monotonic() >= deadline:
+        if time.monotonic() >= DEADLINE.get():
             return _total_timeout(settings)
         return SampleError("timeout", f"the server sent nothing for fetch.read_timeout ({settings.read_timeout:.3g} seconds)")
     cause = error.args[-1] if error.args and isinstance(error.args[-1], Exception) else error

@@ -78,7 +78,7 @@ class LocalFetcher:
                 raise IsADirectoryError
             if not stat.S_ISREG(kind.st_mode):
                 raise SampleError("not_found", "this is a device or a pipe, not a file")
-            target.check_size(kind.st_size)
+            target.expect(kind.st_size)
             _copy(file, target)
 
     def _copy_object(self, location: str, target: Target) -> None:

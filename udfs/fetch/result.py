@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from v2d_spark.udfs.fetch.room import Share
 from v2d_spark.udfs.vocabulary import SampleError
 
 PIECE = 256 * 1024  # bytes read and written at once
@@ -39,12 +40,14 @@ class Target(AbstractContextManager["Target"]):
     Args:
         path: the file; written over if it is there.
         max_bytes: largest size.
+        share: of the room on disk, waited for before anything is written; None where there is room enough.
     """
 
-    def __init__(self, path: Path, max_bytes: int) -> None:
+    def __init__(self, path: Path, max_bytes: int, share: Share | None = None) -> None:
         self.path = path
         self.size = 0
         self._max_bytes = max_bytes
+        self._share = share
         self._hash = hashlib.sha256()
         try:
             self._file = path.open("wb", buffering=0)
@@ -55,14 +58,16 @@ class Target(AbstractContextManager["Target"]):
         self._file.close()
         if kind is not None:
             self.path.unlink(missing_ok=True)
+            if self._share is not None:
+                self._share.give_back()
 
     def write(self, piece: bytes) -> None:
-        """Append bytes.
+        """Append bytes, once there is room for them.
 
         Raises:
             SampleError: `too_large`, or `storage` where the disk does not take them.
         """
-        self.check_size(self.size + len(piece))
+        self.expect(self.size + len(piece))
         view = memoryview(piece)
         try:
             while view:
@@ -72,14 +77,19 @@ class Target(AbstractContextManager["Target"]):
         self._hash.update(piece)
         self.size += len(piece)
 
-    def check_size(self, size: int) -> None:
-        """Refuse a size over the limit.
+    def expect(self, size: int) -> None:
+        """Refuse a size over the limit, and wait until there is room for it.
+
+        Args:
+            size: bytes in all.
 
         Raises:
             SampleError: `too_large`.
         """
         if size > self._max_bytes:
             raise SampleError("too_large", f"the source is larger than fetch.max_bytes ({self._max_bytes} bytes)")
+        if self._share is not None:
+            self._share.hold(size)
 
     def start_over(self) -> None:
         """Drop what was written."""

@@ -22,7 +22,7 @@ class FetchSettings:
     retries: int = setting(2, "tries after the first inside one attempt, for faults that pass", minimum=0)
     backoff: float = setting(0.5, "seconds before the first of them, doubled each time, with jitter", minimum=0)
     max_backoff: float = setting(30.0, "longest pause in seconds, Retry-After included", minimum=0)
-    max_spool_bytes: int = setting(4 << 30, "bytes of downloads a task may hold on disk at once", minimum=1)
+    max_spool_bytes: int = setting(4 << 30, "bytes of downloads a task holds on disk at once, besides one source", minimum=1)
     user_agent: str = setting("v2d_spark (+https://pypi.org/project/v2d-spark)", "User-Agent header")
     ca_file: str = setting("", "PEM file of a private certificate authority, trusted beside the public ones")
     probe: bool = setting(True, "look into what came before it is called good", changes_samples=True)

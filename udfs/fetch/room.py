@@ -1,0 +1,99 @@
+"""Room on disk that the downloads of a task share."""
+
+from __future__ import annotations
+
+import threading
+
+from v2d_spark.udfs.vocabulary import SampleError
+
+
+class Room:
+    """Bytes that may lie on disk at once, given out in shares.
+
+    The oldest share always gets what it asks for, since what is younger may be waiting for it to be done. So at most
+    `limit` bytes and one source lie there.
+
+    Args:
+        limit: bytes.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._changed = threading.Condition()
+        self._held: dict[Share, int] = {}  # by age
+        self._sum = 0
+        self._closed = False
+
+    def share(self) -> Share:
+        """A new share, younger than all others."""
+        with self._changed:
+            share = Share(self)
+            self._held[share] = 0
+            return share
+
+    def close(self) -> None:
+        """Let nobody wait any more."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+
+    def _wait_for(self, share: Share, size: int) -> None:
+        """Wait until a share may hold this many bytes, and note that it does; fewer than it holds change nothing."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._closed or self._fits(share, size))
+            if self._closed:
+                raise SampleError("storage", "the task ended while this waited for room in scratch_dir")
+            self._set(share, max(size, self._held[share]))
+
+    def _fits(self, share: Share, size: int) -> bool:
+        return self._sum + size - self._held[share] <= self._limit or next(iter(self._held)) is share
+
+    def _set(self, share: Share, size: int) -> None:
+        self._sum += size - self._held[share]
+        self._held[share] = size
+
+    def _give_back(self, share: Share) -> None:
+        with self._changed:
+            if share in self._held:
+                self._set(share, 0)
+                self._changed.notify_all()
+
+    def _end(self, share: Share) -> None:
+        with self._changed:
+            self._set(share, 0)
+            del self._held[share]
+            self._changed.notify_all()
+
+
+class Share:
+    """What one source may take of a `Room`."""
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+
+    def wait(self) -> None:
+        """Wait until there is any room.
+
+        Raises:
+            SampleError: `storage`, if the room was closed.
+        """
+        self._room._wait_for(self, 1)
+
+    def hold(self, size: int) -> None:
+        """Wait until there is room for a source of this size.
+
+        Args:
+            size: bytes in all, not those to be added.
+
+        Raises:
+            SampleError: `storage`, if the room was closed.
+        """
+        self._room._wait_for(self, size)
+
+    def give_back(self) -> None:
+        """Hold nothing; what was held is on disk no more."""
+        self._room._give_back(self)
+
+    def end(self) -> None:
+        """Hold nothing and ask for nothing more: the next share is the oldest."""
+        self._room._end(self)
