@@ -8,7 +8,9 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-def setting(default: T, doc: str, *, changes_samples: bool = False, minimum: float | None = None) -> T:
+def setting(
+    default: T, doc: str, *, changes_samples: bool = False, minimum: float | None = None, maximum: float | None = None
+) -> T:
     """Declare one setting.
 
     Args:
@@ -16,11 +18,12 @@ def setting(default: T, doc: str, *, changes_samples: bool = False, minimum: flo
         doc: one line for the reference, with units.
         changes_samples: whether another value can give other samples; then it is part of the fingerprint.
         minimum: the smallest value allowed, for numbers.
+        maximum: the largest.
 
     Returns:
         A dataclass field, typed as its value so that type checkers see the plain type.
     """
-    metadata = {"doc": doc, "changes_samples": changes_samples, "minimum": minimum}
+    metadata = {"doc": doc, "changes_samples": changes_samples, "minimum": minimum, "maximum": maximum}
     field: Any
     if isinstance(default, (list, dict)):
         field = dataclasses.field(default_factory=lambda: type(default)(default), metadata=metadata)

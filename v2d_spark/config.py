@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import hashlib
 import json
+import math
 import tempfile
 import types
 import typing
@@ -17,11 +18,15 @@ from typing import Any
 
 import yaml
 
-from v2d_spark.udfs.fetch.settings import Access, FetchSettings
+from v2d_spark.udfs.fetch.guard import Guard
+from v2d_spark.udfs.fetch.settings import LONGEST_S, Access, FetchSettings
 from v2d_spark.udfs.settings import setting
 from v2d_spark.udfs.vocabulary import ConfigError
 
 PRESET_PACKAGE = "v2d_spark"
+# Bytes: with as much in a row group before it, what a column holds stays under 2 GiB, where Arrow and Parquet end.
+LARGEST_INLINE = (1 << 30) - 1
+_WHOLE = 1 << 63
 
 
 @dataclass(frozen=True)
@@ -30,17 +35,17 @@ class BatchSettings:
 
     sources: int = setting(10_000, "sources in a batch, rounded to whole shards", minimum=1)
     bytes: int = setting(20 << 30, "bytes after which a batch starts no new download", minimum=1)
-    seconds: float = setting(600.0, "seconds after which a batch starts no new download", minimum=0.1)
-    tasks: int = setting(0, "Spark tasks of a batch; 0 fits them to the cores", minimum=0)
+    seconds: float = setting(600.0, "seconds after which a batch starts no new download", minimum=0.1, maximum=LONGEST_S)
+    tasks: int = setting(0, "Spark tasks of a batch; 0 fits them to the cores", minimum=0, maximum=1_000_000)
     file_bytes: int = setting(1 << 30, "bytes after which a task begins another file of media", minimum=1)
-    row_group_bytes: int = setting(32 << 20, "bytes of a row group of media", minimum=1 << 10)
+    row_group_bytes: int = setting(32 << 20, "bytes of a row group of media", minimum=1 << 10, maximum=1 << 30)
 
 
 @dataclass(frozen=True)
 class ExportSettings:
     """How samples leave."""
 
-    tasks: int = setting(0, "Spark tasks of an export; 0 fits them to the cores", minimum=0)
+    tasks: int = setting(0, "Spark tasks of an export; 0 fits them to the cores", minimum=0, maximum=1_000_000)
     buffer_bytes: int = setting(256 << 20, "bytes of media a task may hold at once", minimum=1 << 20)
     verify: bool = setting(False, "compare each stream's checksum while it is read")
 
@@ -50,7 +55,9 @@ class Settings:
     """All settings of a job, as `conf/*.yaml` and `key=value` give them."""
 
     scratch_dir: str = setting("", "folder for what is being fetched, on each host; empty for the system's own")
-    inline_limit: int = setting(64 << 20, "streams over this many bytes go to files/ beside the tables", minimum=0)
+    inline_limit: int = setting(
+        64 << 20, "streams over this many bytes go to files/ beside the tables", minimum=0, maximum=LARGEST_INLINE
+    )
     shard_size: int = setting(1000, "sources in a shard; fixed when a dataset is made", minimum=1)
     allow_private_networks: bool = setting(False, "whether input URLs may point to non-public addresses")
     allow_hosts: list[str] = setting([], "host, host:port or address range that input URLs may point to all the same")
@@ -97,7 +104,17 @@ def load(config: str | Path | Mapping[str, Any] | None = None, overrides: Sequen
     for override in overrides:
         _override(values, override)
     settings: Settings = _build(Settings, values, "")
+    _check_reach(settings)
     return settings
+
+
+def _check_reach(settings: Settings) -> None:
+    """Read here what executors will read, so that a mistake is told at once."""
+    Guard(settings.access)
+    if settings.fetch.ca_file:
+        from v2d_spark.udfs.fetch.connections import tls_context
+
+        tls_context(settings.fetch.ca_file)
 
 
 def presets() -> list[str]:
@@ -174,7 +191,8 @@ def _build(kind: type[Any], values: Mapping[str, Any], prefix: str) -> Any:
                 raise ConfigError(f"Setting {name} holds settings of its own ({name}.…), not {value!r}.")
             arguments[key] = _build(typing.cast("type[Any]", hints[key]), value, f"{name}.")
         else:
-            arguments[key] = _value(name, value, hints[key], fields[key].metadata.get("minimum"))
+            arguments[key] = _value(name, value, hints[key])
+            _check_range(name, arguments[key], fields[key].metadata)
     return kind(**arguments)
 
 
@@ -190,23 +208,35 @@ def _unknown(key: str, prefix: str, known: list[str]) -> str:
     return f"There is no setting {prefix}{key}; `v2d config show` lists all."
 
 
-def _value(name: str, value: Any, kind: Any, minimum: float | None) -> Any:
+def _value(name: str, value: Any, kind: Any) -> Any:
     origin, parts = typing.get_origin(kind), typing.get_args(kind)
     if origin is types.UnionType:
-        return None if value is None else _value(name, value, parts[0], minimum)
+        return None if value is None else _value(name, value, parts[0])
     if origin is list:
         if not isinstance(value, (list, tuple)):
             raise ConfigError(f"Setting {name} must be a list, not {value!r}.")
-        return [_value(f"{name}[{at}]", item, parts[0], None) for at, item in enumerate(value)]
+        return [_value(f"{name}[{at}]", item, parts[0]) for at, item in enumerate(value)]
     if origin is dict:
         if not isinstance(value, Mapping):
             raise ConfigError(f"Setting {name} must be a mapping such as {{a: b}}, not {value!r}.")
-        return {_value(name, key, parts[0], None): _value(f"{name}.{key}", item, parts[1], None) for key, item in value.items()}
+        return {_value(name, key, parts[0]): _value(f"{name}.{key}", item, parts[1]) for key, item in value.items()}
     wanted = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}[kind]
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        value = float(value)
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool) or value != value:
+        value = float(value) if abs(value) < _WHOLE else math.inf
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise ConfigError(f"Setting {name} must be {wanted}, not {value!r}.")
-    if minimum is not None and value < minimum:
-        raise ConfigError(f"Setting {name} must be at least {minimum:g}, not {value!r}.")
+    if (kind is float and not math.isfinite(value)) or (kind is int and not -_WHOLE <= value < _WHOLE):
+        raise ConfigError(f"Setting {name} must be {wanted} that a machine can hold, not {value!r}.")
     return value
+
+
+def _check_range(name: str, value: Any, metadata: Mapping[str, Any]) -> None:
+    minimum, maximum = metadata.get("minimum"), metadata.get("maximum")
+    if minimum is not None and value < minimum:
+        raise ConfigError(f"Setting {name} must be at least {_number(minimum)}, not {value!r}.")
+    if maximum is not None and value > maximum:
+        raise ConfigError(f"Setting {name} must be at most {_number(maximum)}, not {value!r}.")
+
+
+def _number(number: float) -> str:
+    return str(int(number)) if number == int(number) else f"{number:g}"

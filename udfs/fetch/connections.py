@@ -151,7 +151,7 @@ def tls_context(ca_file: str = "") -> ssl.SSLContext:
     if ca_file:
         try:
             context.load_verify_locations(Path(ca_file).expanduser())
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: ~somebody is nobody here
             raise ConfigError(f"fetch.ca_file: {ca_file} is no readable PEM file of certificates ({error})") from error
     return context
 

@@ -6,29 +6,33 @@ from dataclasses import dataclass
 
 from v2d_spark.udfs.settings import setting
 
+LONGEST_S = 1e6  # seconds: what any system call takes as a time-out
+
 
 @dataclass(frozen=True)
 class FetchSettings:
     """How sources are fetched, per task."""
 
-    threads: int = setting(16, "downloads at once in a task", minimum=1)
-    connect_timeout: float = setting(10.0, "seconds until a connection stands", minimum=0.001)
-    read_timeout: float = setting(30.0, "seconds between two pieces of a body", minimum=0.001)
-    total_timeout: float = setting(1800.0, "seconds for one source, retries included", minimum=0.001)
+    threads: int = setting(16, "downloads at once in a task", minimum=1, maximum=1024)
+    connect_timeout: float = setting(10.0, "seconds until a connection stands", minimum=0.001, maximum=LONGEST_S)
+    read_timeout: float = setting(30.0, "seconds between two pieces of a body", minimum=0.001, maximum=LONGEST_S)
+    total_timeout: float = setting(1800.0, "seconds for one source, retries included", minimum=0.001, maximum=LONGEST_S)
     min_rate: float = setting(1024.0, "bytes a second under which a download is given up; 0 for no limit", minimum=0)
-    min_rate_seconds: float = setting(30.0, "seconds over which min_rate is measured", minimum=0.1)
+    min_rate_seconds: float = setting(30.0, "seconds over which min_rate is measured", minimum=0.1, maximum=LONGEST_S)
     max_bytes: int = setting(8 << 30, "largest source in bytes", minimum=1)
-    max_redirects: int = setting(10, "redirects followed", minimum=0)
-    retries: int = setting(2, "tries after the first inside one attempt, for faults that pass", minimum=0)
-    backoff: float = setting(0.5, "seconds before the first of them, doubled each time, with jitter", minimum=0)
-    max_backoff: float = setting(30.0, "longest pause in seconds, Retry-After included", minimum=0)
+    max_redirects: int = setting(10, "redirects followed", minimum=0, maximum=1000)
+    retries: int = setting(2, "tries after the first inside one attempt, for faults that pass", minimum=0, maximum=100)
+    backoff: float = setting(
+        0.5, "seconds before the first of them, doubled each time, with jitter", minimum=0, maximum=LONGEST_S
+    )
+    max_backoff: float = setting(30.0, "longest pause in seconds, Retry-After included", minimum=0, maximum=LONGEST_S)
     max_spool_bytes: int = setting(4 << 30, "bytes of downloads a task holds on disk at once, besides one source", minimum=1)
     user_agent: str = setting("v2d_spark (+https://pypi.org/project/v2d-spark)", "User-Agent header")
     ca_file: str = setting("", "PEM file of a private certificate authority, trusted beside the public ones")
     probe: bool = setting(True, "look into what came before it is called good", changes_samples=True)
     keyframes: bool = setting(False, "list keyframe times in the probe", changes_samples=True)
-    probe_timeout: float = setting(60.0, "seconds for one look", minimum=0.1)
-    max_attempts: int = setting(3, "runs that try a failed source before it rests", minimum=1)
+    probe_timeout: float = setting(60.0, "seconds for one look", minimum=0.1, maximum=LONGEST_S)
+    max_attempts: int = setting(3, "runs that try a failed source before it rests", minimum=1, maximum=1_000_000)
 
 
 @dataclass(frozen=True)
