@@ -16,8 +16,9 @@ import webdataset as wds
 
 from tests.support.rows import Row, append_samples, commit_media, content_of, media_row, sample_row, stream, write_media
 from v2d_spark import config
-from v2d_spark.steps.export import choose, export
+from v2d_spark.steps.export import candidate_files, choose, export
 from v2d_spark.tables import Dataset
+from v2d_spark.udfs import processes
 from v2d_spark.udfs.vocabulary import ConfigError, DatasetError, InputError, QueryError
 
 if TYPE_CHECKING:
@@ -222,6 +223,11 @@ def test_a_row_that_is_missing_fails_its_shard_alone(
 
 def test_repacked_in_key_order(spark: SparkSession, datasets: dict[str, Dataset], tmp_path: Path) -> None:
     folder = tmp_path / "tars [of] {seven} é"
+    # What two other exports hold, one of which was killed.
+    host, pid, mark = processes.this_process()
+    killed, running = (folder / f"_staging~{host}~{owner}~00000000" for owner in (f"{pid}~before", f"{pid}~{mark}"))
+    for staging in (killed, running):
+        staging.mkdir(parents=True)
     result = export(spark, datasets["many"], str(folder), where="source_num % 3 = 0 -- every third", shard_size=7)
     wanted = [sample(number)["key"] for number in range(0, COUNT, 3)]
     assert (result.samples, result.shards) == (len(wanted), 3)
@@ -232,7 +238,7 @@ def test_repacked_in_key_order(spark: SparkSession, datasets: dict[str, Dataset]
         ("00000001.tar", 7),
         ("00000002.tar", 3),
     ]
-    assert not (folder / "_staging").exists()
+    assert list(folder.glob("_staging*")) == [running]
 
 
 def test_selected_metadata(spark: SparkSession, datasets: dict[str, Dataset], tmp_path: Path) -> None:
@@ -260,7 +266,9 @@ def test_selected_metadata(spark: SparkSession, datasets: dict[str, Dataset], tm
         ({"where": "caption"}, QueryError, "(?i)boolean"),
         ({"where": "DROP TABLE samples"}, QueryError, "(?i)syntax error"),
         ({"where": "CAST(url AS INT) = 1"}, QueryError, "(?i)cast"),
-        ({"select": ["widht"]}, QueryError, "widht"),
+        ({"where": "RAND () < 0.5"}, QueryError, "RAND.* would choose other samples each time"),
+        ({"select": ["`key`", "uuid() AS id -- mine"]}, QueryError, "uuid.* would choose other samples each time"),
+        ({"select": ["'rand()' AS how", "widht"]}, QueryError, "widht"),
         ({"select": ["width", "height AS Width"]}, QueryError, "Two columns of the export are named Width"),
         ({"select": ["width AS status"]}, QueryError, "a status of its own"),
         ({"format": "parquet", "select": ["width AS video"]}, QueryError, "a video of its own"),
@@ -359,6 +367,28 @@ def test_all_kinds_of_streams_in_all_formats(spark: SparkSession, mixed: Dataset
     assert json.loads(rows[2]["json"]) == loaded[2]["json"]
     told = {(row["format"], row["shards"], row["samples"], row["batch_id"]) for row in mixed.read_control("exports")}
     assert told == {(name, 1, 3, FIRST) for name in ("webdataset", "files", "parquet")}
+
+
+def test_only_so_many_user_columns_get_their_own(spark: SparkSession, mixed: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("v2d_spark.steps.export._MOST_USER_COLUMNS", 3)
+    rows = [media_row(number) for number in range(10, 14)]
+    append_samples(spark, mixed, [sample_row(row, columns=[(f"c{row['source_num']}", "1"), ("a", "2")]) for row in rows])
+    assert choose(spark, mixed, None, None, versions={}).user_columns == ("a", "c10", "c11")
+    assert choose(spark, mixed, None, ["width"], versions={}).user_columns == ()
+
+
+def test_rows_deleted_beside_the_files_are_not_passed_over(spark: SparkSession, mixed: Dataset) -> None:
+    media = mixed.sql_name("media")
+    assert candidate_files(mixed, mixed.delta("media").version(), 0, 9).num_rows == 1
+    spark.sql(f"ALTER TABLE {media} SET TBLPROPERTIES ('delta.enableDeletionVectors' = 'true')")
+    spark.sql(f"DELETE FROM {media} WHERE source_num = 1").collect()
+    with pytest.raises(DatasetError, match=r"deletion vectors, .* REORG TABLE .* APPLY \(PURGE\)"):
+        candidate_files(mixed, mixed.delta("media").version(), 0, 9)
+    spark.sql(f"REORG TABLE {media} APPLY (PURGE)").collect()
+    assert candidate_files(mixed, mixed.delta("media").version(), 0, 9).num_rows == 1
+    spark.sql(f"ALTER TABLE {media} SET TBLPROPERTIES ('delta.columnMapping.mode' = 'name')")
+    with pytest.raises(DatasetError, match="Column mapping"):
+        candidate_files(mixed, mixed.delta("media").version(), 0, 9)
 
 
 def test_a_shard_that_lost_its_samples_goes(spark: SparkSession, mixed: Dataset, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -19,7 +20,7 @@ from v2d_spark.config import Settings
 from v2d_spark.queries import explain, rows_where
 from v2d_spark.session import is_on_this_host, parallelism
 from v2d_spark.tables import Dataset
-from v2d_spark.udfs import locations, sample_json, spool
+from v2d_spark.udfs import locations, processes, sample_json, spool
 from v2d_spark.udfs.export import INPUT_COLUMNS, OUTPUT_DDL, STATS_SUFFIX, ExportTask
 from v2d_spark.udfs.exporters import Exporter, exporter
 from v2d_spark.udfs.media_reader import FILES_SCHEMA
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 MARK = "_export.json"
 MANIFEST = "_manifest.parquet"
 _STAGING = "_staging"
+_OWNED = re.compile(rf"{_STAGING}~(?P<host>[^~]*)~(?P<pid>[0-9]+)~(?P<mark>[^~]+)~[0-9a-f]{{8}}")
 
 MANIFEST_SCHEMA = pa.schema(
     [
@@ -51,6 +53,13 @@ _SHARD_DIGITS = 8
 _SHARD = rf"[0-9]{{{_SHARD_DIGITS},}}"
 # Characters of a path that Spark would take for a pattern.
 _GLOB_CHARACTERS = re.compile(r"[][{}*?\\]")
+# The user's columns that get a column of their own; the names may come from anywhere, and each row may have others.
+_MOST_USER_COLUMNS = 1000
+# Functions that are another value each time, and texts and comments, in which their names mean nothing.
+_CHANCE = re.compile(
+    r"\b(rand|randn|random|randstr|uniform|uuid|shuffle|monotonically_increasing_id|spark_partition_id)\s*\(", re.IGNORECASE
+)
+_TEXTS = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|`[^`]*`|--[^\n]*|/\*.*?\*/""", re.DOTALL)
 # What monotonically_increasing_id leaves for the row's number in its partition.
 _ROW_BITS = 33
 
@@ -81,12 +90,14 @@ class Selection:
     Attributes:
         rows: `INPUT_COLUMNS`, a row a sample.
         columns: names of the metadata columns.
+        user_columns: names of the user's columns, sorted, at most so many as a Parquet file bears.
         everything: whether these are all there are.
         found: what was found out about the samples in one query.
     """
 
     rows: DataFrame
     columns: tuple[str, ...]
+    user_columns: tuple[str, ...]
     everything: bool
     found: Row
 
@@ -137,10 +148,11 @@ def export(
     spool.sweep(settings.scratch)
     # It tells of shards that are about to change.
     locations.remove(locations.join(folder, MANIFEST))
-    staging = locations.join(folder, _STAGING)
-    locations.remove_tree(staging)
+    _sweep_staging(folder)
+    # Another export to this folder has a staging folder of its own.
+    staging = locations.join(folder, "~".join((_STAGING, *map(str, processes.this_process()), secrets.token_hex(4))))
     try:
-        done = _write(spark, dataset, folder, kind, selection, versions, shard_size, settings, progress_file)
+        done = _write(spark, dataset, folder, staging, kind, selection, versions, shard_size, settings, progress_file)
     finally:
         locations.remove_tree(staging)
     failed = [row for row in done if row["error"]]
@@ -201,6 +213,7 @@ def choose(
     """
     from pyspark.sql import functions as F
 
+    _refuse_chance(where, *(select or ()))
     samples = rows_where(spark, dataset, "samples", where, versions=versions)
     inner = [F.col(name).alias(f"_{name}") for name in INPUT_COLUMNS if name != "metadata"]
     try:
@@ -220,15 +233,17 @@ def choose(
     rows = chosen.select(
         *(F.col(f"_{name}").alias(name) for name in INPUT_COLUMNS if name != "metadata"), F.struct(*metadata).alias("metadata")
     )
-    names = F.map_keys("columns") if sample_json.USER_COLUMNS in columns else F.array().cast("array<string>")
+    user_columns: tuple[str, ...] = ()
     try:
+        if sample_json.USER_COLUMNS in columns:
+            names = samples.select(F.explode(F.map_keys("columns")).alias("name")).distinct()
+            user_columns = tuple(row["name"] for row in names.orderBy("name").limit(_MOST_USER_COLUMNS).collect())
         (found,) = samples.agg(
             F.count("*").alias("samples"),
             F.max("batch_id").alias("batch_id"),
             F.min("source_num").alias("first"),
             F.max("source_num").alias("last"),
             F.approx_count_distinct("shard").alias("shards"),
-            F.array_distinct(F.flatten(F.collect_set(names))).alias("user_columns"),
             *(F.max(F.col(f"{stream}_size").isNotNull()).alias(stream) for stream in STREAMS),
         ).collect()
     except Exception as error:
@@ -236,7 +251,7 @@ def choose(
         if where is None:
             raise
         raise QueryError(explain(error)) from None
-    return Selection(rows, tuple(columns), select is None, found)
+    return Selection(rows, tuple(columns), user_columns, select is None, found)
 
 
 def candidate_files(dataset: Dataset, version: int, first: int, last: int) -> pa.Table:
@@ -250,8 +265,21 @@ def candidate_files(dataset: Dataset, version: int, first: int, last: int) -> pa
 
     Returns:
         A table of `FILES_SCHEMA`.
+
+    Raises:
+        DatasetError: if the files are not all there is to the table: rows deleted beside them, columns renamed.
     """
-    actions = pa.table(DeltaTable(dataset.table_path("media"), version=version).get_add_actions(flatten=True))
+    table = DeltaTable(dataset.table_path("media"), version=version)
+    if table.metadata().configuration.get("delta.columnMapping.mode", "none") != "none":
+        raise DatasetError(
+            "Column mapping is switched on for the table media, whose files are read directly; restore a version from before."
+        )
+    if "deletionVectors" in (table.protocol().reader_features or ()) and pa.table(table.deletion_vectors()).num_rows:
+        raise DatasetError(
+            "Rows of the table media are deleted by deletion vectors, and its files are read directly; apply them first: "
+            f"REORG TABLE {dataset.sql_name('media')} APPLY (PURGE)."
+        )
+    actions = pa.table(table.get_add_actions(flatten=True))
     told = {"path": "path", "first_source": "min.source_num", "last_source": "max.source_num"}
     told |= {"first_batch": "min.batch_id", "last_batch": "max.batch_id"}
     columns = [
@@ -269,6 +297,7 @@ def _write(
     spark: SparkSession,
     dataset: Dataset,
     folder: str,
+    staging: str,
     kind: Exporter,
     selection: Selection,
     versions: Mapping[str, int],
@@ -284,7 +313,7 @@ def _write(
     tasks = settings.export.tasks or max(1, min(shards, _TASKS_PER_CORE * parallelism(spark)))
     rows = selection.rows
     if shard_size is not None:
-        rows = _repacked(spark, rows, shard_size, tasks, locations.join(folder, _STAGING))
+        rows = _repacked(spark, rows, shard_size, tasks, staging)
     task = ExportTask(
         dataset_path=dataset.path,
         media_path=dataset.table_path("media"),
@@ -292,7 +321,7 @@ def _write(
         destination=folder,
         format=kind.name,
         everything=selection.everything,
-        user_columns=tuple(sample_json.top_level(found["user_columns"] or [], (*selection.columns, *kind.own_columns))),
+        user_columns=tuple(sample_json.top_level(selection.user_columns, (*selection.columns, *kind.own_columns))),
         streams=tuple(stream for stream in STREAMS if found[stream]),
         buffer_bytes=settings.export.buffer_bytes,
         scratch=settings.scratch,
@@ -354,6 +383,15 @@ def _prepare(folder: str, dataset: Dataset, arguments: Mapping[str, Any]) -> Non
         raise InputError(f"{folder} cannot be written: {error.strerror or error}.") from None
 
 
+def _sweep_staging(folder: str) -> None:
+    """Remove what earlier exports to this folder left; what a process on this host still uses stays."""
+    host = processes.this_process()[0]
+    for name in locations.list_folders(folder):
+        owner = _OWNED.fullmatch(name)
+        if owner and not (owner["host"] == host and processes.is_alive(int(owner["pid"]), owner["mark"])):
+            locations.remove_tree(locations.join(folder, name))
+
+
 def remove_others(folder: str, kind: Exporter, shards: set[str]) -> None:
     """Remove shards of an earlier run that no sample is in any more.
 
@@ -385,6 +423,16 @@ def _write_manifest(folder: str, kind: Exporter, done: Sequence[Row], versions: 
     pq.write_table(pa.Table.from_pylist(rows, schema=MANIFEST_SCHEMA), buffer)
     with locations.write_whole(locations.join(folder, MANIFEST)) as file:
         file.write(buffer.getvalue())
+
+
+def _refuse_chance(*expressions: str | None) -> None:
+    """Refuse what is another value each time: the samples are looked at more than once, and again after a kill."""
+    for expression in filter(None, expressions):
+        if found := _CHANCE.search(_TEXTS.sub("''", expression)):
+            raise QueryError(
+                f"{found[1]}() would choose other samples each time the export looks; "
+                "a tenth of them, always the same, is: pmod(xxhash64(key), 10) = 0."
+            )
 
 
 def _check_names(columns: Sequence[str], taken: Sequence[str]) -> None:
