@@ -1,7 +1,7 @@
 """The verbs as functions, for notebooks and programs; the command line calls the same ones.
 
-Each takes the Spark session that is there, or starts a local one. `config` is a settings file, a preset's name, or a
-dict; `overrides` are `key=value` texts.
+Each takes the Spark session that is there, or starts a local one; `status` needs none. `config` is a settings file, a
+preset's name, a dict, or `Settings`; `overrides` are `key=value` texts.
 """
 
 from __future__ import annotations
@@ -14,19 +14,21 @@ from v2d_spark import config as configuration
 from v2d_spark import overview, queries
 from v2d_spark.config import Settings
 from v2d_spark.inputs import InputOptions
+from v2d_spark.inputs.checks import check_local
 from v2d_spark.lease import writer_lease
 from v2d_spark.overview import Status
 from v2d_spark.session import get_session
 from v2d_spark.steps import download as downloading
 from v2d_spark.steps import export as exporting
 from v2d_spark.steps import ingest as ingesting
-from v2d_spark.steps.download import DownloadResult, Watcher
+from v2d_spark.steps.download import DownloadResult, Unwatched, Watcher
 from v2d_spark.steps.export import ExportResult
 from v2d_spark.steps.ingest import IngestResult
 from v2d_spark.tables import Dataset
+from v2d_spark.udfs.vocabulary import ConfigError
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark.sql import DataFrame, SparkSession
 
 Config = str | Path | Mapping[str, Any] | Settings | None
 
@@ -55,10 +57,12 @@ def ingest(
         V2dError: with one sentence that says what to change.
     """
     settings = _settings(config, overrides)
+    options = options or InputOptions()
+    check_local(inputs, options)
     spark = get_session(scratch=settings.scratch)
-    opened = Dataset.create(dataset, shard_size=settings.shard_size)
+    opened = _opened_or_made(spark, dataset, inputs, options, settings)
     with writer_lease(opened, "ingest") as lease:
-        return ingesting.ingest(spark, opened, inputs, options or InputOptions(), settings, lease)
+        return ingesting.ingest(spark, opened, inputs, options, settings, lease)
 
 
 def download(
@@ -87,10 +91,18 @@ def download(
         V2dError: with one sentence that says what to change.
     """
     settings = _settings(config, overrides)
-    opened = Dataset.create(dataset, shard_size=settings.shard_size) if inputs else Dataset.open(dataset)
+    options = options or InputOptions()
+    watcher = watcher or Unwatched()
+    if inputs:
+        check_local(inputs, options)
+    else:
+        Dataset.open(dataset)
     spark = get_session(scratch=settings.scratch)
+    watcher.phase("reading inputs" if inputs else "looking for what is due")
+    opened = _opened_or_made(spark, dataset, inputs, options, settings) if inputs else Dataset.open(dataset)
     with writer_lease(opened, "download") as lease:
-        ingested = ingesting.ingest(spark, opened, inputs, options or InputOptions(), settings, lease) if inputs else None
+        ingested = ingesting.ingest(spark, opened, inputs, options, settings, lease) if inputs else None
+        watcher.phase("looking for what is due")
         return ingested, downloading.download(spark, opened, lease, settings, watcher=watcher)
 
 
@@ -141,36 +153,45 @@ def export(
     )
 
 
-def sql(dataset: str, query: str) -> DataFrame:
+def sql(dataset: str, query: str, *, config: Config = None, overrides: Sequence[str] = ()) -> DataFrame:
     """Ask the tables, read only.
 
     Args:
         dataset: folder of the dataset.
         query: a SELECT over `sources`, `samples`, `media`, `runs`, ….
+        config: settings.
+        overrides: `key=value` texts.
 
     Raises:
         V2dError: with one sentence that says what to change.
     """
+    settings = _settings(config, overrides)
     opened = Dataset.open(dataset)
-    return queries.query(get_session(), opened, query)
+    return queries.query(get_session(scratch=settings.scratch), opened, query)
 
 
-def status(dataset: str) -> Status:
-    """What a dataset holds.
+def status(dataset: str, *, config: Config = None, overrides: Sequence[str] = ()) -> Status:
+    """What a dataset holds; starts no Spark.
 
     Args:
         dataset: folder of the dataset.
+        config: settings.
+        overrides: `key=value` texts.
+
+    Raises:
+        V2dError: with one sentence that says what to change.
     """
-    opened = Dataset.open(dataset)
-    return overview.status(get_session(), opened)
+    return overview.status(Dataset.open(dataset), settings=_settings(config, overrides))
 
 
-def retry(dataset: str, where: str | None = None) -> int:
-    """Make sources pending again, so that the next download takes them.
+def retry(dataset: str, where: str | None = None, *, config: Config = None, overrides: Sequence[str] = ()) -> int:
+    """Make sources pending again, so that the next download takes them. Their samples stay until they are replaced.
 
     Args:
         dataset: folder of the dataset.
         where: a condition on `sources`; all that failed by default.
+        config: settings.
+        overrides: `key=value` texts.
 
     Returns:
         How many.
@@ -178,13 +199,27 @@ def retry(dataset: str, where: str | None = None) -> int:
     Raises:
         V2dError: with one sentence that says what to change.
     """
+    settings = _settings(config, overrides)
     opened = Dataset.open(dataset)
-    spark = get_session()
+    spark = get_session(scratch=settings.scratch)
     with writer_lease(opened, "retry") as lease:
         return downloading.retry(spark, opened, lease, where)
 
 
 def _settings(config: Config, overrides: Sequence[str]) -> Settings:
     if isinstance(config, Settings):
+        if overrides:
+            raise ConfigError("Settings that are made already take no overrides; give them as a dict, or without overrides.")
         return config
     return configuration.load(config, overrides)
+
+
+def _opened_or_made(
+    spark: SparkSession, dataset: str, inputs: Sequence[str], options: InputOptions, settings: Settings
+) -> Dataset:
+    """The dataset; a new one only for inputs that can be read, or a mistake would leave an empty one behind."""
+    from v2d_spark.inputs.rows import read_inputs
+
+    if not Dataset.exists(dataset):
+        read_inputs(spark, inputs, options)
+    return Dataset.create(dataset, shard_size=settings.shard_size)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import re
+import shlex
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +27,15 @@ from v2d_spark.udfs.vocabulary import (
     EXIT_TOO_MANY_FAILED,
     EXIT_USER,
     FAILED,
+    OK,
     V2dError,
 )
 
-_OVERRIDE = re.compile(r"[a-z_]+(\.[A-Za-z_]+)*=")
+_OVERRIDE = re.compile(r"([a-z_]+)((?:\.[A-Za-z_]+)*)=(.*)", re.DOTALL)
+_DEBUG = "V2D_DEBUG"
 _MESSAGES_SHOWN = 3
+# What opens what the settings of a run refuse.
+_REFUSED = {"forbidden_address": "allow_hosts=[…]", "forbidden_location": "allow_locations=[…]"}
 
 Command = Callable[..., Any]
 
@@ -50,7 +58,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.exceptions.Exit as error:
         return error.exit_code
     except click.ClickException as error:
-        _complain(error.format_message())
+        message = error.format_message()
+        if message.startswith("Usage:"):
+            # A group without a verb: the message is its help.
+            click.echo(message, err=True)
+        else:
+            _complain(message)
         return EXIT_USER
     except V2dError as error:
         _complain(str(error))
@@ -65,23 +78,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from v2d_spark.queries import explain
 
         _complain(f"{type(error).__name__}: {explain(error)}")
-        if _DEBUG in sys.argv:
+        if os.environ.get(_DEBUG):
             raise
-        click.echo(f"This is a fault of v2d_spark, or of the cluster; {_DEBUG} shows where it happened.", err=True)
+        click.echo(f"This is a fault of v2d_spark, or of the cluster; {_DEBUG}=1 v2d … shows where it happened.", err=True)
         return EXIT_INTERNAL
 
 
-_DEBUG = "--debug"
-
-
 def _complain(message: str) -> None:
-    click.echo(f"Error: {message}", err=True)
+    from v2d_spark.printing import printable
+
+    click.echo(f"Error: {printable(message)}", err=True)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 @click.version_option(package_name="v2d_spark", prog_name="v2d")
-@click.option(_DEBUG, is_flag=True, help="Show the stack of a fault of ours.")
-def cli(debug: bool) -> None:
+def cli() -> None:
     """Turn a table of video URLs into a training set.
 
     Spark does the work, Delta holds the result, SQL asks about it, WebDataset shards leave it.
@@ -122,8 +133,18 @@ def _input_options(command: Command) -> Command:
 
 def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
     """Tell inputs from key=value settings."""
-    overrides = [word for word in words if _OVERRIDE.match(word) and not Path(word).exists()]
+    overrides = [word for word in words if _is_override(word)]
     return [word for word in words if word not in overrides], overrides
+
+
+def _is_override(word: str) -> bool:
+    """Whether a word is a setting, be it an unknown one. `date=2026-01-01/x.csv` and `date=*.csv` are inputs."""
+    found = _OVERRIDE.fullmatch(word)
+    if not found or Path(word).exists():
+        return False
+    name, inner, value = found.groups()
+    is_known = name in {field.name for field in fields(configuration.Settings)}
+    return is_known or bool(inner) or not re.search(r"[/*?\[]", value)
 
 
 def _only_overrides(words: Sequence[str]) -> list[str]:
@@ -134,14 +155,22 @@ def _only_overrides(words: Sequence[str]) -> list[str]:
 
 
 def _expressions(text: str) -> list[str]:
-    """Divide at the commas that stand in no parentheses."""
-    parts, depth = [""], 0
+    """Divide at the commas that stand in no brackets and no quotes."""
+    parts, depth, quote, escaped = [""], 0, "", False
     for character in text:
-        depth += {"(": 1, ")": -1}.get(character, 0)
-        if character == "," and depth == 0:
+        if character == "," and not depth and not quote:
             parts.append("")
+            continue
+        parts[-1] += character
+        if escaped:
+            escaped = False
+        elif quote:
+            escaped = character == "\\" and quote != "`"
+            quote = "" if character == quote else quote
+        elif character in "'\"`":
+            quote = character
         else:
-            parts[-1] += character
+            depth += (character in "([") - (character in ")]")
     return [part.strip() for part in parts if part.strip()]
 
 
@@ -210,19 +239,19 @@ def download(
     inputs, overrides = _split(words)
     settings = configuration.load(config, overrides)
     console = Console(stderr=True)
-    with TerminalWatcher(console, settings.scratch, "download", quiet=quiet, ends_batches=True) as watcher:
+    with TerminalWatcher(console, settings.scratch, "starting Spark", quiet=quiet, ends_batches=True) as watcher:
         ingested, result = api.download(inputs, dataset, options=_options(**columns), config=settings, watcher=watcher)
     if not quiet:
         if ingested is not None:
             click.echo(_ingested(ingested))
-        _print_download(result)
+        _print_download(result, dataset)
     if result.stopped:
         click.echo("Stopped on request; run the same command again to go on.", err=True)
         return EXIT_INTERRUPTED
     if fail_above is not None and result.failed_ratio > fail_above:
         _complain(
-            f"{result.report.statuses[FAILED]} sources failed, {result.failed_ratio:.1%} of those tried, which is more than "
-            f"{fail_above:.1%}; v2d status shows the classes."
+            f"{_count(result.report.statuses[FAILED], 'source')} failed, {result.failed_ratio:.1%} of those tried, "
+            f"which is more than {fail_above:.1%}; v2d status shows the classes."
         )
         return EXIT_TOO_MANY_FAILED
     return EXIT_DONE
@@ -233,10 +262,12 @@ def download(
 @_dataset_option
 @click.option("--to", required=True, metavar="DIR", help="Where the shards go: a folder or URL.")
 @click.option(
-    "--format", "export_format", default="webdataset", show_default=True, metavar="NAME", help="Format of the export."
+    "--format", "export_format", default="webdataset", show_default=True, metavar="NAME", help="webdataset, files or parquet."
 )
 @click.option("--where", metavar="SQL", help="Which samples: a condition on the table samples.")
-@click.option("--select", metavar="A,B", help="Columns of the metadata; all by default.")
+@click.option(
+    "--select", metavar="A,B", help="Metadata: columns, or SQL such as \"columns['a'] AS a\"; all columns by default."
+)
 @click.option(
     "--shard-size", type=click.IntRange(min=1), metavar="N", help="Samples in a shard; as the sources' shards by default."
 )
@@ -253,12 +284,12 @@ def export(
     config: str | None,
     quiet: bool,
 ) -> int:
-    """Write samples as WebDataset tars, or in another format."""
+    """Write samples as WebDataset tars, as files, or as Parquet with the bytes inside."""
     from v2d_spark import api
     from v2d_spark.watch import TerminalWatcher
 
     settings = configuration.load(config, _only_overrides(words))
-    with TerminalWatcher(Console(stderr=True), settings.scratch, "export", quiet=quiet) as watcher:
+    with TerminalWatcher(Console(stderr=True), settings.scratch, "exporting", quiet=quiet) as watcher:
         result = api.export(
             dataset,
             to,
@@ -269,33 +300,45 @@ def export(
             config=settings,
             progress_file=watcher.progress_file,
         )
+    if not result.samples:
+        which = "matches --where" if where else "is in the dataset"
+        click.echo(f"No sample {which}; the export is empty.", err=True)
     if not quiet:
         kept = f" ({result.kept} of them unchanged)" if result.kept else ""
-        click.echo(f"{result.samples} samples in {result.shards} shards{kept}, {_size(result.bytes)}, in {to}.")
+        click.echo(
+            f"{_count(result.samples, 'sample')} in {_count(result.shards, 'shard')}{kept}, {_size(result.bytes)}, in {to}."
+        )
     return EXIT_DONE
 
 
 @cli.command()
 @click.argument("query")
+@click.argument("words", nargs=-1, metavar="[KEY=VALUE]...")
 @_dataset_option
 @click.option("--format", "output_format", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
-def sql(query: str, dataset: str, output_format: str) -> int:
+@_settings_options
+def sql(query: str, words: tuple[str, ...], dataset: str, output_format: str, config: str | None) -> int:
     """Ask the tables by their names (sources, samples, media, runs, …), read only."""
     from v2d_spark import api
     from v2d_spark.printing import print_rows
+    from v2d_spark.queries import computing
 
-    print_rows(api.sql(dataset, query), output_format)
+    rows = api.sql(dataset, query, config=config, overrides=_only_overrides(words))
+    with computing():
+        print_rows(rows, output_format)
     return EXIT_DONE
 
 
 @cli.command()
+@click.argument("words", nargs=-1, metavar="[KEY=VALUE]...")
 @_dataset_option
 @click.option("--format", "output_format", type=click.Choice(["table", "json"]), default="table", show_default=True)
-def status(dataset: str, output_format: str) -> int:
-    """What a dataset holds: counts by status and error class, bytes, the last runs."""
+@_settings_options
+def status(words: tuple[str, ...], dataset: str, output_format: str, config: str | None) -> int:
+    """What a dataset holds: counts by status and error class, bytes, who writes, the last runs."""
     from v2d_spark import api
 
-    told = api.status(dataset)
+    told = api.status(dataset, config=config, overrides=_only_overrides(words))
     if output_format == "json":
         click.echo(json.dumps([told.to_dict()], indent=2))
     else:
@@ -304,13 +347,22 @@ def status(dataset: str, output_format: str) -> int:
 
 
 @cli.command()
+@click.argument("words", nargs=-1, metavar="[KEY=VALUE]...")
 @_dataset_option
 @click.option("--where", metavar="SQL", help="Which sources: a condition on the table sources; all that failed by default.")
-def retry(dataset: str, where: str | None) -> int:
-    """Make sources pending again, so that the next download takes them."""
+@_settings_options
+@_quiet_option
+def retry(words: tuple[str, ...], dataset: str, where: str | None, config: str | None, quiet: bool) -> int:
+    """Make sources pending again, so that the next download takes them.
+
+    With --where they may be good ones: they are fetched anew, and their samples stay until they are replaced.
+    """
     from v2d_spark import api
 
-    click.echo(f"{api.retry(dataset, where)} sources are pending again.")
+    count = api.retry(dataset, where, config=config, overrides=_only_overrides(words))
+    if not quiet:
+        stay = " Samples that they have stay until they are replaced." if where and count else ""
+        click.echo(f"Pending again: {_count(count, 'source')}.{stay}")
     return EXIT_DONE
 
 
@@ -340,75 +392,124 @@ def config_show(words: tuple[str, ...], config: str | None) -> int:
 
 
 def _ingested(result: Any) -> str:
+    from v2d_spark.printing import printable
+
     told = [f"Ingested: {result.new} new, {result.changed} changed, {result.unchanged} known already."]
+    if result.repeated:
+        told.append(
+            f"{_count(result.repeated, 'row')} with a URL that another row names: captions and spans of all such rows are "
+            "kept, other columns are the first row's."
+        )
     if result.no_url:
         told.append(
-            f"{result.no_url} of {result.rows} rows have no URL or cannot be read, and are left out, such as {result.example}."
+            f"{_count(result.no_url, 'row')} of {result.rows} left out, without a URL or not readable, such as "
+            f"{printable(str(result.example))}."
         )
     if result.skipped:
-        told.append(f"{result.skipped} sources are skipped, because their wanted spans make no sense; their rows say why.")
+        told.append(f"{_count(result.skipped, 'source')} skipped: the wanted spans make no sense, and error_message says why.")
     if result.suppressed:
-        told.append(f"{result.suppressed} sources are left out, because they must not come back.")
+        told.append(f"{_count(result.suppressed, 'source')} left out, because they must not come back.")
     return "\n".join(told)
 
 
-def _print_download(result: Any) -> None:
+def _print_download(result: Any, dataset: str) -> None:
+    from v2d_spark.printing import print_table, printable
+
     report = result.report
-    console = Console()
     if result.recovered:
-        console.print(f"Ended {result.recovered} batches of an earlier run that was cut off.")
+        click.echo(f"Ended {_count(result.recovered, 'batch', 'batches')} of an earlier run that was cut off.")
     if not report.statuses:
-        console.print("Nothing is due: every source is done, failed for good, or waits for its next attempt.")
+        click.echo("Nothing is due: every source is done, failed for good, or waits for its next attempt.")
         return
+    total = sum(report.statuses.values())
     table = Table(
-        title=f"{sum(report.statuses.values())} sources in {result.seconds:.1f} s, {_size(report.bytes)}", title_justify="left"
+        title=f"{_count(total, 'source')} in {_duration(result.seconds)}, {_size(report.bytes)}", title_justify="left"
     )
-    table.add_column("status")
-    table.add_column("error class")
-    table.add_column("sources", justify="right")
+    for name in ("status", "error class", "sources"):
+        table.add_column(name, justify="right" if name == "sources" else "left")
     for name, count in sorted(report.statuses.items()):
         if name != FAILED:
             table.add_row(name, "", str(count))
     for name, count in report.errors.most_common():
         table.add_row(FAILED, name, str(count))
-    console.print(table)
+    print_table(table)
     if report.messages:
-        console.print("Commonest messages:")
+        click.echo("Commonest messages:")
         for message, count in report.messages.most_common(_MESSAGES_SHOWN):
-            console.print(f"  {count} × {message}", markup=False, highlight=False)
+            click.echo(f"  {count} × {printable(message)}")
+        if len(report.messages) > _MESSAGES_SHOWN:
+            click.echo(f"  … and {_count(len(report.messages) - _MESSAGES_SHOWN, 'more kind')}")
+    refused = _refused(report.errors, dataset)
+    if refused:
+        click.echo(refused)
+    if not report.statuses[OK]:
+        click.echo(f"No source is ok: of {_count(total, 'source')} that were tried, none gave a sample.")
     if report.not_started:
-        console.print(f"{report.not_started} sources of the last batch were not started and stay pending.")
+        click.echo(f"{_count(report.not_started, 'source')} of the last batch not started; pending still.")
+
+
+def _refused(errors: Mapping[str, int], dataset: str) -> str | None:
+    """What to do about sources that this run's settings refuse: no later run tries them by itself."""
+    classes = [name for name in _REFUSED if errors[name]]
+    if not classes:
+        return None
+    opened = " and ".join(_REFUSED[name] for name in classes)
+    where = " OR ".join(f"error_class = '{name}'" for name in classes)
+    return (
+        f"{_count(sum(errors[name] for name in classes), 'source')} refused by the settings: to open what you mean to, run "
+        f'v2d retry --dataset {shlex.quote(dataset)} --where "{where}" and download with {opened}.'
+    )
 
 
 def _print_status(told: Any) -> None:
-    console = Console()
-    console.print(
-        f"{told.dataset}: {told.samples} samples, {_size(told.bytes)}, {told.seconds / 3600:.2f} hours", highlight=False
-    )
+    from v2d_spark.printing import print_table
+
+    samples = _count(told.samples, "sample")
+    click.echo(f"{told.dataset}: {samples}, {_size(told.bytes)}, {_duration(told.seconds)} of media")
+    for writer in told.writers:
+        click.echo(
+            f"Being written by process {writer['pid']} on {writer['host']} ({writer['command']}, last sign of life "
+            f"{_time(writer['heartbeat'])})."
+        )
     sources = Table(title="sources", title_justify="left")
-    sources.add_column("status")
-    sources.add_column("error class")
-    sources.add_column("count", justify="right")
-    for name, count in told.sources.items():
-        sources.add_row(name, "", str(count))
-    for name, count in told.errors.items():
-        sources.add_row("", name, str(count))
-    console.print(sources)
+    for name in ("status", "error class", "count"):
+        sources.add_column(name, justify="right" if name == "count" else "left")
+    for row in told.outcomes:
+        sources.add_row(row["status"], row["error_class"], str(row["sources"]))
+    print_table(sources)
+    if told.again:
+        click.echo(f"{told.again} of the failed come again by themselves, the first after {_time(told.next_retry_at)}.")
+    if told.for_good:
+        click.echo(f"{told.for_good} of the failed are not tried again, unless v2d retry asks for it.")
     if told.runs:
         runs = Table(title="last batches", title_justify="left")
-        for name in ("batch", "step", "finished (UTC)", "sources", "samples", "bytes", "seconds"):
-            runs.add_column(name, justify="left" if name in ("step", "finished (UTC)") else "right")
+        for name in ("batch", "step", "finished", "sources", "samples", "bytes", "seconds"):
+            runs.add_column(name, justify="left" if name in ("step", "finished") else "right")
         for run in told.runs:
             runs.add_row(
                 str(run["batch_id"]),
                 run["step"],
-                f"{run['finished_at']:%Y-%m-%d %H:%M:%S}",
+                _time(run["finished_at"]),
                 str(run["sources"]),
                 str(run["samples"]),
                 _size(run["bytes"] or 0),
                 f"{run['seconds']:.1f}",
             )
-        console.print(runs)
+        print_table(runs)
+
+
+def _count(number: int, what: str, many: str | None = None) -> str:
+    return f"{number} {what if number == 1 else many or f'{what}s'}"
+
+
+def _time(when: datetime) -> str:
+    return f"{when.astimezone(timezone.utc):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.1f} minutes" if seconds < 3600 else f"{seconds / 3600:.1f} hours"
 
 
 def _size(count: float) -> str:

@@ -131,6 +131,15 @@ def take(dataset: Dataset, name: str, command: str) -> Lease:
     raise LeaseHeldError(f"Many processes want to write to {dataset.path} at once; try again.")
 
 
+def living(dataset: Dataset) -> list[dict[str, Any]]:
+    """Rows of the leases that living processes hold.
+
+    Args:
+        dataset: the dataset.
+    """
+    return [row for row in dataset.read_control("leases") if not row["released"] and _is_alive(row)]
+
+
 def _is_alive(held: dict[str, Any]) -> bool:
     if held["host"] == processes.this_process()[0]:
         return processes.is_alive(held["pid"], held["process_started"])

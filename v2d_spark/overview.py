@@ -1,14 +1,18 @@
-"""What a dataset holds: counts by status and error class, bytes, the last runs."""
+"""What a dataset holds: counts by status and error class, bytes, the last runs, who writes. It needs no Spark."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import Any
 
+import pyarrow as pa
+from deltalake import QueryBuilder
+
+from v2d_spark.config import Settings
+from v2d_spark.lease import living
 from v2d_spark.tables import Dataset
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+from v2d_spark.udfs.vocabulary import ERROR_CLASSES, FAILED
 
 _RUNS_SHOWN = 10
 
@@ -21,56 +25,105 @@ class Status:
         dataset: its folder.
         sources: number of sources by status.
         errors: number of failed and skipped sources by error class.
+        outcomes: number of sources by status and error class: status, error_class (None for none), sources.
+        again: number of failed sources that a later run takes by itself.
+        next_retry_at: when the first of them is due, UTC; None without any.
         samples: number of samples.
         bytes: of all samples' streams.
         seconds: of all samples, as media plays.
         runs: the newest batches, newest first: step, batch_id, finished_at, sources, bytes, seconds, statuses, errors.
+        writers: who writes now: name, host, pid, command, heartbeat.
     """
 
     dataset: str
     sources: dict[str, int]
     errors: dict[str, int]
+    outcomes: list[dict[str, Any]]
+    again: int
+    next_retry_at: datetime | None
     samples: int
     bytes: int
     seconds: float
     runs: list[dict[str, Any]]
+    writers: list[dict[str, Any]]
+
+    @property
+    def for_good(self) -> int:
+        """Number of failed sources that no run takes unless `retry` asks for it."""
+        return self.sources.get(FAILED, 0) - self.again
 
     def to_dict(self) -> dict[str, Any]:
         """The status as plain values that JSON can hold."""
-        runs = [{**run, "finished_at": run["finished_at"].isoformat() if run["finished_at"] else None} for run in self.runs]
-        return {**self.__dict__, "runs": runs}
+        return {**_plain(self.__dict__), "for_good": self.for_good}
 
 
-def status(spark: SparkSession, dataset: Dataset) -> Status:
+def status(dataset: Dataset, *, settings: Settings | None = None) -> Status:
     """Count what is there.
 
     Args:
-        spark: the session.
         dataset: the dataset.
+        settings: the settings: how often a later run tries a source; the defaults if not given.
     """
+    max_attempts = (settings or Settings()).fetch.max_attempts
+    passing = ", ".join(f"'{name}'" for name, passes in ERROR_CLASSES.items() if passes)
+    # Spark would take seconds to start; the library reads deletion vectors here, though not as Arrow tables.
+    outcomes = _ask(
+        dataset,
+        "sources",
+        f"""
+        SELECT status, error_class, count(*) AS sources, count(due) AS again, min(due) AS next_retry_at
+        FROM (
+          SELECT status, error_class,
+            CASE WHEN status = '{FAILED}' AND error_class IN ({passing}) AND attempts < {max_attempts}
+              THEN next_retry_at END AS due
+          FROM sources
+        )
+        GROUP BY status, error_class
+        """,
+    )
+    outcomes.sort(key=lambda row: (row["status"], -row["sources"], row["error_class"] or ""))
     by_status: dict[str, int] = {}
     by_class: dict[str, int] = {}
-    for row in dataset.read(spark, "sources").groupBy("status", "error_class").count().collect():
-        by_status[row["status"]] = by_status.get(row["status"], 0) + row["count"]
+    for row in outcomes:
+        by_status[row["status"]] = by_status.get(row["status"], 0) + row["sources"]
         if row["error_class"]:
-            by_class[row["error_class"]] = by_class.get(row["error_class"], 0) + row["count"]
-    total = (
-        dataset.read(spark, "samples")
-        .selectExpr(
-            "count(*) AS samples",
-            "sum(coalesce(video_size, 0) + coalesce(audio_size, 0) + coalesce(image_size, 0)) AS bytes",
-            "sum(duration_s) AS seconds",
-        )
-        .collect()[0]
+            by_class[row["error_class"]] = by_class.get(row["error_class"], 0) + row["sources"]
+    (total,) = _ask(
+        dataset,
+        "samples",
+        """
+        SELECT count(*) AS samples, sum(duration_s) AS seconds,
+          sum(coalesce(video_size, 0) + coalesce(audio_size, 0) + coalesce(image_size, 0)) AS bytes
+        FROM samples
+        """,
     )
     columns = ("step", "batch_id", "finished_at", "sources", "samples", "bytes", "seconds", "statuses", "errors")
     runs = sorted(dataset.read_control("runs", columns), key=lambda run: run["batch_id"], reverse=True)
     return Status(
         dataset=dataset.path,
-        sources=dict(sorted(by_status.items())),
+        sources=by_status,
         errors=dict(sorted(by_class.items(), key=lambda item: (-item[1], item[0]))),
+        outcomes=[{name: row[name] for name in ("status", "error_class", "sources")} for row in outcomes],
+        again=sum(row["again"] for row in outcomes),
+        next_retry_at=min((row["next_retry_at"] for row in outcomes if row["next_retry_at"]), default=None),
         samples=total["samples"],
         bytes=total["bytes"] or 0,
         seconds=total["seconds"] or 0.0,
         runs=runs[:_RUNS_SHOWN],
+        writers=[{name: row[name] for name in ("name", "host", "pid", "command", "heartbeat")} for row in living(dataset)],
     )
+
+
+def _ask(dataset: Dataset, table: str, query: str) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = pa.table(
+        QueryBuilder().register(table, dataset.delta(table)).execute(query).read_all()
+    ).to_pylist()
+    return rows
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item) for item in value]
+    return value.isoformat() if isinstance(value, datetime) else value

@@ -6,8 +6,9 @@ changes anything, and the session's own views stay as they are.
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from v2d_spark.schema import TABLES
@@ -43,6 +44,27 @@ def query(spark: SparkSession, dataset: Dataset, text: str, *, versions: Mapping
         # The line break keeps a comment at the end of the query from hiding the parenthesis.
         return spark.sql(f"WITH {_tables(dataset, text, versions or {})} SELECT * FROM (\n{text}\n)")
     except Exception as error:
+        tables = ", ".join(table.name for table in TABLES)
+        hint = f"; tables are: {tables}" if "TABLE_OR_VIEW_NOT_FOUND" in str(error) else ""
+        raise QueryError(f"{explain(error)}{hint}") from None
+
+
+@contextlib.contextmanager
+def computing() -> Iterator[None]:
+    """Around what computes a user's rows: what is wrong with the query shows only there, `1 / 0` for one.
+
+    Raises:
+        QueryError: if it is wrong.
+    """
+    from pyspark.errors import PySparkException
+
+    try:
+        yield
+    except PySparkException as error:
+        # What Spark has no name for (a lost executor, a full disk) is no mistake in a query.
+        condition = error.getCondition() or ""
+        if not condition or condition.startswith("INTERNAL_ERROR"):
+            raise
         raise QueryError(explain(error)) from None
 
 
@@ -85,7 +107,9 @@ def explain(error: Exception) -> str:
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     sentence = " ".join(lines[:2]) if lines else type(error).__name__
     sentence = re.sub(r"^\[[A-Z_.0-9]+\]\s*|\s*SQLSTATE: \w+", "", sentence)
-    return sentence.split("; line ")[0].rstrip(" ;:'") or type(error).__name__
+    # A position is one in the statement that the query was put into.
+    sentence = re.sub(r"\s*\(line \d+, pos \d+\)", "", sentence.split("; line ")[0])
+    return sentence.rstrip(" ;:'.") or type(error).__name__
 
 
 # Spark would say the same in harder words.

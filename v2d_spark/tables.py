@@ -73,6 +73,11 @@ class Dataset:
         return cls(folder, int(configuration.get(SHARD_SIZE_PROPERTY) or DEFAULT_SHARD_SIZE))
 
     @classmethod
+    def exists(cls, path: str) -> bool:
+        """Whether there is a dataset, of whatever version."""
+        return DeltaTable.is_deltatable(f"{resolve(path)}/{_MARK.name}")
+
+    @classmethod
     def create(cls, path: str, *, shard_size: int = DEFAULT_SHARD_SIZE) -> Dataset:
         """Open a dataset, or make one with all its tables, empty.
 
@@ -84,7 +89,7 @@ class Dataset:
             DatasetError: if the folder cannot be written, is another's, or has shards of another size.
         """
         folder = resolve(path)
-        if not DeltaTable.is_deltatable(f"{folder}/{_MARK.name}"):
+        if not cls.exists(path):
             # The mark comes last: a dataset whose making was cut off is made again.
             for table in (*(table for table in TABLES if table is not _MARK), _MARK):
                 _create_table(f"{folder}/{table.name}", table, shard_size)

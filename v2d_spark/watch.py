@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from v2d_spark.udfs.download import Report
 from v2d_spark.udfs.spool import Spool
 from v2d_spark.udfs.vocabulary import FAILED, OK
 
@@ -25,13 +26,13 @@ class TerminalWatcher:
     Args:
         console: where to write; no bar is drawn where it is no terminal.
         scratch: folder of this host where tasks leave their counts.
-        name: what the run does.
+        phase: what the run does first.
         quiet: whether to draw nothing at all.
         ends_batches: whether the first Ctrl-C lets what is being fetched end, and be committed, and only the second
             stops at once.
     """
 
-    def __init__(self, console: Console, scratch: str, name: str, *, quiet: bool = False, ends_batches: bool = False) -> None:
+    def __init__(self, console: Console, scratch: str, phase: str, *, quiet: bool = False, ends_batches: bool = False) -> None:
         self._ends_batches = ends_batches
         self._spool = Spool(scratch)
         self.progress_file: str | None = str(self._spool.folder / "progress")
@@ -40,7 +41,9 @@ class TerminalWatcher:
         self._ended = threading.Event()
         self._read_bytes = 0
         self._rest = b""
+        # What tasks on this host told, and what is committed.
         self._counts = {"done": 0, "failed": 0, "bytes": 0}
+        self._committed = {"done": 0, "failed": 0, "bytes": 0}
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -52,7 +55,7 @@ class TerminalWatcher:
             disable=quiet or not console.is_terminal,
             transient=True,
         )
-        self._bar = self._progress.add_task(name, total=None, told="")
+        self._bar = self._progress.add_task(phase, total=None, told="")
         self._began = time.monotonic()
         self._thread = threading.Thread(target=self._look, name="progress", daemon=True)
         self._old_handler: Any = None
@@ -60,7 +63,19 @@ class TerminalWatcher:
     def begin(self, due: int) -> None:
         """Set the length of the bar to what was done and what is due."""
         self._began = time.monotonic()
-        self._progress.update(self._bar, total=self._counts["done"] + self._counts["failed"] + due)
+        counts = self._shown()
+        self._progress.update(self._bar, total=counts["done"] + counts["failed"] + due)
+        self.phase("fetching")
+
+    def committed(self, report: Report) -> None:
+        """Move the bar by a batch whose tasks ran on other hosts, and tell nothing here."""
+        self._committed["done"] += report.statuses[OK]
+        self._committed["failed"] += report.statuses[FAILED]
+        self._committed["bytes"] += report.bytes
+
+    def phase(self, name: str) -> None:
+        """Say what the run does now."""
+        self._progress.update(self._bar, description=name)
 
     def stopping(self) -> bool:
         """Whether Ctrl-C was pressed."""
@@ -93,14 +108,20 @@ class TerminalWatcher:
     def _look(self) -> None:
         while not self._ended.wait(_LOOK_EVERY_S):
             self._read()
-            counts = self._counts
+            counts = self._shown()
             seconds = max(time.monotonic() - self._began, 1e-3)
             files = counts["done"] + counts["failed"]
+            if not files:
+                continue
             told = (
                 f"{counts['done']} done, {counts['failed']} failed, "
                 f"{files / seconds:.1f} files/s, {counts['bytes'] / seconds / 1e6:.1f} MB/s"
             )
             self._progress.update(self._bar, completed=files, told=told)
+
+    def _shown(self) -> dict[str, int]:
+        """What is done: tasks on this host tell it before it is committed, others only then."""
+        return {name: max(count, self._committed[name]) for name, count in self._counts.items()}
 
     def _read(self) -> None:
         path = Path(str(self.progress_file))

@@ -1,12 +1,19 @@
 from __future__ import annotations
 
+import json
+import os
+import time
 from collections.abc import Callable
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.sources import add_sources
+from v2d_spark import config as configuration
 from v2d_spark import overview, queries
+from v2d_spark.lease import writer_lease
+from v2d_spark.printing import print_rows
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs.vocabulary import QueryError
 
@@ -77,8 +84,99 @@ def test_a_condition_is_one(spark: SparkSession, dataset: Dataset) -> None:
         queries.rows_where(spark, dataset, "sources", "1 = 1) UNION (SELECT * FROM samples")
 
 
-def test_the_status_of_a_dataset(spark: SparkSession, dataset: Dataset) -> None:
-    told = overview.status(spark, dataset).to_dict()
+def test_the_status_of_a_dataset(new_dataset: NewDataset) -> None:
+    made = new_dataset("data set's `own`")
+    now = datetime(2030, 1, 2, 3, 4, 5, tzinfo=timezone.utc)
+    later = {"attempts": 1, "next_retry_at": now + timedelta(hours=1)}
+    for more in (
+        {},
+        {"status": "failed", "error_class": "timeout", **later},
+        {"status": "failed", "error_class": "dns", **later, "next_retry_at": now},
+        {"status": "failed", "error_class": "dns", **later, "attempts": 99},
+        {"status": "failed", "error_class": "http_404", "attempts": 1},
+        {"status": "skipped", "error_class": "unsupported"},
+    ):
+        add_sources(made, ["http://a/0"], **more)
 
-    assert told["sources"] == {"pending": 2}
-    assert (told["samples"], told["bytes"], told["errors"], told["runs"]) == (0, 0, {}, [])
+    told = overview.status(made)
+
+    assert told.sources == {"failed": 4, "pending": 1, "skipped": 1}
+    assert told.errors == {"dns": 2, "http_404": 1, "timeout": 1, "unsupported": 1}
+    assert [tuple(row.values()) for row in told.outcomes] == [
+        ("failed", "dns", 2),
+        ("failed", "http_404", 1),
+        ("failed", "timeout", 1),
+        ("pending", None, 1),
+        ("skipped", "unsupported", 1),
+    ]
+    assert (told.again, told.for_good, told.next_retry_at) == (2, 2, now)
+    assert (told.samples, told.bytes, told.seconds, told.runs, told.writers) == (0, 0, 0.0, [], [])
+    assert overview.status(made, settings=configuration.load({"fetch": {"max_attempts": 1}})).again == 0
+
+
+def test_the_status_says_who_writes(new_dataset: NewDataset) -> None:
+    made = new_dataset()
+    with writer_lease(made, "download"):
+        (writer,) = overview.status(made).to_dict()["writers"]
+    assert (writer["pid"], writer["command"]) == (os.getpid(), "download")
+    assert overview.status(made).writers == []
+
+
+def test_the_status_reads_what_spark_deleted_with_deletion_vectors(spark: SparkSession, dataset: Dataset) -> None:
+    spark.sql(f"DELETE FROM {dataset.sql_name('sources')} WHERE source_num = 0")
+    assert dataset.delta("sources").version() == 2
+    assert overview.status(dataset).sources == {"pending": 1}
+
+
+def test_what_a_query_may_be_told(spark: SparkSession, dataset: Dataset) -> None:
+    with pytest.raises(QueryError, match="tables are: sources, samples"):
+        queries.query(spark, dataset, "SELECT * FROM nothing")
+    with pytest.raises(QueryError) as error:
+        queries.query(spark, dataset, "SELEC 1")
+    assert "pos " not in str(error.value)
+    with pytest.raises(QueryError, match="by zero"), queries.computing():
+        queries.query(spark, dataset, "SELECT 1 / source_num FROM sources").collect()
+
+
+ROW = """
+    SELECT 'a\\u001b[31m[b]:smile:\\u202e' AS text, 1 AS n, 2 AS n, double('NaN') AS x,
+      array(named_struct('at', timestamp'2026-03-29 00:30:00.5Z', 'a', double('inf'), 'a', binary('b'))) AS deep,
+      timestamp_ntz'2026-01-01 00:00:00' AS wall, CAST(NULL AS string) AS none
+    FROM VALUES (1)
+"""
+
+
+def test_rows_are_printed_for_programs_and_people(
+    spark: SparkSession, dataset: Dataset, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A zone whose clock was put forward at that time.
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    try:
+        rows = queries.query(spark, dataset, ROW)
+        for output_format in ("json", "csv", "table"):
+            print_rows(rows, output_format)
+        out = capsys.readouterr().out
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+    as_json, rest = out.split("\n]\n")
+    assert "\x1b" not in as_json
+    assert "\u202e" not in as_json
+    assert json.loads(as_json + "]") == [
+        {
+            "text": "a\x1b[31m[b]:smile:\u202e",
+            "n": 1,
+            "n_2": 2,
+            "x": None,
+            "deep": [{"at": "2026-03-29T00:30:00.500000Z", "a": None, "a_2": "Yg=="}],
+            "wall": "2026-01-01T00:00:00",
+            "none": None,
+        }
+    ]
+    assert rest.splitlines()[1].startswith("a\x1b[31m[b]:smile:\u202e,1,2,NaN,")
+    table = rest.splitlines()[2:]
+    assert "a\\x1b[31m[b]:smile:\\u202e" in table[3]
+    assert len(table) == 5
+    assert all(line == line.rstrip() for line in table)

@@ -37,6 +37,9 @@ class Watcher(Protocol):
     progress_file: str | None
     stop_file: str | None
 
+    def phase(self, name: str) -> None:
+        """Told what the run does now, until `begin`."""
+
     def begin(self, due: int) -> None:
         """Told once, with the number of sources that are due."""
 
@@ -52,6 +55,9 @@ class Unwatched:
 
     progress_file: str | None = None
     stop_file: str | None = None
+
+    def phase(self, name: str) -> None:
+        """Nothing to show."""
 
     def begin(self, due: int) -> None:
         """Nothing to show."""
