@@ -35,6 +35,8 @@ OUTPUT_DDL = "name string, size bigint, stats string, report string"
 
 # Seconds before a failed source may be tried again, by the number of attempts; the last holds for all further ones.
 RETRY_DELAYS_S = (60, 600)
+# A server may say any date at all.
+_LONGEST_RETRY_AFTER_S = 7 * 86400
 _MESSAGES_KEPT = 50
 # Finished downloads that wait on disk for a slow one before them, for each thread.
 _WAITING_PER_THREAD = 16
@@ -323,7 +325,9 @@ class _Partition:
 def _next_retry(error: SampleError, attempts: int, max_attempts: int) -> datetime | None:
     if not passes_by_itself(error.error_class) or attempts >= max_attempts:
         return None
-    delay = RETRY_DELAYS_S[min(attempts, len(RETRY_DELAYS_S)) - 1]
+    delay: float = RETRY_DELAYS_S[min(attempts, len(RETRY_DELAYS_S)) - 1]
+    if error.retry_after_s is not None:
+        delay = max(delay, min(error.retry_after_s, _LONGEST_RETRY_AFTER_S))
     return datetime.now(timezone.utc) + timedelta(seconds=delay)
 
 

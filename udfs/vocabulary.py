@@ -120,14 +120,16 @@ class SampleError(V2dError):
     Args:
         error_class: a name of `ERROR_CLASSES`.
         message: what happened, for a person; holds no credentials.
+        retry_after_s: seconds for which a server asked to be left alone; None where it asked nothing.
     """
 
-    def __init__(self, error_class: str, message: str) -> None:
+    def __init__(self, error_class: str, message: str, retry_after_s: float | None = None) -> None:
         if error_class not in ERROR_CLASSES:
             raise ValueError(f"{error_class!r} is no error class")
         super().__init__(message)
         self.error_class = error_class
         self.message = message
+        self.retry_after_s = retry_after_s
 
-    def __reduce__(self) -> tuple[type[SampleError], tuple[str, str]]:
-        return (type(self), (self.error_class, self.message))
+    def __reduce__(self) -> tuple[type[SampleError], tuple[str, str, float | None]]:
+        return (type(self), (self.error_class, self.message, self.retry_after_s))

@@ -10,8 +10,10 @@ import subprocess
 import sys
 import threading
 import time
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -117,6 +119,16 @@ def test_what_passes_is_tried_again_later_and_rests_after_the_last_attempt(tmp_p
 
     assert first[0]["next_retry_at"] is not None
     assert (last[0]["attempts"], last[0]["next_retry_at"]) == (3, None)
+
+
+def test_a_server_is_left_alone_for_as_long_as_it_asked(tmp_path: Path) -> None:
+    asked = ["1", "3600", "999999999", "Fri, 31 Dec 9999 23:59:59 GMT"]
+    with MediaServer() as server:
+        urls: list[str | None] = [server.url(f"rate-limited/9/a?after={quote(after)}") for after in asked]
+        rows, _, _ = run(make_task(tmp_path), sources(urls))
+
+    waits = [(row["next_retry_at"] - datetime.now(timezone.utc)).total_seconds() for row in rows]
+    assert waits == pytest.approx([60, 3600, 7 * 86400, 7 * 86400], abs=10)
 
 
 def test_secrets_of_a_url_are_in_no_file(tmp_path: Path) -> None:

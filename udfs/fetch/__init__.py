@@ -65,7 +65,7 @@ class Fetcher:
             with Target(target, self._settings.max_bytes, share) as file:
                 content_type = way.fetch(source, file)
         except SampleError as error:
-            raise SampleError(error.error_class, redact(error.message)) from error
+            raise SampleError(error.error_class, redact(error.message), error.retry_after_s) from error
         return Fetched(target, file.size, file.sha256(), content_type, time.monotonic() - start)
 
     def _way(self, source: str) -> HttpFetcher | LocalFetcher:

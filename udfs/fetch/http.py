@@ -43,15 +43,6 @@ class _Progress:
     resume: bool = True  # false once the server gave a range that does not fit
 
 
-class _Fault(Exception):
-    """A failed try: its error, and how many seconds the server wants to be left alone."""
-
-    def __init__(self, error: SampleError, retry_after: float | None = None) -> None:
-        super().__init__(error.message)
-        self.error = error
-        self.retry_after = retry_after
-
-
 class HttpFetcher:
     """Fetches by HTTP and HTTPS. One a task, used by many threads, which share its connections.
 
@@ -94,23 +85,28 @@ class HttpFetcher:
                 try:
                     self._try(url, target, progress)
                     return progress.content_type
-                except _Fault as fault:
-                    pause = self._pause(attempt, fault.retry_after)
-                    last = attempt == settings.retries or not passes_by_itself(fault.error.error_class)
+                except SampleError as error:
+                    pause = self._pause(attempt, error.retry_after_s)
+                    last = attempt == settings.retries or not passes_by_itself(error.error_class)
                     # `storage` is our own disk: a second try at once meets the same.
-                    if last or fault.error.error_class == "storage" or time.monotonic() + pause >= DEADLINE.get():
-                        raise fault.error from fault.error.__cause__
-                    if self._closed.wait(pause):
-                        raise fault.error from fault.error.__cause__
+                    if last or pause is None or error.error_class == "storage":
+                        raise
+                    if time.monotonic() + pause >= DEADLINE.get() or self._closed.wait(pause):
+                        raise
             raise AssertionError("the last try returns or raises")
         finally:
             DEADLINE.reset(token)
 
-    def _pause(self, attempt: int, retry_after: float | None) -> float:
-        """Seconds before the next try: doubled each time, with jitter, and no shorter than the server asked for."""
+    def _pause(self, attempt: int, retry_after: float | None) -> float | None:
+        """Seconds before the next try: doubled each time, with jitter, and no shorter than the server asked for.
+
+        None where it asked for more than a task waits: then a later run tries again.
+        """
         settings = self._settings
+        if retry_after is not None and retry_after > settings.max_backoff:
+            return None
         pause = settings.backoff * 2.0**attempt * random.uniform(0.5, 1.5)
-        return min(max(pause, retry_after or 0.0), settings.max_backoff)
+        return max(min(pause, settings.max_backoff), retry_after or 0.0)
 
     def _try(self, url: str, target: Target, progress: _Progress) -> None:
         """One try, redirects included."""
@@ -121,10 +117,8 @@ class HttpFetcher:
             finally:
                 response.close()
                 response.release_conn()
-        except SampleError as error:
-            raise _Fault(error) from error
         except (exceptions.HTTPError, OSError) as error:
-            raise _Fault(_transport_error(error, self._settings)) from error
+            raise _transport_error(error, self._settings) from error
 
     def _open(self, url: str, have: int, progress: _Progress) -> urllib3.BaseHTTPResponse:
         """Follow redirects to an answer with a body that is wanted."""
@@ -152,7 +146,7 @@ class HttpFetcher:
                 progress.resume = False
                 seen.clear()
                 continue
-            raise _Fault(_status_error(response.status), retry_after)
+            raise _status_error(response.status, retry_after)
 
     def _request(self, url: str, have: int, progress: _Progress) -> urllib3.BaseHTTPResponse:
         settings = self._settings
@@ -338,7 +332,7 @@ def _retry_after(text: str | None) -> float | None:
         return None
 
 
-def _status_error(status: int) -> SampleError:
+def _status_error(status: int, retry_after_s: float | None) -> SampleError:
     if status in _STATUS_CLASSES:
         error_class = _STATUS_CLASSES[status]
     elif status >= 500:
@@ -353,7 +347,7 @@ def _status_error(status: int) -> SampleError:
         phrase = f"{status} {HTTPStatus(status).phrase}"
     except ValueError:
         phrase = str(status)
-    return SampleError(error_class, f"the server answered {phrase}")
+    return SampleError(error_class, f"the server answered {phrase}", retry_after_s)
 
 
 def _total_timeout(settings: FetchSettings) -> SampleError:

@@ -25,7 +25,9 @@ class FetchSettings:
     backoff: float = setting(
         0.5, "seconds before the first of them, doubled each time, with jitter", minimum=0, maximum=LONGEST_S
     )
-    max_backoff: float = setting(30.0, "longest pause in seconds, Retry-After included", minimum=0, maximum=LONGEST_S)
+    max_backoff: float = setting(
+        30.0, "longest pause in seconds; who asks for more (Retry-After) is left to a later run", minimum=0, maximum=LONGEST_S
+    )
     max_spool_bytes: int = setting(4 << 30, "bytes of downloads a task holds on disk at once, besides one source", minimum=1)
     user_agent: str = setting("v2d_spark (+https://pypi.org/project/v2d-spark)", "User-Agent header")
     ca_file: str = setting("", "PEM file of a private certificate authority, trusted beside the public ones")
