@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +12,13 @@ import pytest
 
 from tests.support.server import MediaServer
 from tests.support.sources import add_sources
-from v2d_spark import batches, config, media_log, merges
+from v2d_spark import batches, config, media_log, merges, schema
 from v2d_spark import lease as leases
 from v2d_spark.config import Settings
 from v2d_spark.steps import download as step
 from v2d_spark.tables import Dataset
+from v2d_spark.udfs.download import Report
+from v2d_spark.udfs.media_writer import MediaWriter
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -147,21 +150,24 @@ def test_what_a_batch_has_no_room_for_is_taken_in_the_next_round(
     assert result.batches == 2
 
 
-def test_no_plan_has_a_bytes_column_and_merges_read_narrow_leaves(
-    spark: SparkSession, new_dataset: NewDataset, tmp_path: Path, server: MediaServer, monkeypatch: pytest.MonkeyPatch
+def test_what_is_merged_is_read_from_narrow_leaves(
+    spark: SparkSession, new_dataset: NewDataset, tmp_path: Path, server: MediaServer
 ) -> None:
     dataset = new_dataset()
     add_sources(dataset, [server.url("000.mp4")])
-    statements: list[str] = []
-    monkeypatch.setattr(merges, "run_merge", lambda spark, text: statements.append(text))
-
     run(spark, dataset, settings(tmp_path))
 
-    assert len(statements) == 2
-    for statement in statements:
-        plan = spark.sql(f"EXPLAIN EXTENDED {statement}").collect()[0][0]
-        assert "ReadSchema" not in plan or "inline" not in plan.split("== Physical Plan ==")[-1]
-        assert "inline" not in plan.split("== Optimized Logical Plan ==")[-1]
+    def read(query: str) -> str:
+        """The columns that all scans of a query read."""
+        plan = spark.sql(f"EXPLAIN FORMATTED {query}").collect()[0][0]
+        return " ".join(line for line in plan.splitlines() if line.startswith("ReadSchema: "))
+
+    batch = (dataset, 1_000_001, 0, 0)
+    assert "sha256" in read(merges.samples_query(*batch))
+    assert "inline" not in read(merges.samples_query(*batch))
+    assert "attempts" in read(merges.outcomes_query(*batch))
+    assert "inline" not in read(merges.outcomes_query(*batch))
+    assert "inline" in read(f"SELECT length(video.inline) FROM {dataset.sql_name('media')}")
 
 
 class CrashError(Exception):
@@ -186,47 +192,35 @@ def test_a_crash_between_any_two_steps_of_the_protocol_is_repaired(
     bodies: dict[str, bytes],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Each run ends what the one before left, and dies one step further in its own first batch."""
-    good = list(bodies)[: len(_PROTOCOL) + 1]
-    urls = [url for name in good for url in (server.url(name), server.url(f"status/404?of={name}"))]
-    dataset = new_dataset(shard_size=2)
-    add_sources(dataset, urls)
-    chosen = settings(tmp_path, "batch.sources=2")
+    """Each run goes on where the one before died, and dies one step further."""
+    good = list(bodies)[:4]
+    dataset = new_dataset()
+    add_sources(dataset, [*(server.url(name) for name in good), server.url("status/404")])
     monkeypatch.setattr(leases, "_is_alive", lambda held: False)
-    recovered = []
+    asked = []
 
     def crash(*arguments: object, **more: object) -> None:
         raise CrashError
 
-    def run_and_die(home: Any, name: str) -> None:
-        ended = batches.recover
-
-        def recover_and_arm(*arguments: Any, **more: Any) -> int:
-            recovered.append(ended(*arguments, **more))
-            dying.setattr(home, name, crash)
-            return recovered[-1]
-
+    for home, name in _PROTOCOL:
         with monkeypatch.context() as dying:
             # A dead driver gives nothing back.
             dying.setattr(leases.Lease, "release", crash)
-            dying.setattr(batches, "recover", recover_and_arm)
-            dying.setattr(batches, "plan", lambda *arguments, **more: list(planned(*arguments, **more))[:1])
+            dying.setattr(home, name, crash)
             with pytest.raises(CrashError):
-                run(spark, dataset, chosen)
+                run(spark, dataset, settings(tmp_path))
+        asked.append(server.requests.total())
+    result = run(spark, dataset, settings(tmp_path))
 
-    planned = batches.plan
-    for home, name in _PROTOCOL:
-        run_and_die(home, name)
-    result = run(spark, dataset, chosen)
-
-    # The first died before its commit: nothing to end. The last had done all.
-    assert recovered == [0, 0, 1, 1, 1, 1]
-    assert result.recovered == 0
+    # Only what died before its commit was fetched once more; the last had done all but to give the lease back.
+    assert asked[1] - asked[0] == 5
+    assert asked[1:] == asked[1:2] * 5
+    assert (result.recovered, result.batches) == (0, 0)
     sources, samples = state(spark, dataset)
-    assert [(row["status"], row["attempts"]) for row in sources] == [("ok", 1), ("failed", 1)] * len(good)
+    assert [(row["status"], row["attempts"]) for row in sources] == [("ok", 1)] * 4 + [("failed", 1)]
     assert [row["video_sha256"] for row in samples] == [hashlib.sha256(bodies[name]).hexdigest() for name in good]
-    assert dataset.read(spark, "media").count() == len(urls)
-    assert sum(row["sources"] for row in dataset.read_control("runs")) == len(urls)
+    assert dataset.read(spark, "media").count() == 5
+    assert [row["sources"] for row in dataset.read_control("runs")] == [5]
 
 
 def test_what_a_process_commits_after_it_lost_the_lease_changes_nothing_newer(
@@ -253,19 +247,37 @@ def test_what_a_process_commits_after_it_lost_the_lease_changes_nothing_newer(
     assert dataset.read(spark, "samples").collect()[0]["batch_id"] == newest
 
 
+def test_a_batch_that_was_cut_off_takes_nothing_from_a_source_that_was_written_since(
+    spark: SparkSession, new_dataset: NewDataset, tmp_path: Path, server: MediaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A good sample is done again, the run dies, the source gets a newer caption: the sample stays."""
+    dataset = new_dataset()
+    add_sources(dataset, [server.url("000.mp4")])
+    run(spark, dataset, settings(tmp_path))
+    with leases.writer_lease(dataset, "retry") as lease:
+        assert step.retry(spark, dataset, lease, "status = 'ok'") == 1
+
+    def crash(*arguments: object, **more: object) -> None:
+        raise CrashError
+
+    with monkeypatch.context() as dying:
+        dying.setattr(merges, "merge_samples", crash)
+        with pytest.raises(CrashError):
+            run(spark, dataset, settings(tmp_path))
+    with leases.writer_lease(dataset, "ingest") as lease:
+        newer = lease.next_batch_id()
+        spark.sql(f"UPDATE {dataset.sql_name('sources')} SET caption = 'newer', batch_id = {newer}")
+        batches.recover(spark, dataset, lease, "download", run="r")
+
+    assert dataset.read(spark, "samples").count() == 1
+
+
 def test_clips_that_no_longer_come_are_removed_and_the_others_stay(spark: SparkSession, new_dataset: NewDataset) -> None:
     """Made rows: two clips of a source in one batch, one of them and a new one in the next."""
     from datetime import datetime, timezone
 
-    import pyarrow as pa
-
-    from tests.support.sources import add_sources as add
-    from v2d_spark import schema
-    from v2d_spark.udfs.download import Report
-    from v2d_spark.udfs.media_writer import MediaWriter
-
     dataset = new_dataset()
-    add(dataset, ["http://a/0", "http://a/1"])
+    add_sources(dataset, ["http://a/0", "http://a/1"])
 
     def commit_clips(lease: leases.Lease, clips: dict[str, list[int]]) -> None:
         batch_id = lease.next_batch_id()
@@ -283,10 +295,40 @@ def test_clips_that_no_longer_come_are_removed_and_the_others_stay(spark: SparkS
         outcome = batches.Outcome("download", batch_id, 0, 1, writer.close(), report, datetime.now(timezone.utc))
         batches.commit(spark, dataset, lease, outcome, run="r", settings=None)
 
-    assert pa.__version__
     with leases.writer_lease(dataset, "test") as lease:
         commit_clips(lease, {"000000000000": [0, 1], "000000000001": [0]})
         commit_clips(lease, {"000000000000": [1, 2]})
 
     rows = {row["key"]: row["batch_id"] for row in dataset.read(spark, "samples").collect()}
     assert rows == {"000000000000_00001": 1_000_002, "000000000000_00002": 1_000_002, "000000000001_00000": 1_000_001}
+
+
+def test_times_are_compared_in_any_zone_of_a_session(spark: SparkSession, new_dataset: NewDataset) -> None:
+    dataset = new_dataset()
+    now = datetime.now(timezone.utc)
+    soon = {"status": "failed", "error_class": "timeout", "next_retry_at": now + timedelta(hours=1)}
+    add_sources(dataset, ["http://a/0"], **soon)
+    zone = spark.conf.get("spark.sql.session.timeZone")
+    try:
+        for other in ("America/New_York", "Asia/Tokyo"):
+            spark.conf.set("spark.sql.session.timeZone", str(other))
+            due = dataset.read(spark, "sources").where
+            assert due(merges.due_condition(dataset, now, 3)).count() == 0
+            assert due(merges.due_condition(dataset, now + timedelta(hours=2), 3)).count() == 1
+    finally:
+        spark.conf.set("spark.sql.session.timeZone", str(zone))
+
+
+def test_what_is_suppressed_is_neither_fetched_nor_taken_in(
+    spark: SparkSession, new_dataset: NewDataset, tmp_path: Path, server: MediaServer, bodies: dict[str, bytes]
+) -> None:
+    dataset = new_dataset()
+    urls = [server.url(f"{number:03d}.mp4") for number in range(3)]
+    add_sources(dataset, urls)
+    checksum = hashlib.sha256(bodies["001.mp4"]).hexdigest()
+    dataset.append_control("suppressions", [{"kind": "url", "value": urls[0]}, {"kind": "sha256", "value": checksum}])
+
+    run(spark, dataset, settings(tmp_path))
+
+    assert [row["url"] for row in dataset.read(spark, "samples").collect()] == [urls[2]]
+    assert dataset.read(spark, "sources").where("status = 'pending'").count() == 1
