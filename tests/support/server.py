@@ -20,6 +20,7 @@ served; a query is `?name=value`):
     /rate-limited/K/FILE        the same with 429
     /noranges/FILE              ranges are ignored                  /badrange/FILE             another range than asked for
     /changing/FILE              half of it once, then the file under another ETag
+    /splicing/FILE              the same, but If-Range is ignored: the rest of the other file comes (by=date: by Last-Modified)
     /chunked/FILE               no Content-Length                   /nolength/FILE             neither, ends by closing
     /gzip/FILE                  compressed unasked                  /endless?length=N          bytes for ever (N announced)
     /html                       a web page                          /empty                     an empty body
@@ -483,6 +484,25 @@ def _changing(handler: _Handler, rest: str) -> None:
         handler.end_connection()
     else:
         handler.send_body(rest)
+
+
+@fault("splicing")
+def _splicing(handler: _Handler, rest: str) -> None:
+    body = handler.find(rest)
+    if body is None:
+        return
+    by_date = handler.query.get("by") == "date"
+    if handler.count == 1:
+        older = {"Last-Modified": "Wed, 31 Dec 2025 00:00:00 GMT"} if by_date else {"ETag": '"an older version"'}
+        handler.send_head(body, headers={"ETag": "", **older})
+        handler.wfile.write(bytes(body.size // 2))
+        handler.end_connection()
+        return
+    wanted = re.fullmatch(r"bytes=(\d+)-", handler.headers.get("Range", ""))
+    start = int(wanted.group(1)) if wanted else 0
+    headers = {"Content-Range": f"bytes {start}-{body.size - 1}/{body.size}", "Content-Length": str(body.size - start)}
+    handler.send_head(body, status=206 if wanted else 200, headers=headers if wanted else {})
+    handler.send_bytes(body, start)
 
 
 @fault("chunked")

@@ -86,6 +86,8 @@ def fault(url: str | None, folder: Path, access: Access = OPEN, **changes: Any) 
         "noranges/good.mp4?broken",
         "badrange/good.mp4",
         "changing/good.mp4",
+        "splicing/good.mp4",
+        "splicing/good.mp4?by=date",
     ],
 )
 def test_bytes_come_whole(server: MediaServer, tmp_path: Path, path: str) -> None:

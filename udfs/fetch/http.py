@@ -178,9 +178,9 @@ class HttpFetcher:
             raise SampleError("unsupported", f"the server sent a body in {encoding.group().lower()} encoding unasked")
         if response.status == 206:
             total = _range_total(response, target.size, progress.total)
-            if total is None:
+            if total is None or (target.size and _is_of_another_body(response, progress.validator)):
                 progress.resume = False
-                raise SampleError("truncated", "the server sent another part of the body than was asked for")
+                raise SampleError("truncated", "the server sent a part of another body, or another part than was asked for")
         else:
             if target.size:
                 target.start_over()
@@ -313,6 +313,14 @@ def _validator(response: urllib3.BaseHTTPResponse) -> str | None:
     if etag and not etag.startswith("W/"):
         return str(etag)
     return response.headers.get("Last-Modified") or None
+
+
+def _is_of_another_body(response: urllib3.BaseHTTPResponse, validator: str | None) -> bool:
+    """Whether a part says that it is of another version than the one begun. A server may ignore If-Range."""
+    if validator is None:
+        return True
+    told = response.headers.get("ETag" if validator.startswith('"') else "Last-Modified")
+    return told is not None and told.strip() != validator.strip()
 
 
 def _content_type(response: urllib3.BaseHTTPResponse) -> str | None:
