@@ -22,6 +22,8 @@ _FOREIGN_DAYS = 3  # whether another host's owner lives cannot be seen: its fold
 class Spool(AbstractContextManager["Spool"]):
     """A folder of one task's own in the scratch folder, removed with all that is in it.
 
+    Entering it sweeps the scratch folder: a driver sees its own host alone, and tasks run on all.
+
     Args:
         scratch: the scratch folder; made if it is missing.
 
@@ -41,6 +43,7 @@ class Spool(AbstractContextManager["Spool"]):
             raise ConfigError(
                 f"scratch_dir {self._scratch} cannot be written ({error.strerror}): set it to a folder on a local disk"
             ) from error
+        sweep(str(self._scratch))
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:

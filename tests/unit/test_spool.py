@@ -89,6 +89,15 @@ def test_the_dead_are_swept_and_the_living_are_not(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["something else"]
 
 
+def test_who_enters_sweeps(tmp_path: Path) -> None:
+    dead, folder = hold(tmp_path)
+    kill(dead)
+    assert folder.exists()
+
+    with Spool(str(tmp_path)) as ours:
+        assert list(tmp_path.iterdir()) == [ours.folder]
+
+
 def test_a_process_that_is_dead_but_not_yet_waited_for_is_dead(tmp_path: Path) -> None:
     process, folder = hold(tmp_path)
     assert process.stdin is not None
