@@ -139,6 +139,7 @@ def export(
     """
     settings = _settings(config, overrides)
     opened = Dataset.open(dataset)
+    exporting.check(opened, to, format=format, where=where, select=select, shard_size=shard_size)
     spark = get_session(scratch=settings.scratch)
     return exporting.export(
         spark,
@@ -181,7 +182,8 @@ def status(dataset: str, *, config: Config = None, overrides: Sequence[str] = ()
     Raises:
         V2dError: with one sentence that says what to change.
     """
-    return overview.status(Dataset.open(dataset), settings=_settings(config, overrides))
+    settings = _settings(config, overrides)
+    return overview.status(Dataset.open(dataset), settings=settings)
 
 
 def retry(dataset: str, where: str | None = None, *, config: Config = None, overrides: Sequence[str] = ()) -> int:

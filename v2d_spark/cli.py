@@ -144,7 +144,8 @@ def _is_override(word: str) -> bool:
         return False
     name, inner, value = found.groups()
     is_known = name in {field.name for field in fields(configuration.Settings)}
-    return is_known or bool(inner) or not re.search(r"[/*?\[]", value)
+    # A list or a mapping is a value of a setting; no path begins like that.
+    return is_known or bool(inner) or value.startswith(("[", "{")) or not re.search("[/*?]", value)
 
 
 def _only_overrides(words: Sequence[str]) -> list[str]:

@@ -31,6 +31,8 @@ def test_the_demo_goes_the_whole_way(
     assert "$ v2d download 'demo data/urls.csv' --dataset 'demo data/dataset'" in told
     assert f"0 new, 0 changed, {len(CLIPS) + 6} known" in told
     assert "000000000000.mp4" in told
+    assert '"credit": "' in told
+    assert "v2d status --dataset 'demo data/dataset'" in told
     tars = sorted(str(path) for path in (tmp_path / "demo data" / "shards").glob("*.tar"))
     samples = list(wds.WebDataset(tars, shardshuffle=False).decode())
     assert len(samples) > 20

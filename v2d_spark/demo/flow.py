@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import shlex
+import shutil
+import sys
 import tarfile
 from pathlib import Path
 
@@ -12,6 +15,7 @@ from rich.table import Table
 from v2d_spark.demo.footage import CLIPS, make_footage
 from v2d_spark.demo.server import FootageServer
 from v2d_spark.demo.urls import write_urls
+from v2d_spark.printing import print_table
 from v2d_spark.udfs.vocabulary import EXIT_DONE, EXIT_INTERRUPTED, V2dError
 
 _SHARD_SIZE = 10
@@ -39,7 +43,7 @@ _QUESTIONS = (
 
 
 def run_demo(to: Path, console: Console) -> None:
-    """Show the main job: URLs, tables, SQL, tars; and that nothing is done twice.
+    """Show the main job: URLs, tables, SQL, tars; and that nothing good is done twice.
 
     Args:
         to: folder for the footage, the dataset and the tars; what an earlier run left there is used again.
@@ -75,12 +79,16 @@ def run_demo(to: Path, console: Console) -> None:
         _say(console, "Write WebDataset tars of what is at least 200 pixels wide:")
         _run(console, export)
         _list_tars(console, to / "shards")
-        _say(console, "The same again: nothing is fetched or written twice.")
+        _say(console, "The same again: nothing good is fetched or written twice.")
         _run(console, download)
         _run(console, export)
-    _say(console, "With URLs of your own:")
-    console.print("  v2d download YOUR.csv --dataset pets", markup=False, highlight=False)
-    console.print(f'  v2d sql --dataset {shlex.quote(dataset)} "SELECT * FROM runs"', markup=False, highlight=False)
+    _say(console, "The server has ended, so these URLs cannot be fetched again. What you can go on with:")
+    activate = Path(sys.prefix) / "bin" / "activate"
+    commands = [f"v2d status --dataset {shlex.quote(dataset)}", "v2d download YOUR.csv --dataset pets"]
+    if not shutil.which("v2d") and activate.is_file():
+        commands.insert(0, f". {shlex.quote(str(activate))}")
+    for command in commands:
+        console.print(f"  {command}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _say(console: Console, text: str) -> None:
@@ -118,4 +126,16 @@ def _list_tars(console: Console, folder: Path) -> None:
             table.add_row(path.name if number == 0 else "", member.name, f"{member.size:,}")
         if len(members) > _MEMBERS_SHOWN:
             table.add_row("", f"… and {len(members) - _MEMBERS_SHOWN} more", "", end_section=True)
-    console.print(table)
+    print_table(table)
+    _show_json(console, folder)
+
+
+def _show_json(console: Console, folder: Path) -> None:
+    """Print what a sample's .json says."""
+    for path in sorted(folder.glob("*.tar"))[:1]:
+        with tarfile.open(path) as tar:
+            name = next(name for name in tar.getnames() if name.endswith(".json"))
+            file = tar.extractfile(name)
+            text = file.read().decode() if file else ""
+        _say(console, f"{name} says:")
+        console.print(json.dumps(json.loads(text), indent=2, ensure_ascii=False), highlight=False, markup=False, soft_wrap=True)
