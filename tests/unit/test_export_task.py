@@ -10,10 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.support.rows import media_row, write_media
-from v2d_spark.steps.export import remove_others
+from v2d_spark import api
+from v2d_spark.steps.export import MARK, remove_others
+from v2d_spark.tables import Dataset
 from v2d_spark.udfs.export import ExportTask
 from v2d_spark.udfs.exporters import exporter
 from v2d_spark.udfs.media_reader import FILES_SCHEMA
+from v2d_spark.udfs.vocabulary import V2dError
 
 ROWS = [media_row(number) for number in range(4)]
 
@@ -83,3 +86,30 @@ def test_any_part_of_a_shard_that_nothing_is_in_goes(tmp_path: Path, format: str
         (tmp_path / name).write_bytes(b"x")
     remove_others(str(tmp_path), exporter(format), {"00000000"})
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(others)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "there", "message"),
+    [
+        ({"format": "tarball"}, {}, "no export format 'tarball'"),
+        ({"shard_size": 0}, {}, "at least 1 sample"),
+        ({"where": "rand() < 0.1"}, {}, r"rand\(\) would choose other samples each time"),
+        ({}, {"photo.jpg": "x"}, "not empty and holds no export"),
+        ({"format": "files"}, {MARK: '{"made_by": "v2d_spark"}'}, "holds an export with another dataset"),
+    ],
+)
+def test_mistakes_are_told_before_a_session_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: dict[str, Any], there: dict[str, str], message: str
+) -> None:
+    def no_session(**_: Any) -> None:
+        pytest.fail("a session was started")
+
+    monkeypatch.setattr(api, "get_session", no_session)
+    dataset = Dataset.create(str(tmp_path / "dataset"))
+    folder = tmp_path / "tars"
+    for name, text in there.items():
+        folder.mkdir()
+        (folder / name).write_text(text)
+    with pytest.raises(V2dError, match=message):
+        api.export(dataset.path, str(folder), **arguments)
+    assert sorted(path.name for path in folder.glob("*")) == sorted(there)

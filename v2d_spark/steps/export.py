@@ -137,14 +137,13 @@ def export(
         DatasetError: if a shard could not be written; the others are whole.
     """
     settings = settings or Settings()
+    check(dataset, to, format=format, where=where, select=select, shard_size=shard_size)
     kind = exporter(format)
-    if shard_size is not None and shard_size < 1:
-        raise ConfigError(f"A shard holds at least 1 sample, not {shard_size}.")
-    folder = str(locations.local_path(to).absolute()) if locations.is_local(to) else to.rstrip("/")
+    folder = _folder(to)
     # In this order: media holds what any version of samples that is older refers to.
     versions = {name: dataset.delta(name).version() for name in ("samples", "media")}
     selection = choose(spark, dataset, where, select, versions=versions, own_columns=kind.own_columns)
-    _prepare(folder, dataset, {"format": format, "where": where, "select": select and list(select), "shard_size": shard_size})
+    _prepare(folder, _told(dataset, format, where, select, shard_size))
     spool.sweep(settings.scratch)
     # It tells of shards that are about to change.
     locations.remove(locations.join(folder, MANIFEST))
@@ -189,6 +188,54 @@ def export(
     return result
 
 
+def check(
+    dataset: Dataset,
+    to: str,
+    *,
+    format: str = "webdataset",
+    where: str | None = None,
+    select: Sequence[str] | None = None,
+    shard_size: int | None = None,
+) -> None:
+    """See what is wrong with an export before a session is started for it; nothing is changed.
+
+    Args:
+        dataset: the dataset.
+        to: as for `export`, like those that follow.
+        format: name of the format.
+        where: a boolean SQL expression.
+        select: SQL expressions.
+        shard_size: samples in a shard.
+
+    Raises:
+        ConfigError: if there is no such format, or the shard size is none.
+        InputError: if the folder holds something else.
+        QueryError: if an expression is another value each time.
+    """
+    exporter(format)
+    if shard_size is not None and shard_size < 1:
+        raise ConfigError(f"A shard holds at least 1 sample, not {shard_size}.")
+    _refuse_chance(where, *(select or ()))
+    folder = _folder(to)
+    mark = locations.join(folder, MARK)
+    if locations.is_local(folder) and locations.exists(folder) and not locations.is_folder(folder):
+        raise InputError(f"{folder} is a file; choose a folder.")
+    if locations.exists(mark):
+        told = _told(dataset, format, where, select, shard_size)
+        try:
+            before = json.loads(locations.read_bytes(mark))
+        except ValueError:
+            before = {}
+        other = [name for name, value in told.items() if before.get(name) != value]
+        if other:
+            raise InputError(
+                f"{folder} holds an export with another {other[0]} ({json.dumps(before.get(other[0]))}, and now "
+                f"{json.dumps(told[other[0]])}); choose another folder, or empty it."
+            )
+    elif locations.list_files(folder, recursive=True):
+        raise InputError(f"{folder} is not empty and holds no export; choose another folder, or empty it.")
+
+
 def choose(
     spark: SparkSession,
     dataset: Dataset,
@@ -213,7 +260,6 @@ def choose(
     """
     from pyspark.sql import functions as F
 
-    _refuse_chance(where, *(select or ()))
     samples = rows_where(spark, dataset, "samples", where, versions=versions)
     inner = [F.col(name).alias(f"_{name}") for name in INPUT_COLUMNS if name != "metadata"]
     try:
@@ -354,30 +400,25 @@ def _repacked(spark: SparkSession, rows: DataFrame, shard_size: int, tasks: int,
     return staged.withColumn("shard", shard).drop("place")
 
 
-def _prepare(folder: str, dataset: Dataset, arguments: Mapping[str, Any]) -> None:
-    """Make the folder an export's, or see that it is one of the same arguments."""
-    identifier = dataset.delta("sources").metadata().id
-    told = {"made_by": "v2d_spark", "dataset": str(identifier), **arguments}
-    mark = locations.join(folder, MARK)
-    if locations.is_local(folder) and locations.exists(folder) and not locations.is_folder(folder):
-        raise InputError(f"{folder} is a file; choose a folder.")
-    if locations.exists(mark):
-        try:
-            before = json.loads(locations.read_bytes(mark))
-        except ValueError:
-            before = {}
-        other = [name for name, value in told.items() if before.get(name) != value]
-        if other:
-            raise InputError(
-                f"{folder} holds an export with another {other[0]} ({json.dumps(before.get(other[0]))}, and now "
-                f"{json.dumps(told[other[0]])}); choose another folder, or empty it."
-            )
-    elif locations.list_files(folder, recursive=True):
-        raise InputError(f"{folder} is not empty and holds no export; choose another folder, or empty it.")
+def _folder(to: str) -> str:
+    return str(locations.local_path(to).absolute()) if locations.is_local(to) else to.rstrip("/")
+
+
+def _told(
+    dataset: Dataset, format: str, where: str | None, select: Sequence[str] | None, shard_size: int | None
+) -> dict[str, Any]:
+    """What an export's mark says: that, of which dataset and with which arguments it is."""
+    identifier = str(dataset.delta("sources").metadata().id)
+    chosen = {"format": format, "where": where, "select": select and list(select), "shard_size": shard_size}
+    return {"made_by": "v2d_spark", "dataset": identifier, **chosen}
+
+
+def _prepare(folder: str, told: Mapping[str, Any]) -> None:
+    """Make the folder an export's."""
     try:
         locations.makedirs(folder)
         locations.sweep_unfinished(folder)
-        with locations.write_whole(mark) as file:
+        with locations.write_whole(locations.join(folder, MARK)) as file:
             file.write(json.dumps(told, indent=4).encode())
     except OSError as error:
         raise InputError(f"{folder} cannot be written: {error.strerror or error}.") from None
