@@ -2,23 +2,28 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from rich.console import Console
 
 from tests.support import cli
 from tests.support.media import make_video
 from tests.support.server import MediaServer
-from v2d_spark.cli import main
+from v2d_spark.cli import _expressions, _split, main
 from v2d_spark.lease import WRITER, take
 from v2d_spark.tables import Dataset
+from v2d_spark.udfs.download import Report
 from v2d_spark.udfs.vocabulary import LeaseHeldError
+from v2d_spark.watch import TerminalWatcher
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -45,7 +50,7 @@ def test_a_job_on_the_shared_session(
     told = capsys.readouterr()
     assert "Ingested: 3 new" in told.out
     assert "http_404" in told.out
-    assert "1 sources failed, 33.3% of those tried" in told.err
+    assert "1 source failed, 33.3% of those tried" in told.err
 
     assert main(download) == 0
     assert "Nothing is due" in capsys.readouterr().out
@@ -55,7 +60,9 @@ def test_a_job_on_the_shared_session(
     assert (status["sources"], status["errors"], status["samples"]) == ({"failed": 1, "ok": 2}, {"http_404": 1}, 2)
     assert [run["step"] for run in status["runs"]] == ["download", "ingest"]
     assert main(["status", "--dataset", dataset]) == 0
-    assert "http_404" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "│ failed │ http_404" in told
+    assert "1 of the failed are not tried again" in told
 
     query = "SELECT key, columns, probe.video.width AS w FROM samples ORDER BY key DESC"
     assert main(["sql", query, "--dataset", dataset, "--format", "json"]) == 0
@@ -67,13 +74,15 @@ def test_a_job_on_the_shared_session(
     assert capsys.readouterr().out.splitlines()[1] == "000000000001,{},64"
     assert main(["sql", "DROP TABLE sources", "--dataset", dataset]) == 2
     assert capsys.readouterr().err == "Error: `v2d sql` only reads; DROP would change something.\n"
+    assert main(["sql", "SELECT 1 / 0", "--dataset", dataset, f"scratch_dir={tmp_path}"]) == 2
+    assert "by zero" in capsys.readouterr().err
 
     assert main(["retry", "--dataset", dataset, "--where", "error_class = 'http_404'"]) == 0
-    assert "1 sources are pending again" in capsys.readouterr().out
+    assert capsys.readouterr().out == "Pending again: 1 source. Samples that they have stay until they are replaced.\n"
     assert main(["retry", "--dataset", dataset, "--where", "nonsense = 1"]) == 2
 
     assert main(["export", "--dataset", dataset, "--to", str(tmp_path / "tars"), "--select", "key, round(fps, 1) AS fps"]) == 0
-    assert "2 samples in 1 shards" in capsys.readouterr().out
+    assert "2 samples in 1 shard," in capsys.readouterr().out
     assert (tmp_path / "tars" / "00000000.tar").is_file()
 
 
@@ -88,6 +97,10 @@ def test_a_job_on_the_shared_session(
         (["export", "--dataset", "nowhere", "--to", "x", "stray"], "'stray' is not of the form key=value"),
         (["sql", "SELECT 1", "--dataset", "nowhere"], "There is no dataset"),
         (["status", "--dataset", "lab.videos"], "datasets are folders"),
+        (["download", "nowhere.csv", "--dataset", "d"], "There is no file nowhere.csv"),
+        (["download", "date=2026-01-01/x.csv", "--dataset", "d"], "There is no file date=2026-01-01/x.csv"),
+        (["download", "x.csv", "--dataset", "d", "fetchh.ca_file=/x"], "There is no setting fetchh"),
+        (["status", "--dataset", "d", "fetch.thread=3"], "did you mean fetch.threads?"),
         (["nonsense"], "No such command 'nonsense'"),
         (["config", "show", "--config", "nowhere.yaml"], "There is no settings file 'nowhere.yaml'"),
     ],
@@ -103,6 +116,88 @@ def test_a_mistake_is_one_sentence_and_exit_code_2(
     assert told in error
     assert error.startswith("Error: ")
     assert error.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [[], ["config"]])
+def test_without_a_verb_the_help_is_shown(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == 2
+    assert capsys.readouterr().err.startswith("Usage: v2d")
+
+
+def test_a_dataset_is_not_made_for_inputs_that_cannot_be_read(
+    spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for given in ("sql:SELECT 1 AS link", str(tmp_path / "no*.csv")):
+        assert main(["ingest", given, "--dataset", str(tmp_path / "dataset")]) == 2
+    assert not (tmp_path / "dataset").exists()
+
+
+def test_what_nobody_opened_is_refused_with_what_to_do(
+    server: MediaServer, spark: SparkSession, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dataset = tmp_path / "data set"
+    (tmp_path / "urls.txt").write_text(f"{server.url('0.mp4')}\n{server.url('0.mp4')}\n")
+
+    assert main(["download", str(tmp_path / "urls.txt"), "--dataset", str(dataset)]) == 0
+
+    told = capsys.readouterr().out
+    assert "1 row with a URL that another row names" in told
+    assert f"v2d retry --dataset '{dataset}' --where \"error_class = 'forbidden_address'\"" in told
+    assert "download with allow_hosts=[…]" in told
+    assert "No source is ok" in told
+    assert main(["export", "--dataset", str(dataset), "--to", str(tmp_path / "tars"), "--quiet"]) == 0
+    assert capsys.readouterr().err == "No sample is in the dataset; the export is empty.\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "parts"),
+    [
+        ("key, round(fps, 1) AS fps", ["key", "round(fps, 1) AS fps"]),
+        ("columns['a,b'] AS x, `odd,name`", ["columns['a,b'] AS x", "`odd,name`"]),
+        (r"'it\'s, so' AS a, 'x]' AS b,", [r"'it\'s, so' AS a", "'x]' AS b"]),
+    ],
+)
+def test_select_is_divided_at_its_own_commas(text: str, parts: list[str]) -> None:
+    assert _expressions(text) == parts
+
+
+def test_settings_are_told_from_inputs() -> None:
+    words = ["x.csv", "date=*/x.csv", "day=1/y.csv", "scratch_dir=/tmp/x", "fetch.threads=3", "thread=3", "allow=[/x]"]
+    assert _split(words) == (
+        ["x.csv", "date=*/x.csv", "day=1/y.csv"],
+        ["scratch_dir=/tmp/x", "fetch.threads=3", "thread=3", "allow=[/x]"],
+    )
+
+
+def test_the_bar_moves_by_batches_of_other_hosts_and_counts_nothing_twice(tmp_path: Path) -> None:
+    console = Console(file=io.StringIO(), force_terminal=True, width=160)
+    with TerminalWatcher(console, str(tmp_path), "starting Spark") as watcher:
+        assert watcher.progress_file is not None
+        watcher.begin(4)
+        watcher.committed(Report(statuses=Counter(ok=2, failed=1), bytes=30))
+        assert watcher._shown() == {"done": 2, "failed": 1, "bytes": 30}
+        Path(watcher.progress_file).write_text("ok 10\nok 10\nfailed 10\nok 10\n")
+        watcher._read()
+        assert watcher._shown() == {"done": 3, "failed": 1, "bytes": 40}
+        watcher.committed(Report(statuses=Counter(ok=1), bytes=10))
+        assert watcher._shown() == {"done": 3, "failed": 1, "bytes": 40}
+
+
+def test_a_fault_of_ours_shows_its_stack_only_on_request(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*arguments: object, **more: object) -> None:
+        raise RuntimeError("a \x1b[31mfault")
+
+    monkeypatch.setattr("v2d_spark.api.status", fail)
+    assert main(["status", "--dataset", str(tmp_path)]) == 1
+    told = capsys.readouterr().err
+    assert "RuntimeError: a \\x1b[31mfault" in told
+    assert "V2D_DEBUG=1" in told
+    monkeypatch.setenv("V2D_DEBUG", "1")
+    with pytest.raises(RuntimeError):
+        main(["status", "--dataset", str(tmp_path)])
 
 
 def test_the_installed_command_answers_without_spark() -> None:
@@ -143,3 +238,23 @@ def test_ctrl_c_commits_what_is_being_fetched_and_a_second_writer_is_refused(
     assert counts["ok"] + counts["pending"] == 100
     take(Dataset.open(str(dataset)), WRITER, "ingest").release()
     assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_ctrl_c_twice_ends_at_once(server: MediaServer, tmp_path: Path) -> None:
+    urls = tmp_path / "urls.txt"
+    urls.write_text("\n".join(server.url(f"hang?n={n}") for n in range(40)))
+    asked = server.requests.total()
+    process = cli.start(
+        "download", urls, "--dataset", tmp_path / "dataset", f"allow_hosts=[127.0.0.1:{server.port}]", "fetch.read_timeout=600"
+    )
+    while server.requests.total() - asked < 3 and process.poll() is None:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    time.sleep(1)
+
+    os.killpg(process.pid, signal.SIGINT)
+
+    # What is being fetched would take ten minutes.
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130, output.decode()
+    take(Dataset.open(str(tmp_path / "dataset")), WRITER, "ingest").release()
