@@ -15,27 +15,16 @@ from pyspark.sql import SparkSession
 from v2d_spark import merges, schema
 from v2d_spark.config import Settings
 from v2d_spark.inputs import InputOptions
-from v2d_spark.lease import writer_lease
+from v2d_spark.lease import Lease, writer_lease
 from v2d_spark.steps.ingest import IngestResult, ingest
 from v2d_spark.tables import Dataset
 
-Ingest = Callable[..., IngestResult]
 NewDataset = Callable[..., Dataset]
 
 
-@pytest.fixture
-def run(spark: SparkSession, tmp_path: Path) -> Ingest:
-    """Ingest rows, dicts that become JSON lines, or files: run(dataset, [{"url": …}], spans_column="clips")."""
-
-    def ingest_(dataset: Dataset, inputs: list[Any], sources_per_task: int = 1000, **options: Any) -> IngestResult:
-        if isinstance(inputs[0], dict):
-            path = tmp_path / "rows.jsonl"
-            path.write_text("".join(json.dumps(row) + "\n" for row in inputs))
-            inputs = [str(path)]
-        with writer_lease(dataset, "ingest") as lease:
-            return ingest(spark, dataset, inputs, InputOptions(**options), Settings(), lease, sources_per_task=sources_per_task)
-
-    return ingest_
+def ingest_into(spark: SparkSession, dataset: Dataset, inputs: list[str], per_task: int = 1000, **options: Any) -> IngestResult:
+    with writer_lease(dataset, "ingest") as lease:
+        return ingest(spark, dataset, inputs, InputOptions(**options), Settings(), lease, sources_per_task=per_task)
 
 
 def sources(dataset: Dataset, *columns: str) -> list[Any]:
@@ -50,61 +39,51 @@ def sources(dataset: Dataset, *columns: str) -> list[Any]:
     return [row[columns[0]] if len(columns) == 1 else tuple(row[name] for name in columns) for row in rows]
 
 
-def version(dataset: Dataset) -> int:
-    return dataset.versions()["sources"]
-
-
 def url(number: int) -> str:
     return f"http://host/{number}.mp4"
 
 
-def test_numbers_follow_the_rows_without_gaps(run: Ingest, new_dataset: NewDataset, tmp_path: Path) -> None:
+def json_lines(path: Path, rows: list[dict[str, Any]]) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def test_numbers_follow_the_rows_without_gaps(spark: SparkSession, new_dataset: NewDataset, tmp_path: Path) -> None:
     dataset = new_dataset(shard_size=100)
     # Read by several tasks, divided into other ones, with repeated rows and rows without a URL in between.
-    names = [f"{part}.csv" for part in range(5)]
-    for part, name in enumerate(names):
-        lines = [f"{url(part * 2000 + at)},{at}" for at in range(2000)]
-        (tmp_path / name).write_text("\n".join(["url,n", *lines, lines[0], ",1", f"{url(0)},0"]))
-    result = run(dataset, [str(tmp_path / name) for name in [*names[3:], *names[:3]]])
-    assert (result.new, result.rows, result.no_url, result.unreadable) == (10_000, 10_015, 5, 0)
-    expected = [*range(6000, 10_000), 0, *range(1, 6000)]
-    expected.remove(0)
-    expected.insert(2000, 0)  # its first row is at the end of the first file
-    assert sources(dataset, "url") == [url(number) for number in expected]
-    assert sources(dataset, "source_num") == list(range(10_000))
+    files = [tmp_path / f"{part}.csv" for part in range(3)]
+    for part, file in enumerate(files):
+        lines = [f"{url(part * 300 + at)},{at}" for at in range(300)]
+        file.write_text("\n".join(["url,n", *lines, lines[0], ",1", f"{url(0)},0"]))
+    result = ingest_into(spark, dataset, [str(files[2]), str(files[0]), str(files[1])], per_task=250)
+    assert (result.new, result.rows, result.repeated, result.no_url, result.unreadable) == (900, 909, 6, 3, 0)
+    # The first row of number 0 is at the end of the first file.
+    assert sources(dataset, "url") == [url(number) for number in (*range(600, 900), 0, *range(1, 600))]
+    assert sources(dataset, "source_num") == list(range(900))
     keys = sources(dataset, "shard", "key")
-    assert keys[0] == ("00000000", "00000000000") and keys[9999] == ("00000099", "00000099099")
-    assert len(set(keys)) == 10_000
+    assert keys[0] == ("00000000", "00000000000") and keys[899] == ("00000008", "00000008099")
+    assert len(set(keys)) == 900
 
-    before = version(dataset)
-    again = run(dataset, [str(tmp_path / name) for name in names])
-    assert (again.new, again.changed, again.unchanged) == (0, 0, 10_000)
-    assert version(dataset) == before
-    assert not Path(dataset.staging_path).exists()
-
-
-def test_more_rows_are_appended_and_tables_come_in_the_order_of_identities(
-    run: Ingest, new_dataset: NewDataset, tmp_path: Path
-) -> None:
-    dataset = new_dataset()
-    assert run(dataset, [{"url": url(3)}, {"url": url(1)}]).new == 2
-    write_deltalake(str(tmp_path / "t"), pa.table({"url": [url(number) for number in (2, 0, 1)]}))
-    result = run(dataset, [f"sql:SELECT '{url(9)}' AS url", f"delta:{tmp_path}/t"])
-    assert (result.new, result.changed, result.unchanged) == (3, 0, 1)
-    assert sources(dataset, "url", "key", "status", "attempts") == [
-        (url(number), f"00000000000{at}", "pending", 0) for at, number in enumerate((3, 1, 9, 0, 2))
+    # More are appended; those of tables come in the order of their identities.
+    write_deltalake(str(tmp_path / "t"), pa.table({"url": [url(number) for number in (902, 5, 901)]}))
+    result = ingest_into(spark, dataset, [f"sql:SELECT '{url(950)}' AS url", f"delta:{tmp_path}/t"])
+    assert (result.new, result.changed, result.unchanged) == (3, 1, 0)
+    assert sources(dataset, "url", "key", "status", "attempts")[900:] == [
+        (url(number), f"0000000900{at}", "pending", 0) for at, number in enumerate((950, 901, 902))
     ]
     runs = sorted(dataset.read_control("runs"), key=lambda row: row["batch_id"])
     assert [(row["step"], row["sources"], row["statuses"]) for row in runs] == [
-        ("ingest", 2, {"pending": 2}),
-        ("ingest", 3, {"pending": 3}),
+        ("ingest", 900, {"pending": 900}),
+        ("ingest", 4, {"pending": 4}),
     ]
-    assert sources(dataset, "batch_id") == [runs[0]["batch_id"]] * 2 + [runs[1]["batch_id"]] * 3
+    assert sources(dataset, "batch_id")[899:] == [runs[0]["batch_id"]] + [runs[1]["batch_id"]] * 3
 
 
-def test_rows_of_one_identity_are_one_source(run: Ingest, new_dataset: NewDataset) -> None:
-    dataset = new_dataset()
-    rows = [
+@pytest.fixture(scope="module")
+def mixed(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> tuple[Dataset, IngestResult]:
+    """A dataset made of rows of every kind, and what ingest said of them."""
+    folder = tmp_path_factory.mktemp("mixed")
+    rows: list[dict[str, Any]] = [
         {"url": url(0), "caption": "one", "n": 1},
         {"url": url(1), "start": 5, "end": 6.5, "caption": "late", "n": "x"},
         {"url": url(0), "caption": "two", "n": 2},
@@ -113,17 +92,54 @@ def test_rows_of_one_identity_are_one_source(run: Ingest, new_dataset: NewDatase
         {"url": url(1), "start": 5, "end": 6.5, "caption": "late", "n": "x"},
         {"url": url(1), "caption": "whole"},
         {"url": url(2), "start": None, "end": None},
+        {"url": url(3)},
+        {"url": url(4)},
     ]
-    assert run(dataset, rows, start_column="start", end_column="end").new == 3
-    one, clips, plain = sources(dataset, "caption", "captions", "spans", "columns")
+    texts = {
+        "a.tsv": "url\tstart\tend\nhttp://x?token=secret\t\t\tx\n",
+        "b.csv": f"url,n,start,end\n{url(5)},1,,\n,2,,\nhttp://x,1,2,3,4\n  ,3,,\n",
+        "c.jsonl": "{broken\n" + json.dumps({"url": None, "start": 1, "end": 2}) + "\n",
+    }
+    for name, text in texts.items():
+        (folder / name).write_text(text)
+    dataset = Dataset.create(str(folder / "dataset"))
+    dataset.append_control("suppressions", [{"kind": "identity", "value": url(3)}, {"kind": "url", "value": url(4)}])
+    left = Path(dataset.staging_path) / "7" / "rows"
+    left.mkdir(parents=True)
+    (left / "part.parquet").touch()
+    inputs = [json_lines(folder / "rows.jsonl", rows), *(str(folder / name) for name in texts)]
+    return dataset, ingest_into(spark, dataset, inputs, start_column="start", end_column="end")
+
+
+def test_rows_of_one_identity_are_one_source(mixed: tuple[Dataset, IngestResult]) -> None:
+    dataset, result = mixed
+    assert (result.new, result.repeated) == (4, 5)
+    one, clips, plain, _ = sources(dataset, "caption", "captions", "spans", "columns")
     assert one == ("one", ["one", "two"], None, {"n": "1"})
     assert clips[:2] == ("whole", ["whole"])
     assert [tuple(span.values()) for span in clips[2]] == [(1.0, 2.0, "early", []), (5.0, 6.5, "late", [("n", "x")])]
     assert plain == (None, None, None, {})
 
 
-def test_what_changes_a_row_and_what_makes_it_pending(spark: SparkSession, run: Ingest, new_dataset: NewDataset) -> None:
-    dataset = new_dataset()
+def test_rows_that_cannot_be_used_are_counted_and_shown(mixed: tuple[Dataset, IngestResult]) -> None:
+    _, result = mixed
+    assert (result.rows, result.no_url, result.unreadable) == (17, 6, 3)
+    assert result.example and result.example.endswith("/a.tsv: more fields than columns: http://x?token=REDACTED\t\t\tx")
+
+
+def test_what_must_not_come_back_does_not_and_staging_is_swept(mixed: tuple[Dataset, IngestResult]) -> None:
+    dataset, result = mixed
+    assert result.suppressed == 2
+    assert sources(dataset, "url") == [url(number) for number in (0, 1, 2, 5)]
+    # What an earlier run left in staging is gone too.
+    assert not Path(dataset.staging_path).exists()
+
+
+def test_what_changes_a_row_and_what_makes_it_pending_also_after_crashes(
+    spark: SparkSession, new_dataset: NewDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The name is no pattern for Spark.
+    dataset = new_dataset("data {a,b} *? `é`")
     rows: list[dict[str, Any]] = [
         {"url": url(0), "caption": "a", "week": 1},
         {"url": url(1), "caption": "b", "week": 1},
@@ -132,18 +148,51 @@ def test_what_changes_a_row_and_what_makes_it_pending(spark: SparkSession, run: 
         {"url": url(4), "clips": "none"},
         {"url": url(5), "caption": "f"},
     ]
-    result = run(dataset, rows, spans_column="clips")
+
+    def run() -> IngestResult:
+        return ingest_into(spark, dataset, [json_lines(tmp_path / "rows.jsonl", rows)], spans_column="clips")
+
+    result = run()
     assert (result.new, result.skipped) == (6, 2)
     assert sources(dataset, "status", "error_class")[2:5] == [("pending", None), *[("skipped", "unsupported")] * 2]
-    assert sources(dataset, "error_message")[3].startswith("wanted span [3, 2] is none")
+    assert sources(dataset, "error_message")[3].startswith("[3, 2] is not a span of time")
 
     download(spark, dataset)
     rows[0]["caption"] = "another"
     rows[1]["week"] = "one"
     rows[2]["clips"] = [[0, 1], [2, 3]]
     rows[3]["clips"] = [[2, 3]]
-    result = run(dataset, [*rows, {"url": url(6)}], spans_column="clips")
-    assert (result.new, result.changed, result.refetch, result.skipped, result.unchanged) == (1, 4, 2, 0, 2)
+    rows.append({"url": url(6)})
+    steps: list[str] = []
+
+    def note(owner: Any, name: str, crashes: bool) -> None:
+        real = getattr(owner, name)
+
+        def noted(*args: Any, **options: Any) -> None:
+            steps.append(name)
+            real(*args, **options)
+            if crashes:
+                raise KeyboardInterrupt
+
+        patch.setattr(owner, name, noted)
+
+    for crash in ("append_sources", "merge_captions", None):
+        with monkeypatch.context() as patch:
+            note(Lease, "check", False)
+            for name in ("append_sources", "merge_captions", "merge_changed_sources"):
+                note(merges, name, name == crash)
+            if crash:
+                with pytest.raises(KeyboardInterrupt):
+                    run()
+            else:
+                result = run()
+    # The lease is looked at right before each step, and a run does what the one before it did not get to.
+    assert steps == [
+        *("check", "append_sources"),
+        *("check", "merge_captions"),
+        *("check", "merge_captions", "check", "merge_changed_sources"),
+    ]
+    assert (result.new, result.changed, result.refetch, result.skipped, result.unchanged) == (0, 4, 2, 0, 3)
     assert sources(dataset, "caption", "columns", "status", "error_class", "attempts") == [
         ("another", {"week": "1"}, "ok", None, 1),
         ("b", {"week": "one"}, "ok", None, 1),
@@ -153,6 +202,8 @@ def test_what_changes_a_row_and_what_makes_it_pending(spark: SparkSession, run: 
         ("f", {}, "ok", None, 1),
         (None, {}, "pending", None, 0),
     ]
+    assert sources(dataset, "source_num") == list(range(7))
+    assert [span["end_s"] for span in sources(dataset, "spans")[2]] == [1.0, 3.0]
     samples = dataset.read(spark, "samples").orderBy("source_num").collect()
     assert [(row["caption"], row["captions"], row["columns"]) for row in samples[:2]] == [
         ("another", ["another"], {"week": "1"}),
@@ -161,62 +212,8 @@ def test_what_changes_a_row_and_what_makes_it_pending(spark: SparkSession, run: 
     assert {row["batch_id"] for row in samples} == {BATCH}
     # The same again: nothing to do, and nothing is written.
     before = dataset.versions()
-    assert run(dataset, [*rows, {"url": url(6)}], spans_column="clips").unchanged == 7
+    assert run().unchanged == 7
     assert {**dataset.versions(), "leases": 0} == {**before, "leases": 0}
-
-
-def test_a_run_that_is_cut_off_is_repaired_by_the_next(
-    spark: SparkSession, run: Ingest, new_dataset: NewDataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    dataset = new_dataset()
-    run(dataset, [{"url": url(0), "caption": "before"}, {"url": url(1), "clips": [[0, 1]]}], spans_column="clips")
-    download(spark, dataset)
-    rows = [{"url": url(2)}, {"url": url(1), "clips": [[0, 2]]}, {"url": url(0), "caption": "after"}]
-    for step in ("append_sources", "merge_captions"):
-        real = getattr(merges, step)
-
-        def crash(*args: Any, real: Callable[..., None] = real) -> None:
-            real(*args)
-            raise KeyboardInterrupt
-
-        with monkeypatch.context() as patch:
-            patch.setattr(merges, step, crash)
-            with pytest.raises(KeyboardInterrupt):
-                run(dataset, rows, spans_column="clips")
-    result = run(dataset, rows, spans_column="clips")
-    assert (result.new, result.changed, result.refetch, result.unchanged) == (0, 2, 1, 1)
-    assert sources(dataset, "url", "caption", "status", "source_num") == [
-        (url(0), "after", "ok", 0),
-        (url(1), None, "pending", 1),
-        (url(2), None, "pending", 2),
-    ]
-    assert [span["end_s"] for span in sources(dataset, "spans")[1]] == [2.0]
-    assert {row["caption"] for row in dataset.read(spark, "samples").collect()} == {"after", None}
-
-
-def test_rows_that_cannot_be_used_are_counted_and_shown(run: Ingest, new_dataset: NewDataset, tmp_path: Path) -> None:
-    (tmp_path / "a.csv").write_text(f"url,n\n{url(0)},1\n,2\nhttp://x,1,2,3\n  ,3\n")
-    (tmp_path / "b.jsonl").write_text("{broken\n" + json.dumps({"url": None}) + "\n")
-    (tmp_path / "c.tsv").write_text("url\nhttp://x?token=secret\tx\n")
-    dataset = new_dataset()
-    result = run(dataset, [str(tmp_path / "a.csv"), str(tmp_path / "b.jsonl")])
-    assert (result.new, result.rows, result.no_url, result.unreadable) == (1, 6, 5, 2)
-    assert result.example == f"{tmp_path}/a.csv: a row has no URL"
-    result = run(dataset, [str(tmp_path / "c.tsv")])
-    assert result.example and result.example.endswith("c.tsv: more fields than columns: http://x?token=REDACTED\tx")
-
-
-def test_what_must_not_come_back_does_not_and_staging_is_swept(run: Ingest, new_dataset: NewDataset) -> None:
-    dataset = new_dataset()
-    left = Path(dataset.staging_path) / "7" / "rows"
-    left.mkdir(parents=True)
-    (left / "part.parquet").touch()
-    dataset.append_control("suppressions", [{"kind": "identity", "value": url(1)}, {"kind": "url", "value": url(2)}])
-    result = run(dataset, [{"url": url(number)} for number in range(4)])
-    assert (result.new, result.suppressed) == (2, 2)
-    assert sources(dataset, "url", "source_num") == [(url(0), 0), (url(3), 1)]
-    # What an earlier run left in staging is gone too.
-    assert not Path(dataset.staging_path).exists()
 
 
 BATCH = 5

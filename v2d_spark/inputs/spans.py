@@ -93,8 +93,8 @@ def _first_wrong(spans: Column, text: Callable[[Column], Column]) -> Column:
     is_right = F.transform(spans, lambda span: F.coalesce(span["start_s"] < span["end_s"], F.lit(False)))
     at = F.array_position(is_right, False) - 1
     message = F.concat(
-        F.lit("wanted span ["),
+        F.lit("["),
         F.left(text(at.cast("int")), F.lit(_SHOWN)),
-        F.lit("] is none: it takes a start before its end, in seconds or as HH:MM:SS.mmm"),
+        F.lit("] is not a span of time: write a start and a later end, in seconds or as HH:MM:SS.mmm"),
     )
     return F.when(at >= 0, message)
