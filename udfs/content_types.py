@@ -1,9 +1,11 @@
-"""File name extensions of content types: a fixed table, so that exports are the same on every host."""
+"""Content types and file name extensions: one fixed table, so that what is written is the same on every host."""
 
 from __future__ import annotations
 
 import re
+from pathlib import PurePosixPath
 
+# Of several types with one extension, the first is what a file name of that extension tells.
 EXTENSIONS: dict[str, str] = {
     "video/mp4": "mp4",
     "video/x-m4v": "m4v",
@@ -23,6 +25,21 @@ EXTENSIONS: dict[str, str] = {
     "video/ogg": "ogv",
     "video/h264": "h264",
     "video/h265": "h265",
+    "video/dv": "dv",
+    "video/x-ivf": "ivf",
+    "video/x-nut": "nut",
+    "video/x-nsv": "nsv",
+    "video/x-wtv": "wtv",
+    "video/x-yuv4mpeg": "y4m",
+    "video/av1": "obu",
+    "video/x-dirac": "drc",
+    "video/h261": "h261",
+    "video/h263": "h263",
+    "video/h266": "h266",
+    "video/mp4v-es": "m4v",
+    "video/x-motion-jpeg": "mjpeg",
+    "video/vc1": "vc1",
+    "video/mj2": "mj2",
     "audio/mp4": "m4a",
     "audio/x-m4a": "m4a",
     "audio/aac": "aac",
@@ -42,6 +59,21 @@ EXTENSIONS: dict[str, str] = {
     "audio/x-aiff": "aiff",
     "audio/basic": "au",
     "audio/amr": "amr",
+    "audio/ac3": "ac3",
+    "audio/eac3": "eac3",
+    "audio/x-ape": "ape",
+    "audio/x-caf": "caf",
+    "audio/x-dsf": "dsf",
+    "audio/vnd.dts": "dts",
+    "audio/x-musepack": "mpc",
+    "audio/x-tak": "tak",
+    "audio/vnd.dolby.mlp": "thd",
+    "audio/x-tta": "tta",
+    "audio/x-voc": "voc",
+    "audio/x-w64": "w64",
+    "audio/x-wavpack": "wv",
+    "audio/3gpp": "3gp",
+    "audio/3gpp2": "3g2",
     "image/jpeg": "jpg",
     "image/png": "png",
     "image/gif": "gif",
@@ -52,8 +84,26 @@ EXTENSIONS: dict[str, str] = {
     "image/heic": "heic",
     "image/jxl": "jxl",
     "image/svg+xml": "svg",
+    "image/apng": "png",
+    "image/x-exr": "exr",
+    "image/x-icon": "ico",
+    "image/jp2": "jp2",
+    "image/jls": "jls",
+    "image/x-portable-arbitrarymap": "pam",
+    "image/x-portable-bitmap": "pbm",
+    "image/x-portable-graymap": "pgm",
+    "image/x-portable-pixmap": "ppm",
+    "image/vnd.adobe.photoshop": "psd",
+    "image/qoi": "qoi",
+    "image/heif": "heif",
+    "application/gxf": "gxf",
+    "application/mxf": "mxf",
+    "application/vnd.rn-realmedia": "rm",
+    "application/x-shockwave-flash": "swf",
 }
 
+_TYPES = {extension: content_type for content_type, extension in reversed(EXTENSIONS.items())}
+_OTHER_SPELLINGS = {"aif": "aiff", "jpeg": "jpg", "mpeg": "mpg", "oga": "ogg", "tiff": "tif"}
 _SUBTYPE = re.compile(r"(?:video|audio|image)/(?:x-)?([a-z0-9]{1,8})")
 
 
@@ -73,3 +123,16 @@ def extension(content_type: str | None, stream: str) -> str:
         return EXTENSIONS[content_type]
     subtype = _SUBTYPE.fullmatch(content_type)
     return subtype[1] if subtype else stream
+
+
+def content_type_of(name: str) -> str | None:
+    """What a file's name tells of its content.
+
+    Args:
+        name: a file name or a path.
+
+    Returns:
+        A content type, or None where the extension is none of ours.
+    """
+    suffix = PurePosixPath(name).suffix[1:].lower()
+    return _TYPES.get(_OTHER_SPELLINGS.get(suffix, suffix))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-import mimetypes
+import re
 import shutil
 import time
 import uuid
@@ -12,12 +12,13 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
 from v2d_spark.udfs import locations
+from v2d_spark.udfs.content_types import content_type_of, extension
 from v2d_spark.udfs.engine import Look, media_child
 from v2d_spark.udfs.fetch import Fetched, Fetcher, Room, Share
 from v2d_spark.udfs.fetch.settings import Access, FetchSettings
@@ -335,13 +336,12 @@ def _unprobed(fetched: Fetched, url: str) -> Look:
     """What the server and the name say, where nobody looks into the bytes."""
     told = fetched.content_type
     if told is None or told.split("/")[0] not in STREAMS:
-        told = mimetypes.guess_type(url.split("?", 1)[0])[0] or "application/octet-stream"
-    kind = told.split("/")[0]
-    extension = (mimetypes.guess_extension(told) or PurePosixPath(url.split("?", 1)[0]).suffix or ".bin").lstrip(".")
+        told = content_type_of(re.split("[?#]", url, maxsplit=1)[0]) or "application/octet-stream"
+    kind = told.split("/")[0] if told.split("/")[0] in STREAMS else STREAMS[0]
     return Look(
-        kind=kind if kind in STREAMS else "video",
+        kind=kind,
         content_type=told,
-        extension=extension,
+        extension=extension(told, kind),
         width=None,
         height=None,
         fps=None,

@@ -52,7 +52,7 @@ TYPES = {
     "ac3": "audio/ac3 ac3",
     "aif": "audio/aiff aiff",
     "mp3": "audio/mpeg mp3",
-    "opus": "audio/ogg opus",
+    "opus": "audio/ogg ogg",
     "wav": "audio/wav wav",
     "wv": "audio/x-wavpack wv",
     "bmp": "image/bmp bmp",

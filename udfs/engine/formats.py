@@ -11,85 +11,85 @@ VIDEO = "video"
 AUDIO = "audio"
 IMAGE = "image"
 
-# libav's name of a demuxer: the container's short name in our tables, and by kind the content type and extension.
-# A kind that is missing takes the first one given.
-_Names = dict[str, tuple[str, str]]
+# libav's name of a demuxer: the container's short name in our tables, and by kind the content type, one of those that
+# v2d_spark.udfs.content_types knows the extension of. A kind that is missing takes the first one given.
+_Names = dict[str, str]
 
 _FORMATS: dict[str, tuple[str, _Names]] = {
     # containers
-    "asf": ("asf", {VIDEO: ("video/x-ms-wmv", "wmv"), AUDIO: ("audio/x-ms-wma", "wma")}),
-    "avi": ("avi", {VIDEO: ("video/x-msvideo", "avi")}),
-    "dv": ("dv", {VIDEO: ("video/dv", "dv")}),
-    "flv": ("flv", {VIDEO: ("video/x-flv", "flv")}),
-    "gif": ("gif", {VIDEO: ("image/gif", "gif")}),
-    "apng": ("apng", {VIDEO: ("image/apng", "png")}),
-    "gxf": ("gxf", {VIDEO: ("application/gxf", "gxf")}),
-    "ivf": ("ivf", {VIDEO: ("video/x-ivf", "ivf")}),
-    "mpeg": ("mpeg", {VIDEO: ("video/mpeg", "mpg")}),
-    "mpegts": ("mpegts", {VIDEO: ("video/mp2t", "ts")}),
-    "mxf": ("mxf", {VIDEO: ("application/mxf", "mxf")}),
-    "nut": ("nut", {VIDEO: ("video/x-nut", "nut")}),
-    "nsv": ("nsv", {VIDEO: ("video/x-nsv", "nsv")}),
-    "ogg": ("ogg", {VIDEO: ("video/ogg", "ogv"), AUDIO: ("audio/ogg", "ogg")}),
-    "rm": ("rm", {VIDEO: ("application/vnd.rn-realmedia", "rm")}),
-    "swf": ("swf", {VIDEO: ("application/x-shockwave-flash", "swf")}),
-    "wtv": ("wtv", {VIDEO: ("video/x-wtv", "wtv")}),
-    "yuv4mpegpipe": ("yuv4mpeg", {VIDEO: ("video/x-yuv4mpeg", "y4m")}),
+    "asf": ("asf", {VIDEO: "video/x-ms-wmv", AUDIO: "audio/x-ms-wma"}),
+    "avi": ("avi", {VIDEO: "video/x-msvideo"}),
+    "dv": ("dv", {VIDEO: "video/dv"}),
+    "flv": ("flv", {VIDEO: "video/x-flv"}),
+    "gif": ("gif", {VIDEO: "image/gif"}),
+    "apng": ("apng", {VIDEO: "image/apng"}),
+    "gxf": ("gxf", {VIDEO: "application/gxf"}),
+    "ivf": ("ivf", {VIDEO: "video/x-ivf"}),
+    "mpeg": ("mpeg", {VIDEO: "video/mpeg"}),
+    "mpegts": ("mpegts", {VIDEO: "video/mp2t"}),
+    "mxf": ("mxf", {VIDEO: "application/mxf"}),
+    "nut": ("nut", {VIDEO: "video/x-nut"}),
+    "nsv": ("nsv", {VIDEO: "video/x-nsv"}),
+    "ogg": ("ogg", {VIDEO: "video/ogg", AUDIO: "audio/ogg"}),
+    "rm": ("rm", {VIDEO: "application/vnd.rn-realmedia"}),
+    "swf": ("swf", {VIDEO: "application/x-shockwave-flash"}),
+    "wtv": ("wtv", {VIDEO: "video/x-wtv"}),
+    "yuv4mpegpipe": ("yuv4mpeg", {VIDEO: "video/x-yuv4mpeg"}),
     # a codec's own stream, without a container
-    "av1": ("av1", {VIDEO: ("video/av1", "obu")}),
-    "obu": ("av1", {VIDEO: ("video/av1", "obu")}),
-    "dirac": ("dirac", {VIDEO: ("video/x-dirac", "drc")}),
-    "h261": ("h261", {VIDEO: ("video/h261", "h261")}),
-    "h263": ("h263", {VIDEO: ("video/h263", "h263")}),
-    "h264": ("h264", {VIDEO: ("video/h264", "h264")}),
-    "hevc": ("hevc", {VIDEO: ("video/h265", "h265")}),
-    "vvc": ("vvc", {VIDEO: ("video/h266", "h266")}),
-    "m4v": ("m4v", {VIDEO: ("video/mp4v-es", "m4v")}),
-    "mjpeg": ("mjpeg", {VIDEO: ("video/x-motion-jpeg", "mjpeg")}),
-    "mpegvideo": ("mpegvideo", {VIDEO: ("video/mpeg", "mpg")}),
-    "vc1": ("vc1", {VIDEO: ("video/vc1", "vc1")}),
+    "av1": ("av1", {VIDEO: "video/av1"}),
+    "obu": ("av1", {VIDEO: "video/av1"}),
+    "dirac": ("dirac", {VIDEO: "video/x-dirac"}),
+    "h261": ("h261", {VIDEO: "video/h261"}),
+    "h263": ("h263", {VIDEO: "video/h263"}),
+    "h264": ("h264", {VIDEO: "video/h264"}),
+    "hevc": ("hevc", {VIDEO: "video/h265"}),
+    "vvc": ("vvc", {VIDEO: "video/h266"}),
+    "m4v": ("m4v", {VIDEO: "video/mp4v-es"}),
+    "mjpeg": ("mjpeg", {VIDEO: "video/x-motion-jpeg"}),
+    "mpegvideo": ("mpegvideo", {VIDEO: "video/mpeg"}),
+    "vc1": ("vc1", {VIDEO: "video/vc1"}),
     # sound
-    "aac": ("aac", {AUDIO: ("audio/aac", "aac")}),
-    "loas": ("loas", {AUDIO: ("audio/aac", "loas")}),
-    "ac3": ("ac3", {AUDIO: ("audio/ac3", "ac3")}),
-    "eac3": ("eac3", {AUDIO: ("audio/eac3", "eac3")}),
-    "aiff": ("aiff", {AUDIO: ("audio/aiff", "aiff")}),
-    "amr": ("amr", {AUDIO: ("audio/amr", "amr")}),
-    "ape": ("ape", {AUDIO: ("audio/x-ape", "ape")}),
-    "au": ("au", {AUDIO: ("audio/basic", "au")}),
-    "caf": ("caf", {AUDIO: ("audio/x-caf", "caf")}),
-    "dsf": ("dsf", {AUDIO: ("audio/x-dsf", "dsf")}),
-    "dts": ("dts", {AUDIO: ("audio/vnd.dts", "dts")}),
-    "flac": ("flac", {AUDIO: ("audio/flac", "flac")}),
-    "mp3": ("mp3", {AUDIO: ("audio/mpeg", "mp3")}),
-    "mpc": ("mpc", {AUDIO: ("audio/x-musepack", "mpc")}),
-    "mpc8": ("mpc", {AUDIO: ("audio/x-musepack", "mpc")}),
-    "tak": ("tak", {AUDIO: ("audio/x-tak", "tak")}),
-    "truehd": ("truehd", {AUDIO: ("audio/vnd.dolby.mlp", "thd")}),
-    "tta": ("tta", {AUDIO: ("audio/x-tta", "tta")}),
-    "voc": ("voc", {AUDIO: ("audio/x-voc", "voc")}),
-    "w64": ("w64", {AUDIO: ("audio/x-w64", "w64")}),
-    "wav": ("wav", {AUDIO: ("audio/wav", "wav")}),
-    "wv": ("wavpack", {AUDIO: ("audio/x-wavpack", "wv")}),
+    "aac": ("aac", {AUDIO: "audio/aac"}),
+    "loas": ("loas", {AUDIO: "audio/aac"}),
+    "ac3": ("ac3", {AUDIO: "audio/ac3"}),
+    "eac3": ("eac3", {AUDIO: "audio/eac3"}),
+    "aiff": ("aiff", {AUDIO: "audio/aiff"}),
+    "amr": ("amr", {AUDIO: "audio/amr"}),
+    "ape": ("ape", {AUDIO: "audio/x-ape"}),
+    "au": ("au", {AUDIO: "audio/basic"}),
+    "caf": ("caf", {AUDIO: "audio/x-caf"}),
+    "dsf": ("dsf", {AUDIO: "audio/x-dsf"}),
+    "dts": ("dts", {AUDIO: "audio/vnd.dts"}),
+    "flac": ("flac", {AUDIO: "audio/flac"}),
+    "mp3": ("mp3", {AUDIO: "audio/mpeg"}),
+    "mpc": ("mpc", {AUDIO: "audio/x-musepack"}),
+    "mpc8": ("mpc", {AUDIO: "audio/x-musepack"}),
+    "tak": ("tak", {AUDIO: "audio/x-tak"}),
+    "truehd": ("truehd", {AUDIO: "audio/vnd.dolby.mlp"}),
+    "tta": ("tta", {AUDIO: "audio/x-tta"}),
+    "voc": ("voc", {AUDIO: "audio/x-voc"}),
+    "w64": ("w64", {AUDIO: "audio/x-w64"}),
+    "wav": ("wav", {AUDIO: "audio/wav"}),
+    "wv": ("wavpack", {AUDIO: "audio/x-wavpack"}),
     # pictures
-    "bmp_pipe": ("bmp", {IMAGE: ("image/bmp", "bmp")}),
-    "exr_pipe": ("exr", {IMAGE: ("image/x-exr", "exr")}),
-    "gif_pipe": ("gif", {IMAGE: ("image/gif", "gif")}),
-    "ico": ("ico", {IMAGE: ("image/x-icon", "ico")}),
-    "j2k_pipe": ("jpeg2000", {IMAGE: ("image/jp2", "jp2")}),
-    "jpeg_pipe": ("jpeg", {IMAGE: ("image/jpeg", "jpg")}),
-    "jpegls_pipe": ("jpegls", {IMAGE: ("image/jls", "jls")}),
-    "jpegxl_pipe": ("jpegxl", {IMAGE: ("image/jxl", "jxl")}),
-    "jpegxl_anim": ("jpegxl", {IMAGE: ("image/jxl", "jxl")}),
-    "pam_pipe": ("pam", {IMAGE: ("image/x-portable-arbitrarymap", "pam")}),
-    "pbm_pipe": ("pbm", {IMAGE: ("image/x-portable-bitmap", "pbm")}),
-    "pgm_pipe": ("pgm", {IMAGE: ("image/x-portable-graymap", "pgm")}),
-    "ppm_pipe": ("ppm", {IMAGE: ("image/x-portable-pixmap", "ppm")}),
-    "png_pipe": ("png", {IMAGE: ("image/png", "png")}),
-    "psd_pipe": ("psd", {IMAGE: ("image/vnd.adobe.photoshop", "psd")}),
-    "qoi_pipe": ("qoi", {IMAGE: ("image/qoi", "qoi")}),
-    "tiff_pipe": ("tiff", {IMAGE: ("image/tiff", "tif")}),
-    "webp_pipe": ("webp", {IMAGE: ("image/webp", "webp")}),
+    "bmp_pipe": ("bmp", {IMAGE: "image/bmp"}),
+    "exr_pipe": ("exr", {IMAGE: "image/x-exr"}),
+    "gif_pipe": ("gif", {IMAGE: "image/gif"}),
+    "ico": ("ico", {IMAGE: "image/x-icon"}),
+    "j2k_pipe": ("jpeg2000", {IMAGE: "image/jp2"}),
+    "jpeg_pipe": ("jpeg", {IMAGE: "image/jpeg"}),
+    "jpegls_pipe": ("jpegls", {IMAGE: "image/jls"}),
+    "jpegxl_pipe": ("jpegxl", {IMAGE: "image/jxl"}),
+    "jpegxl_anim": ("jpegxl", {IMAGE: "image/jxl"}),
+    "pam_pipe": ("pam", {IMAGE: "image/x-portable-arbitrarymap"}),
+    "pbm_pipe": ("pbm", {IMAGE: "image/x-portable-bitmap"}),
+    "pgm_pipe": ("pgm", {IMAGE: "image/x-portable-graymap"}),
+    "ppm_pipe": ("ppm", {IMAGE: "image/x-portable-pixmap"}),
+    "png_pipe": ("png", {IMAGE: "image/png"}),
+    "psd_pipe": ("psd", {IMAGE: "image/vnd.adobe.photoshop"}),
+    "qoi_pipe": ("qoi", {IMAGE: "image/qoi"}),
+    "tiff_pipe": ("tiff", {IMAGE: "image/tiff"}),
+    "webp_pipe": ("webp", {IMAGE: "image/webp"}),
 }
 
 _MOV = "mov,mp4,m4a,3gp,3g2,mj2"
@@ -97,15 +97,15 @@ _MATROSKA = "matroska,webm"
 
 # Formats whose container is told apart by what the file says of itself.
 _FAMILIES: dict[str, _Names] = {
-    "mp4": {VIDEO: ("video/mp4", "mp4"), AUDIO: ("audio/mp4", "m4a")},
-    "mov": {VIDEO: ("video/quicktime", "mov"), AUDIO: ("audio/mp4", "m4a")},
-    "3gp": {VIDEO: ("video/3gpp", "3gp"), AUDIO: ("audio/3gpp", "3gp")},
-    "3g2": {VIDEO: ("video/3gpp2", "3g2"), AUDIO: ("audio/3gpp2", "3g2")},
-    "mj2": {VIDEO: ("video/mj2", "mj2")},
-    "avif": {IMAGE: ("image/avif", "avif")},
-    "heif": {IMAGE: ("image/heif", "heif")},
-    "webm": {VIDEO: ("video/webm", "webm"), AUDIO: ("audio/webm", "webm")},
-    "matroska": {VIDEO: ("video/x-matroska", "mkv"), AUDIO: ("audio/x-matroska", "mka")},
+    "mp4": {VIDEO: "video/mp4", AUDIO: "audio/mp4"},
+    "mov": {VIDEO: "video/quicktime", AUDIO: "audio/mp4"},
+    "3gp": {VIDEO: "video/3gpp", AUDIO: "audio/3gpp"},
+    "3g2": {VIDEO: "video/3gpp2", AUDIO: "audio/3gpp2"},
+    "mj2": {VIDEO: "video/mj2"},
+    "avif": {IMAGE: "image/avif"},
+    "heif": {IMAGE: "image/heif"},
+    "webm": {VIDEO: "video/webm", AUDIO: "audio/webm"},
+    "matroska": {VIDEO: "video/x-matroska", AUDIO: "audio/x-matroska"},
 }
 
 _HEIF_BRANDS = ("heic", "heix", "heim", "heis", "hevc", "hevx", "mif1", "msf1")
@@ -196,22 +196,25 @@ def container_name(format_name: str, brand: str | None, head: bytes) -> str:
     return "heif" if brand in _HEIF_BRANDS else "mp4"
 
 
-def content_type(format_name: str, container: str, kind: str, audio_codec: str | None) -> tuple[str, str]:
-    """Tell a file's content type and extension by what it is.
+def content_type(format_name: str, container: str, kind: str) -> str:
+    """Tell a file's content type by what it is.
 
     Args:
         format_name: libav's name of the demuxer.
         container: what `container_name` said.
         kind: video, audio or image.
-        audio_codec: name of the audio codec, None where there is none.
 
     Returns:
-        The MIME type and the extension without its dot.
+        The MIME type.
     """
-    if (container, kind, audio_codec) == ("ogg", AUDIO, "opus"):
-        return "audio/ogg", "opus"
     names = _FORMATS[format_name][1] if format_name in _FORMATS else _FAMILIES[container]
     return names.get(kind) or next(iter(names.values()))
+
+
+def content_types() -> set[str]:
+    """All that `content_type` can give."""
+    names = [*(names for _, names in _FORMATS.values()), *_FAMILIES.values()]
+    return {content_type for by_kind in names for content_type in by_kind.values()}
 
 
 def is_picture(format_name: str, container: str) -> bool:

@@ -13,6 +13,7 @@ import av
 import av.error
 from av.stream import Disposition
 
+from v2d_spark.udfs.content_types import extension
 from v2d_spark.udfs.engine.description import describe_picture, describe_sound, seconds_by_rate
 from v2d_spark.udfs.engine.formats import (
     AUDIO,
@@ -119,11 +120,11 @@ def _look(container: av.container.InputContainer, size: int, head: bytes, keyfra
     duration_s = None if kind == IMAGE else told_s or counted_s
     picture = describe_picture(video, reading, kind, counted_s, format_name) if video else None
     sound = describe_sound(audio, counted_s if audio is main else None) if audio else None
-    mime, extension = content_type(format_name, name, kind, sound["codec"] if sound else None)
+    mime = content_type(format_name, name, kind)
     return {
         "kind": kind,
         "content_type": mime,
-        "extension": extension,
+        "extension": extension(mime, kind),
         "width": picture["width"] if picture else None,
         "height": picture["height"] if picture else None,
         "fps": picture["fps"] if picture else None,
