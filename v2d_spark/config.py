@@ -7,6 +7,7 @@ import difflib
 import hashlib
 import json
 import math
+import os
 import tempfile
 import types
 import typing
@@ -68,8 +69,8 @@ class Settings:
 
     @property
     def scratch(self) -> str:
-        """The folder for what is being fetched, as an absolute path."""
-        return self.scratch_dir or str(Path(tempfile.gettempdir()) / "v2d_spark")
+        """The folder for what is being fetched, as an absolute path; by default one of this user's own."""
+        return self.scratch_dir or str(Path(tempfile.gettempdir()) / f"v2d_spark-{os.getuid()}")
 
     @property
     def access(self) -> Access:

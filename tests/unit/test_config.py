@@ -54,6 +54,14 @@ def test_a_wrong_setting_is_told_in_one_sentence(values: dict[str, object], over
     assert "\n" not in str(error.value)
 
 
+def test_users_of_one_machine_have_scratch_folders_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = config.load().scratch
+    monkeypatch.setattr("os.getuid", lambda: 12345)
+
+    assert config.load().scratch != mine
+    assert config.load({"scratch_dir": "/fast"}).scratch == "/fast"
+
+
 def test_a_missing_file_names_the_presets() -> None:
     with pytest.raises(ConfigError, match=r"presets are: .*default"):
         config.load("nowhere.yaml")
