@@ -17,7 +17,7 @@ import pytest
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from v2d_spark.inputs import InputOptions, files, spans
+from v2d_spark.inputs import InputOptions, files, spans, typed
 from v2d_spark.inputs.cells import ORDER
 from v2d_spark.inputs.rows import read_inputs, reading
 from v2d_spark.udfs.vocabulary import InputError
@@ -187,7 +187,7 @@ def test_names_of_columns_may_be_anything(read: Read) -> None:
     [
         ("a.csv", "link,caption\nx,y\n", r"a\.csv has no column 'url'; its columns are: link, caption\."),
         ("a.csv", "URL,caption\nx,y\n", r"a\.csv has no column 'url' \(did you mean 'URL'\?"),
-        ("a.csv", "http://a?token=geheim\n", r"its columns are: http://a\?token=REDACTED\."),
+        ("a.csv", "http://a?token=geheim\n", r"its columns are: http://a\?token=REDACTED \("),
         ("a.csv", "url,a,a\nx,y,z\n", r"a\.csv has two columns named 'a'"),
         ("a.jsonl", '{"link": 1}\n{"x": 2}\n', r"a\.jsonl has no column 'url'; its columns are: link, x\."),
     ],
@@ -297,6 +297,15 @@ def test_parquet_files_of_other_schemas_and_partitions(read: Read, tmp_path: Pat
     ]
 
 
+def test_each_parquet_file_has_the_columns(read: Read, tmp_path: Path) -> None:
+    (tmp_path / "in/text=A").mkdir(parents=True)
+    pq.write_table(pa.table({"url": ["http://a"]}), tmp_path / "in/text=A/a.parquet")
+    assert read("in", caption_column="text") == [{"url": "http://a", "caption": "A"}]
+    pq.write_table(pa.table({"link": ["http://b"]}), tmp_path / "in/text=A/b.parquet")
+    with pytest.raises(InputError, match=r"b\.parquet has no column 'url'; its columns are: link, text\."):
+        read("in")
+
+
 def test_parquet_that_spark_cannot_read(read: Read, tmp_path: Path) -> None:
     pq.write_table(pa.table({"url": ["a"], "t": pa.array([1], pa.timestamp("ns"))}), tmp_path / "ns.parquet")
     with pytest.raises(InputError, match=r"ns\.parquet cannot be read: .*nanoseconds"):
@@ -388,12 +397,16 @@ def test_places_that_only_spark_reads(spark: SparkSession, tmp_path: Path, monke
     (tmp_path / "in").mkdir()
     (tmp_path / "in/a.csv").write_text("url,caption\nhttp://a,A\n")
     (tmp_path / "in/b.jsonl").write_text('{"url": "http://b"}\n')
-    monkeypatch.setattr(files, "_is_local", lambda text: False)
+    for module in (files, typed):
+        monkeypatch.setattr(module, "is_read_here", lambda text: False)
     folder = f"file://{tmp_path}/in"
     assert urls(collected(read_inputs(spark, [folder], InputOptions()))) == ["http://a", "http://b"]
     assert urls(collected(read_inputs(spark, [f"{folder}/*.csv"], InputOptions()))) == ["http://a"]
     with pytest.raises(InputError, match="There is no file that matches"):
         read_inputs(spark, [f"{folder}/nothing.csv"], InputOptions())
+    pq.write_table(pa.table({"link": ["http://c"]}), tmp_path / "in/c.parquet")
+    with pytest.raises(InputError, match=r"in/c\.parquet has no column 'url'; its columns are: link\."):
+        read_inputs(spark, [folder], InputOptions())
 
 
 def test_captions_and_columns(read: Read) -> None:
@@ -431,7 +444,7 @@ def test_lists_of_wanted_spans(read: Read, tmp_path: Path) -> None:
     assert {row["caption"] for row in found} == {"C"}
     assert [row.get("span_error") is not None for row in found] == [False] * 4 + [True] * 5
     assert (
-        found[4]["span_error"] == "wanted span [5, 3] is none: it takes a start before its end, in seconds or as HH:MM:SS.mmm"
+        found[4]["span_error"] == "[5, 3] is not a span of time: write a start and a later end, in seconds or as HH:MM:SS.mmm"
     )
     assert "[1]" in found[5]["span_error"]
     assert found[8]["span_error"] == "wanted spans are written [[start, end], …], not nonsense"
@@ -492,7 +505,7 @@ def test_a_row_a_span(read: Read) -> None:
     assert found[0] == {"url": "http://a", "spans": [(1.0, 2.0, "one")]}
     assert found[1] == {"url": "http://a", "caption": "whole"}
     assert found[2]["spans"] == [(3.0, None, "x")]
-    assert found[2]["span_error"].startswith("wanted span [00:00:03, null] is none")
+    assert found[2]["span_error"].startswith("[00:00:03, null] is not a span of time")
 
 
 def test_options_that_contradict_each_other() -> None:

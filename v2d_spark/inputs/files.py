@@ -16,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, TypeGuard, cast
 
 from v2d_spark.queries import explain
+from v2d_spark.spark_paths import literal
 from v2d_spark.udfs import locations
 from v2d_spark.udfs.vocabulary import InputError
 
@@ -82,11 +83,10 @@ def resolve(spark: SparkSession, inputs: Sequence[str], format: str | None) -> l
     Raises:
         InputError: if one of them is not there, or its format is not known.
     """
-    if format is not None and format not in FORMATS:
-        raise InputError(f"There is no input format {format!r}; formats are: {', '.join(FORMATS)}.")
+    _require_format(format)
     found: list[Files | Relation] = []
     for argument, text in enumerate(inputs):
-        item = _resolve_one(spark, argument, text, format)
+        item = _resolve_here(argument, text, format) or _resolve_by_spark(spark, argument, text, format)
         last = found[-1] if found else None
         if _is_single(item) and isinstance(last, Files) and last.folder is None and last.paths[-1] < item.paths[0]:
             found[-1] = Files(last.argument, last.paths + item.paths, last.formats + item.formats)
@@ -95,11 +95,26 @@ def resolve(spark: SparkSession, inputs: Sequence[str], format: str | None) -> l
     return found
 
 
-def head(spark: SparkSession, path: str) -> tuple[bytes, bool]:
+def resolve_here(inputs: Sequence[str], format: str | None) -> list[Files]:
+    """The local files among the inputs, found without Spark.
+
+    Args:
+        inputs: as the user gave them.
+        format: the format of all files; by their extensions if None.
+
+    Raises:
+        InputError: if one is not there, or its format is not known.
+    """
+    _require_format(format)
+    found = (_resolve_here(argument, text, format) for argument, text in enumerate(inputs))
+    return [item for item in found if isinstance(item, Files)]
+
+
+def head(spark: SparkSession | None, path: str) -> tuple[bytes, bool]:
     """The first bytes of a text file, decompressed, and whether they are all of it.
 
     Args:
-        spark: the session.
+        spark: the session; it is not asked for a local file.
         path: the file.
 
     Returns:
@@ -109,7 +124,8 @@ def head(spark: SparkSession, path: str) -> tuple[bytes, bool]:
         InputError: if it cannot be read.
     """
     try:
-        if not _is_local(path):
+        if not is_read_here(path):
+            assert spark is not None, "other places are read by Spark"
             rows = spark.read.text(spark_path(path)).limit(_HEAD_LINES).selectExpr("cast(value AS BINARY) AS line").collect()
             return b"\n".join(bytes(row["line"]) for row in rows), len(rows) < _HEAD_LINES
         with _open(path) as file:
@@ -121,10 +137,18 @@ def head(spark: SparkSession, path: str) -> tuple[bytes, bool]:
     return data[:_HEAD_BYTES], len(data) <= _HEAD_BYTES
 
 
+def is_read_here(text: str) -> bool:
+    """Whether Python reads a path or URL on this host, not Spark.
+
+    Args:
+        text: a path or URL.
+    """
+    return locations.is_local(text) and not (text.startswith(_SERVED_BY_SPARK) and not Path(text).exists())
+
+
 def spark_path(path: str) -> str:
     """A file as Spark's readers take it: no character of it is a pattern."""
-    plain = f"file:{path}" if _is_local(path) else path
-    return re.sub(r"([\\{}\[\]*?])", r"\\\1", plain)
+    return literal(f"file:{path}" if is_read_here(path) else path)
 
 
 def shown(text: str) -> str:
@@ -132,37 +156,52 @@ def shown(text: str) -> str:
     return re.sub(r"file:(//)?(?=/)", "", text)
 
 
-def _resolve_one(spark: SparkSession, argument: int, text: str, format: str | None) -> Files | Relation:
+def _require_format(format: str | None) -> None:
+    if format is not None and format not in FORMATS:
+        raise InputError(f"There is no input format {format!r}; formats are: {', '.join(FORMATS)}.")
+
+
+def _resolve_here(argument: int, text: str, format: str | None) -> Files | Relation | None:
+    """What an input names, as far as it can be told without Spark; None for other places, and names of tables."""
     kind, colon, rest = text.partition(":")
     if colon and kind in (DELTA, SQL):
         if not rest.strip():
             raise InputError(f"The input {text!r} names nothing; write {kind}:{'PATH' if kind == DELTA else 'SELECT …'}.")
         return Relation(argument, kind, rest.strip())
+    if not is_read_here(text):
+        return None
+    path = locations.local_path(text).absolute()
+    if _is_delta(path):
+        return Relation(argument, DELTA, str(path))
+    if path.is_dir():
+        return _files(argument, text, list(_walk(path)), format, str(path))
+    if path.is_file():
+        return _files(argument, text, [str(path)], format)
+    if _GLOB.search(str(path)):
+        # An absolute pattern with several parts is none for Path.glob.
+        matches = [Path(match) for match in glob.glob(str(path), recursive=True)]  # noqa: PTH207
+        paths = sorted({file for match in matches for file in (_walk(match) if match.is_dir() else [str(match)])})
+        return _files(argument, text, paths, format)
+    if _may_be_table(text):
+        return None
+    raise InputError(f"There is no file {text}.")
+
+
+def _resolve_by_spark(spark: SparkSession, argument: int, text: str, format: str | None) -> Files | Relation:
+    if is_read_here(text):
+        if _is_table(spark, text):
+            return Relation(argument, TABLE, text)
+        raise InputError(f"There is no file and no table named {text}.")
     folder: str | None = None
-    if _is_local(text):
-        path = locations.local_path(text).absolute()
-        if _is_delta(path):
-            return Relation(argument, DELTA, str(path))
-        if path.is_dir():
-            folder, paths = str(path), list(_walk(path))
-        elif path.is_file():
-            paths = [str(path)]
-        elif _GLOB.search(str(path)):
-            # An absolute pattern with several parts is none for Path.glob.
-            matches = [Path(match) for match in glob.glob(str(path), recursive=True)]  # noqa: PTH207
-            paths = sorted({file for match in matches for file in (_walk(match) if match.is_dir() else [str(match)])})
-        elif _format_of(text) is None and _TABLE_NAME.fullmatch(text):
-            if _is_table(spark, text):
-                return Relation(argument, TABLE, text)
-            raise InputError(f"There is no file and no table named {text}.")
-        else:
-            raise InputError(f"There is no file {text}.")
-    else:
-        paths = _listed_by_spark(spark, text)
-        if paths and paths != [text] and not _GLOB.search(text):
-            if _listed_by_spark(spark, locations.join(text, "_delta_log")):
-                return Relation(argument, DELTA, text)
-            folder = text
+    paths = _listed_by_spark(spark, text)
+    if paths and paths != [text] and not _GLOB.search(text):
+        if _listed_by_spark(spark, locations.join(text, "_delta_log")):
+            return Relation(argument, DELTA, text)
+        folder = text
+    return _files(argument, text, paths, format, folder)
+
+
+def _files(argument: int, text: str, paths: Sequence[str], format: str | None, folder: str | None = None) -> Files:
     if not paths:
         raise InputError(f"There is no file in {text}." if folder else f"There is no file that matches {text}.")
     hidden = next((file for file in paths if _is_hidden(PurePosixPath(file).name)), None)
@@ -175,8 +214,8 @@ def _is_single(item: Files | Relation) -> TypeGuard[Files]:
     return isinstance(item, Files) and len(item.paths) == 1 and item.folder is None
 
 
-def _is_local(text: str) -> bool:
-    return locations.is_local(text) and not (text.startswith(_SERVED_BY_SPARK) and not Path(text).exists())
+def _may_be_table(text: str) -> bool:
+    return _format_of(text) is None and _TABLE_NAME.fullmatch(text) is not None
 
 
 def _is_table(spark: SparkSession, name: str) -> bool:

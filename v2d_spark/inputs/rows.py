@@ -5,20 +5,19 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial, reduce
+from functools import reduce
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from v2d_spark.inputs import InputOptions, heads, texts, typed
-from v2d_spark.inputs.files import PARQUET, Files, head, resolve, shown
+from v2d_spark.inputs import InputOptions, texts, typed
+from v2d_spark.inputs.checks import look_at_texts, parquet_paths
+from v2d_spark.inputs.files import Files, resolve, shown
 from v2d_spark.inputs.heads import Head
 from v2d_spark.udfs.vocabulary import InputError
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-_HEAD_THREADS = 16
 _UNREADABLE = re.compile(r"\[FAILED_READ_FILE[.\w]*\] Encountered error while reading file (.+?)\. ")
 
 
@@ -68,21 +67,11 @@ def reading() -> Iterator[None]:
 
 
 def _read_files(spark: SparkSession, files: Files, options: InputOptions) -> Iterator[DataFrame]:
-    formats = dict(zip(files.paths, files.formats, strict=True))
-    parquet = [path for path in files.paths if formats[path] == PARQUET]
-    if parquet:
-        yield from typed.read_parquet(spark, files, parquet, options)
-    others = [path for path in files.paths if formats[path] != PARQUET]
-    with ThreadPoolExecutor(_HEAD_THREADS) as pool:
-        found = list(pool.map(partial(_look, spark, formats, options), others))
+    if parquet_paths(files):
+        yield from typed.read_parquet(spark, files, options)
     alike: dict[Head, list[str]] = {}
-    for path, said in zip(others, found, strict=True):
+    for path, said in look_at_texts(spark, files, options):
         if said is not None:
             alike.setdefault(said, []).append(path)
     for said, paths in alike.items():
         yield texts.read(spark, files.argument, said, paths, options)
-
-
-def _look(spark: SparkSession, formats: dict[str, str], options: InputOptions, path: str) -> Head | None:
-    data, is_whole = head(spark, path)
-    return heads.look(path, formats[path], data, is_whole, options)

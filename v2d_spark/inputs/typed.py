@@ -10,7 +10,8 @@ from pyspark.sql import types as T
 
 from v2d_spark.inputs import InputOptions
 from v2d_spark.inputs.cells import from_columns, meaning, place
-from v2d_spark.inputs.files import DELTA, SQL, TABLE, Files, Relation, spark_path
+from v2d_spark.inputs.checks import local_columns, parquet_paths, require_in_each
+from v2d_spark.inputs.files import DELTA, SQL, TABLE, Files, Relation, is_read_here, spark_path
 from v2d_spark.inputs.heads import require
 from v2d_spark.queries import explain
 from v2d_spark.udfs.vocabulary import InputError
@@ -21,19 +22,23 @@ if TYPE_CHECKING:
 _UTC = {"timeZone": "UTC"}
 
 
-def read_parquet(spark: SparkSession, files: Files, paths: Sequence[str], options: InputOptions) -> Iterator[DataFrame]:
+def read_parquet(spark: SparkSession, files: Files, options: InputOptions) -> Iterator[DataFrame]:
     """Read Parquet files: together where their schemas merge, else those that have the same one.
 
     Args:
         spark: the session.
-        files: what the argument names.
-        paths: the Parquet files among them.
+        files: what the argument names, Parquet files among them.
         options: which columns hold what.
 
     Raises:
         InputError: if one cannot be read, or lacks a column.
     """
-    for frame, first in _frames(spark, files.folder, paths):
+
+    def columns(path: str) -> list[str]:
+        return local_columns(path) if is_read_here(path) else _one(spark, None, path).columns
+
+    require_in_each(files, options, columns)
+    for frame, first in _frames(spark, files.folder, parquet_paths(files)):
         yield _texts(frame, place(frame, files.argument), options, first)
 
 
@@ -80,11 +85,15 @@ def _frames(spark: SparkSession, folder: str | None, paths: Sequence[str]) -> li
         return [(whole, paths[0])]
     by_schema: dict[str, list[str]] = {}
     for path in paths:
-        one = _parquet(spark, folder, [path])
-        assert one is not None, "one file has one schema"
-        by_schema.setdefault(one.schema.json(), []).append(path)
+        by_schema.setdefault(_one(spark, folder, path).schema.json(), []).append(path)
     frames = ((_parquet(spark, folder, alike), alike[0]) for alike in by_schema.values())
     return [(frame, first) for frame, first in frames if frame is not None]
+
+
+def _one(spark: SparkSession, folder: str | None, path: str) -> DataFrame:
+    one = _parquet(spark, folder, [path])
+    assert one is not None, "one file has one schema"
+    return one
 
 
 def _parquet(spark: SparkSession, folder: str | None, paths: Sequence[str]) -> DataFrame | None:
