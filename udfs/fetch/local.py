@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Sequence
 from pathlib import Path
@@ -67,6 +68,8 @@ class LocalFetcher:
             raise SampleError("not_found", "the path holds a NUL character")
         real = Path(os.path.realpath(path))
         if not any(locations.is_local(prefix) and locations.is_within(str(real), prefix) for prefix in self._allowed):
+            if not _looks_like_path(location):
+                raise SampleError("unsupported", "this is not a URL")
             raise SampleError(
                 "forbidden_location", "a local path is read only below allow_locations; URLs begin with http:// or https://"
             )
@@ -94,6 +97,11 @@ class LocalFetcher:
             raise
         except Exception as error:  # each store's library has error types of its own
             raise SampleError("storage", f"the object cannot be read: {type(error).__name__}: {error}") from error
+
+
+def _looks_like_path(text: str) -> bool:
+    """Whether opening a folder could make this text mean a file; else it is a comment, a cell of another column, …."""
+    return text.lower().startswith(("/", "~", "./", "../", "file:")) or ("/" in text and not re.search(r"\s", text))
 
 
 def _copy(file: IO[bytes], target: Target) -> None:
