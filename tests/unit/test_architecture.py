@@ -186,3 +186,13 @@ def test_extras_hold_requirements_and_no_unread_placeholders() -> None:
     parser.read(ROOT / "setup.cfg", encoding="utf-8")
     extras = {name: parser.get("options.extras_require", name).split("\n") for name in parser.options("options.extras_require")}
     assert {*extras["local"], *extras["demo"]} <= set(extras["dev"])
+
+
+def test_what_is_required_is_imported() -> None:
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg", encoding="utf-8")
+    required = re.findall(r"^[\w-]+", parser.get("options", "install_requires"), re.MULTILINE)
+    names = {"PyYAML": "yaml"}
+    imported = {name.split(".")[0] for path in PRODUCT for name in imports(path)}
+    # pandas: Spark will not hand out Arrow batches without it.
+    assert {names.get(name, name) for name in required} - imported - {"pandas"} == set()
