@@ -249,6 +249,15 @@ def test_half_a_file_is_truncated(child: MediaChild, tmp_path: Path, name: str, 
     assert fault_of(child, part) == "truncated"
 
 
+@pytest.mark.parametrize("name", ["video/demo.mp4", "video/demo.mkv", "video/demo.avi"])
+def test_a_file_that_is_cut_off_says_how_much_is_missing(child: MediaChild, tmp_path: Path, name: str) -> None:
+    part = tmp_path / "part"
+    part.write_bytes((SAMPLES / name).read_bytes()[:-100])
+
+    with pytest.raises(SampleError, match="^the file is cut off: at least 100 bytes are missing$"):
+        child.probe(part, keyframes=False, timeout=30)
+
+
 def test_mp4_without_its_index_is_truncated(child: MediaChild, tmp_path: Path) -> None:
     path = tmp_path / "recording.mp4"
     path.write_bytes(struct.pack(">I4s4sI", 16, b"ftyp", b"isom", 0) + struct.pack(">I4s", 1008, b"mdat") + bytes(1000))

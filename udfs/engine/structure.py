@@ -58,8 +58,7 @@ def _boxes(fd: int, size: int) -> str | None:
             return None
         position += length
         if position > size:  # what is no box of ours may be anything that somebody appended
-            name = kind.decode("ascii", "replace")
-            return f"the file ends {position - size} bytes before its {name} does" if kind in _KNOWN_BOXES else None
+            return _cut_off(position - size) if kind in _KNOWN_BOXES else None
     return None
 
 
@@ -76,11 +75,15 @@ def _ebml(head: bytes, size: int) -> str | None:
     if length == (1 << 7 * width) - 1:
         return None
     end = match.end() + width + length
-    return f"the file ends {end - size} bytes before its Segment does" if end > size else None
+    return _cut_off(end - size) if end > size else None
 
 
 def _riff(head: bytes, size: int) -> str | None:
     (length,) = struct.unpack("<I", head[4:8])
     if length == 0 or length >= _RIFF_UNKNOWN or length + 8 <= size + _RIFF_SLACK:
         return None
-    return f"the file ends {length + 8 - size} bytes before its RIFF chunk does"
+    return _cut_off(length + 8 - size)
+
+
+def _cut_off(missing: int) -> str:
+    return f"the file is cut off: at least {missing} bytes are missing"
