@@ -26,6 +26,7 @@ from hypothesis import strategies as st
 from tests.support.server import MediaServer, make_certificate
 from v2d_spark.udfs.fetch import Access, Fetched, Fetcher, FetchSettings
 from v2d_spark.udfs.fetch.guard import Guard
+from v2d_spark.udfs.fetch.settings import in_seconds
 from v2d_spark.udfs.vocabulary import ConfigError, SampleError
 
 BODY = random.Random(7).randbytes(700_001)
@@ -301,6 +302,13 @@ def test_time_is_limited(
 
     assert error.error_class == error_class
     assert time.monotonic() - start < longest + 0.5  # a busy machine
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(1, "1 second"), (0.99999, "1 second"), (0.25, "0.25 seconds"), (1800.0, "1800 seconds")]
+)
+def test_times_in_messages(number: float, text: str) -> None:
+    assert in_seconds(number) == text
 
 
 def test_a_slow_but_fast_enough_server_is_waited_for(server: MediaServer, tmp_path: Path) -> None:

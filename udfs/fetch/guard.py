@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from v2d_spark.udfs.fetch.settings import Access
+from v2d_spark.udfs.fetch.settings import Access, in_seconds
 from v2d_spark.udfs.vocabulary import ConfigError, SampleError
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -285,7 +285,7 @@ def _plain_host(host: str) -> str:
 def _connect_error(host: str, port: int, timeout: float, error: OSError) -> SampleError:
     place = f"{host} port {port}"
     if isinstance(error, TimeoutError):
-        return SampleError("timeout", f"{place} did not take the connection within {timeout:.3g} seconds")
+        return SampleError("timeout", f"{place} did not take the connection within {in_seconds(timeout)}")
     if isinstance(error, ConnectionRefusedError):
         return SampleError("refused", f"{place} refused the connection")
     if error.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN, errno.EADDRNOTAVAIL):

@@ -21,7 +21,7 @@ from urllib3 import exceptions
 from v2d_spark.udfs.fetch.connections import DEADLINE, connection_pools
 from v2d_spark.udfs.fetch.guard import Guard
 from v2d_spark.udfs.fetch.result import PIECE, Target
-from v2d_spark.udfs.fetch.settings import FetchSettings
+from v2d_spark.udfs.fetch.settings import FetchSettings, in_seconds
 from v2d_spark.udfs.vocabulary import SampleError, passes_by_itself
 
 _WITH_BODY = frozenset((200, 201, 202, 203, 206))
@@ -218,7 +218,7 @@ class HttpFetcher:
                     raise SampleError(
                         "too_slow",
                         f"less than fetch.min_rate ({settings.min_rate:.0f} bytes a second) came "
-                        f"over {settings.min_rate_seconds:.3g} seconds",
+                        f"over {in_seconds(settings.min_rate_seconds)}",
                     )
                 start, come = now, 0
 
@@ -359,7 +359,7 @@ def _status_error(status: int, retry_after_s: float | None) -> SampleError:
 
 
 def _total_timeout(settings: FetchSettings) -> SampleError:
-    return SampleError("timeout", f"the fetch took longer than fetch.total_timeout ({settings.total_timeout:.3g} seconds)")
+    return SampleError("timeout", f"the fetch took longer than fetch.total_timeout ({in_seconds(settings.total_timeout)})")
 
 
 def _transport_error(error: Exception, settings: FetchSettings) -> SampleError:
@@ -367,7 +367,7 @@ def _transport_error(error: Exception, settings: FetchSettings) -> SampleError:
     if isinstance(error, (exceptions.TimeoutError, TimeoutError)):
         if time.monotonic() >= DEADLINE.get():
             return _total_timeout(settings)
-        return SampleError("timeout", f"the server sent nothing for fetch.read_timeout ({settings.read_timeout:.3g} seconds)")
+        return SampleError("timeout", f"the server sent nothing for fetch.read_timeout ({in_seconds(settings.read_timeout)})")
     cause = error.args[-1] if error.args and isinstance(error.args[-1], Exception) else error
     if isinstance(error, (exceptions.SSLError, ssl.SSLError)):
         if isinstance(cause, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):

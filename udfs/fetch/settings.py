@@ -37,6 +37,12 @@ class FetchSettings:
     max_attempts: int = setting(3, "runs that try a failed source before it rests", minimum=1, maximum=1_000_000)
 
 
+def in_seconds(number: float) -> str:
+    """A time as messages say it: `1 second`, `0.5 seconds`."""
+    text = f"{round(number, 3):g}"
+    return f"{text} second" if text == "1" else f"{text} seconds"
+
+
 @dataclass(frozen=True)
 class Access:
     """What input rows may reach: closed unless somebody opens it.
