@@ -70,7 +70,7 @@ def run(command: str, *, allow: str) -> None:
     if not command.startswith("v2d "):
         subprocess.run(["bash", "-euo", "pipefail", "-c", command], check=True)
         return
-    arguments = shlex.split(command)[1:]
+    arguments = shlex.split(command.replace("\\\n", " "))[1:]
     if arguments[0] == "download":
         arguments.append(allow)
     assert main(arguments) == 0, command
