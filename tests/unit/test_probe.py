@@ -254,7 +254,7 @@ def test_a_file_that_is_cut_off_says_how_much_is_missing(child: MediaChild, tmp_
     part = tmp_path / "part"
     part.write_bytes((SAMPLES / name).read_bytes()[:-100])
 
-    with pytest.raises(SampleError, match="^the file is cut off: at least 100 bytes are missing$"):
+    with pytest.raises(SampleError, match=r"^the file is cut off: at least 100 bytes are missing$"):
         child.probe(part, keyframes=False, timeout=30)
 
 
