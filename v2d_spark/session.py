@@ -12,10 +12,8 @@ import importlib.metadata
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
@@ -146,7 +144,7 @@ def _local_session(app_name: str, scratch: Path) -> SparkSession:
         builder = builder.config(key, value)
     log = own.folder / "spark.log"
     try:
-        with _jvm_output_to(log), _own_interrupts():
+        with _jvm_output_to(log):
             session = builder.getOrCreate()
     except Exception as error:
         raise SessionError(_why_no_start(log, coordinates, error)) from None
@@ -285,17 +283,6 @@ def _jvm_output_to(log: Path) -> Iterator[None]:
         sys.stderr.flush()
         os.dup2(kept, 2)
         os.close(kept)
-
-
-@contextlib.contextmanager
-def _own_interrupts() -> Iterator[None]:
-    """A handler of Ctrl-C that somebody has set stays; Spark sets its own, which cancels all jobs."""
-    handler = signal.getsignal(signal.SIGINT)
-    try:
-        yield
-    finally:
-        if handler not in (None, signal.default_int_handler) and threading.current_thread() is threading.main_thread():
-            signal.signal(signal.SIGINT, handler)
 
 
 def _why_no_start(log: Path, coordinates: str, error: Exception) -> str:

@@ -61,7 +61,10 @@ class TerminalWatcher:
         self._old_handler: Any = None
 
     def begin(self, due: int) -> None:
-        """Set the length of the bar to what was done and what is due."""
+        """Set the length of the bar to what was done and what is due; from here on Ctrl-C ends a batch."""
+        if self._ends_batches and self._old_handler is None and threading.current_thread() is threading.main_thread():
+            # Not before: Spark sets a handler of its own when it starts, which is called on the second Ctrl-C.
+            self._old_handler = signal.signal(signal.SIGINT, self._interrupt)
         self._began = time.monotonic()
         counts = self._shown()
         self._progress.update(self._bar, total=counts["done"] + counts["failed"] + due)
@@ -83,8 +86,6 @@ class TerminalWatcher:
 
     def __enter__(self) -> TerminalWatcher:
         self._spool.__enter__()
-        if self._ends_batches and threading.current_thread() is threading.main_thread():
-            self._old_handler = signal.signal(signal.SIGINT, self._interrupt)
         self._progress.start()
         self._thread.start()
         return self
@@ -99,6 +100,9 @@ class TerminalWatcher:
 
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         if self._stop.is_set():
+            if callable(self._old_handler):
+                # Spark's: it cancels all jobs.
+                self._old_handler(number, frame)
             raise KeyboardInterrupt
         self._stop.set()
         Path(str(self.stop_file)).touch()

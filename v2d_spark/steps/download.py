@@ -186,6 +186,10 @@ class _Work:
     watcher: Watcher
     cores: int
 
+    @property
+    def _tag(self) -> str:
+        return f"v2d-download-{self.lease.epoch}"
+
     def outcomes(self, planned: list[batches.Batch]) -> Generator[batches.Outcome]:
         """Compute batches one after the other, each while its predecessor is committed by the caller."""
         ahead = ThreadPoolExecutor(1, thread_name_prefix="batch")
@@ -203,11 +207,13 @@ class _Work:
         finally:
             if computing and not computing.done():
                 # Interrupted, or the commit failed: what is being computed is of no use.
-                self.spark.interruptAll()
+                self.spark.interruptTag(self._tag)
             ahead.shutdown(wait=False, cancel_futures=True)
 
     def _compute(self, batch: batches.Batch, batch_id: int) -> batches.Outcome:
         started_at = datetime.now(timezone.utc)
+        # Tags are of a thread: they mark this job as the one to interrupt.
+        self.spark.addTag(self._tag)
         whole_shards = batch.shards >= _WHOLE_SHARDS_PER_CORE * self.cores
         tasks = self.settings.batch.tasks or min(batch.sources, _TASKS_PER_CORE * self.cores)
         if whole_shards:
