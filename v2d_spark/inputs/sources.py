@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from pyspark.sql import functions as F
 
+from v2d_spark import numbering
 from v2d_spark.inputs.cells import ORDER, no_text
 
 if TYPE_CHECKING:
@@ -22,8 +23,6 @@ NEW, CHANGED, REFETCH, UNCHANGED, SUPPRESSED = "new", "changed", "refetch", "unc
 _COLUMNS = "map<string,string>"
 _SPANS = f"array<struct<start_s:double,end_s:double,caption:string,columns:{_COLUMNS}>>"
 _CONTENT = ("caption", "captions", "spans", "columns", "span_error")
-# monotonically_increasing_id() is the partition in the bits above these, and the row in it below.
-_ROW_BITS = 33
 
 
 @dataclass(frozen=True)
@@ -172,36 +171,17 @@ def compare(spark: SparkSession, gathered: DataFrame, sources: DataFrame | None,
 def in_order(new: DataFrame, partitions: int) -> DataFrame:
     """Sort new sources by where they stood, with `id`: partition and row in it."""
     spread = new.repartition(1) if partitions == 1 else new.repartitionByRange(partitions, *ORDER, "identity")
-    return spread.sortWithinPartitions(*ORDER, "identity").withColumn("id", F.monotonically_increasing_id())
+    return numbering.with_id(spread.sortWithinPartitions(*ORDER, "identity"))
 
 
 def partition_of() -> Column:
     """The partition in `id`."""
-    return F.shiftright("id", _ROW_BITS)
+    return numbering.partition_of()
 
 
 def numbered(spark: SparkSession, ordered: DataFrame, counts: Sequence[tuple[int, int]], first: int) -> DataFrame:
-    """Give numbers without gaps.
-
-    Args:
-        spark: the session.
-        ordered: as `in_order` gives it.
-        counts: (partition, rows) of each partition that has any, by partition.
-        first: the first number.
-
-    Returns:
-        With `source_num`.
-    """
-    offsets, total = [], first
-    for partition, rows in counts:
-        offsets.append((partition, total))
-        total += rows
-    row = F.col("id").bitwiseAND(F.lit((1 << _ROW_BITS) - 1))
-    if len(offsets) == 1:
-        return ordered.withColumn("source_num", row + offsets[0][1])
-    table = spark.createDataFrame(offsets, "partition long, offset long")
-    placed = ordered.withColumn("partition", partition_of()).join(F.broadcast(table), "partition")
-    return placed.withColumn("source_num", row + F.col("offset"))
+    """Give `source_num`, without gaps, to sources `in_order`; arguments as for `numbering.numbered`."""
+    return numbering.numbered(spark, ordered, counts, first, "source_num")
 
 
 def named(shard_size: int) -> tuple[Column, Column]:
