@@ -30,9 +30,12 @@ OUTPUT_SCHEMA = pa.schema(
         ("batch_id", pa.int64()),
         ("kept", pa.bool_()),
         ("error", pa.string()),
+        ("is_storage", pa.bool_()),
     ]
 )
-OUTPUT_DDL = "shard string, samples bigint, bytes bigint, sha256 string, batch_id bigint, kept boolean, error string"
+OUTPUT_DDL = (
+    "shard string, samples bigint, bytes bigint, sha256 string, batch_id bigint, kept boolean, error string, is_storage boolean"
+)
 
 STATS_SUFFIX = "_stats.json"
 # A fault of the disk or the storage is met by a second try at the shard.
@@ -104,10 +107,10 @@ class _ShardWriter:
             try:
                 return told | self._finish(name, rows)
             except V2dError as error:
-                return told | {"error": str(error)}
+                return told | {"error": str(error), "is_storage": False}
             except (OSError, pa.ArrowException) as error:
                 if attempt == _TRIES - 1:
-                    return told | {"error": f"{type(error).__name__}: {error}"}
+                    return told | {"error": f"{type(error).__name__}: {error}", "is_storage": True}
         raise AssertionError
 
     def _finish(self, name: str, rows: pa.Table) -> dict[str, Any]:

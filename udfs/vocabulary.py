@@ -106,6 +106,10 @@ class DatasetError(V2dError):
     """A dataset is missing, is no dataset, or was made by a newer version."""
 
 
+class StorageError(V2dError):
+    """A disk or a store did not take what was written, or give what was read: no mistake of the user's."""
+
+
 class LeaseHeldError(V2dError):
     """Another process is writing to the dataset."""
 

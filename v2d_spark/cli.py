@@ -28,6 +28,7 @@ from v2d_spark.udfs.vocabulary import (
     EXIT_USER,
     FAILED,
     OK,
+    StorageError,
     V2dError,
 )
 
@@ -47,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the command line without the program's name; this process's by default.
 
     Returns:
-        The exit code: 0 done, 1 a fault of ours, 2 the user's mistake, 3 too many failures, 130 interrupted.
+        The exit code: 0 done, 1 a fault of ours or of storage, 2 the user's mistake, 3 too many failures, 130 interrupted.
     """
     # pyspark logs a wrong query's stack by itself; the user gets a sentence.
     logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)
@@ -67,7 +68,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return EXIT_USER
     except V2dError as error:
         _complain(str(error))
-        return EXIT_USER
+        return EXIT_INTERNAL if isinstance(error, StorageError) else EXIT_USER
     except (KeyboardInterrupt, click.Abort):
         _complain("Interrupted; what was committed stays, run the same command again to go on.")
         return EXIT_INTERRUPTED

@@ -10,13 +10,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.support.rows import media_row, write_media
-from v2d_spark import api
+from v2d_spark import api, cli
 from v2d_spark.steps.export import MARK, remove_others
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs.export import ExportTask
 from v2d_spark.udfs.exporters import exporter
 from v2d_spark.udfs.media_reader import FILES_SCHEMA
-from v2d_spark.udfs.vocabulary import V2dError
+from v2d_spark.udfs.vocabulary import EXIT_INTERNAL, StorageError, V2dError
 
 ROWS = [media_row(number) for number in range(4)]
 
@@ -55,26 +55,43 @@ def run(arguments: dict[str, Any], format: str, user_columns: tuple[str, ...], s
     task = ExportTask(**arguments, format=format, user_columns=user_columns, streams=streams)
     (told,) = task(iter([batch]))
     (row,) = told.to_pylist()
-    assert row["error"] is None
     return row
 
 
 def test_a_shard_is_kept_where_a_fresh_one_would_have_the_same_columns(arguments: dict[str, Any]) -> None:
     table = Path(arguments["destination"]) / "00000000.parquet"
-    assert not run(arguments, "webdataset", ("a",), ("video",))["kept"]
+    assert run(arguments, "webdataset", ("a",), ("video",))["kept"] is False
     assert run(arguments, "webdataset", ("a",), ("video",))["kept"]
     # Tars have no columns of streams: a first sound elsewhere in the export leaves them as they are.
     assert run(arguments, "webdataset", ("a",), ("video", "audio"))["kept"]
-    assert not run(arguments, "webdataset", ("a", "b"), ("video",))["kept"]
+    assert run(arguments, "webdataset", ("a", "b"), ("video",))["kept"] is False
     assert {"a", "b"} < set(pq.read_schema(table).names)
 
 
 def test_a_parquet_shard_has_a_column_for_each_stream_of_the_export(arguments: dict[str, Any]) -> None:
     table = Path(arguments["destination"]) / "00000000.parquet"
-    assert not run(arguments, "parquet", ("a",), ("video",))["kept"]
-    assert not run(arguments, "parquet", ("a",), ("video", "audio"))["kept"]
+    assert run(arguments, "parquet", ("a",), ("video",))["kept"] is False
+    assert run(arguments, "parquet", ("a",), ("video", "audio"))["kept"] is False
     assert {"video", "audio"} < set(pq.read_schema(table).names)
     assert run(arguments, "parquet", ("a",), ("video", "audio"))["kept"]
+
+
+def test_a_fault_of_storage_is_told_from_one_of_the_dataset(arguments: dict[str, Any]) -> None:
+    (Path(arguments["destination"]) / "00000000.tar").mkdir()
+    told = run(arguments, "webdataset", (), ("video",))
+    assert told["is_storage"] and told["error"].startswith("IsADirectoryError")
+    nothing = arguments | {"files": arguments["files"].slice(0, 0)}
+    told = run(nothing, "files", (), ("video",))
+    assert told["is_storage"] is False and "media has no row of key" in told["error"]
+
+
+def test_a_fault_of_storage_is_no_mistake(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def fails(*_: Any, **__: Any) -> None:
+        raise StorageError("1 of 1 shards could not be written.")
+
+    monkeypatch.setattr(api, "export", fails)
+    assert cli.main(["export", "--dataset", "pets", "--to", "tars"]) == EXIT_INTERNAL
+    assert "1 of 1 shards could not be written." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(("format", "data"), [("webdataset", "00000001.tar"), ("files", "00000001/a.mp4")])

@@ -19,12 +19,13 @@ from deltalake import DeltaTable
 from v2d_spark.config import Settings
 from v2d_spark.queries import explain, rows_where
 from v2d_spark.session import is_on_this_host, parallelism
+from v2d_spark.spark_paths import literal
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs import locations, processes, sample_json, spool
 from v2d_spark.udfs.export import INPUT_COLUMNS, OUTPUT_DDL, STATS_SUFFIX, ExportTask
 from v2d_spark.udfs.exporters import Exporter, exporter
 from v2d_spark.udfs.media_reader import FILES_SCHEMA
-from v2d_spark.udfs.vocabulary import STREAMS, ConfigError, DatasetError, InputError, QueryError
+from v2d_spark.udfs.vocabulary import STREAMS, ConfigError, DatasetError, InputError, QueryError, StorageError
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, Row, SparkSession
@@ -51,8 +52,6 @@ _TASKS_PER_CORE = 4
 # As many digits as the names of sources' shards have.
 _SHARD_DIGITS = 8
 _SHARD = rf"[0-9]{{{_SHARD_DIGITS},}}"
-# Characters of a path that Spark would take for a pattern.
-_GLOB_CHARACTERS = re.compile(r"[][{}*?\\]")
 # The user's columns that get a column of their own; the names may come from anywhere, and each row may have others.
 _MOST_USER_COLUMNS = 1000
 # Functions that are another value each time, and texts and comments, in which their names mean nothing.
@@ -60,8 +59,6 @@ _CHANCE = re.compile(
     r"\b(rand|randn|random|randstr|uniform|uuid|shuffle|monotonically_increasing_id|spark_partition_id)\s*\(", re.IGNORECASE
 )
 _TEXTS = re.compile(r"""'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|`[^`]*`|--[^\n]*|/\*.*?\*/""", re.DOTALL)
-# What monotonically_increasing_id leaves for the row's number in its partition.
-_ROW_BITS = 33
 
 
 @dataclass(frozen=True)
@@ -134,7 +131,8 @@ def export(
         QueryError: if `where` or `select` is wrong.
         ConfigError: if there is no such format.
         InputError: if the folder holds something else.
-        DatasetError: if a shard could not be written; the others are whole.
+        DatasetError: if the bytes of a shard's samples are not in the dataset; the other shards are whole.
+        StorageError: if a disk or a store failed at a shard; the others are whole.
     """
     settings = settings or Settings()
     check(dataset, to, format=format, where=where, select=select, shard_size=shard_size)
@@ -151,12 +149,16 @@ def export(
     # Another export to this folder has a staging folder of its own.
     staging = locations.join(folder, "~".join((_STAGING, *map(str, processes.this_process()), secrets.token_hex(4))))
     try:
-        done = _write(spark, dataset, folder, staging, kind, selection, versions, shard_size, settings, progress_file)
+        done: list[Row] = []
+        if selection.found["samples"]:
+            shards = plan(spark, dataset, folder, staging, kind, selection, versions, shard_size, settings, progress_file)
+            done = sorted(shards.collect(), key=lambda row: row["shard"])
     finally:
         locations.remove_tree(staging)
     failed = [row for row in done if row["error"]]
     if failed:
-        raise DatasetError(
+        kind_of_error = StorageError if failed[0]["is_storage"] else DatasetError
+        raise kind_of_error(
             f"{len(failed)} of {len(done)} shards could not be written; the first is {failed[0]['shard']}: "
             f"{failed[0]['error'].rstrip('.')}. The others are whole, and are kept when this is run again."
         )
@@ -339,7 +341,7 @@ def candidate_files(dataset: Dataset, version: int, first: int, last: int) -> pa
     return files.filter(pc.invert(pc.fill_null(outside, False))).sort_by("path")
 
 
-def _write(
+def plan(
     spark: SparkSession,
     dataset: Dataset,
     folder: str,
@@ -350,11 +352,25 @@ def _write(
     shard_size: int | None,
     settings: Settings,
     progress_file: str | None,
-) -> list[Row]:
-    """Write all shards; return what the tasks tell, by shard."""
+) -> DataFrame:
+    """The job that writes all shards; no column of it has bytes.
+
+    Args:
+        spark: the session.
+        dataset: the dataset.
+        folder: the export's folder.
+        staging: folder for narrow rows between two jobs.
+        kind: the format.
+        selection: what is exported; not nothing.
+        versions: versions of the tables.
+        shard_size: as for `export`, like those that follow.
+        settings: the settings.
+        progress_file: file on this host that tasks append counts to.
+
+    Returns:
+        A row of `OUTPUT_SCHEMA` for each shard, which is written when the rows are collected.
+    """
     found = selection.found
-    if not found["samples"]:
-        return []
     shards = found["shards"] if shard_size is None else -(-found["samples"] // shard_size)
     tasks = settings.export.tasks or max(1, min(shards, _TASKS_PER_CORE * parallelism(spark)))
     rows = selection.rows
@@ -374,30 +390,22 @@ def _write(
         verify=settings.export.verify,
         progress=progress_file if is_on_this_host(spark) else None,
     )
-    done = rows.repartitionByRange(tasks, "shard").sortWithinPartitions("shard", "key").mapInArrow(task, OUTPUT_DDL).collect()
-    return sorted(done, key=lambda row: row["shard"])
+    return rows.repartitionByRange(tasks, "shard").sortWithinPartitions("shard", "key").mapInArrow(task, OUTPUT_DDL)
 
 
 def _repacked(spark: SparkSession, rows: DataFrame, shard_size: int, tasks: int, staging: str) -> DataFrame:
-    """Give the samples, in key order, to shards of one size.
-
-    They are numbered without a window over all: staged in order with the number of partition and row, partitions
-    counted, and each partition's first number added.
-    """
+    """Give the samples, in key order, to shards of one size; they are staged in order, and numbered."""
     from pyspark.sql import functions as F
 
+    from v2d_spark import numbering
+
     in_order = rows.repartitionByRange(tasks, "key").sortWithinPartitions("key")
-    in_order.withColumn("place", F.monotonically_increasing_id()).write.mode("overwrite").parquet(staging)
-    staged = spark.read.parquet(_GLOB_CHARACTERS.sub(r"\\\g<0>", staging))
-    partition = F.shiftrightunsigned("place", _ROW_BITS)
-    counts = staged.groupBy(partition.alias("partition")).count().orderBy("partition").collect()
-    first, offsets = 0, []
-    for row in counts:
-        offsets += [F.lit(row["partition"]), F.lit(first)]
-        first += row["count"]
-    number = F.create_map(*offsets)[partition] + F.col("place").bitwiseAND((1 << _ROW_BITS) - 1)
-    shard = F.lpad(F.floor(number / shard_size).cast("string"), _SHARD_DIGITS, "0")
-    return staged.withColumn("shard", shard).drop("place")
+    numbering.with_id(in_order).write.mode("overwrite").parquet(staging)
+    staged = spark.read.parquet(literal(staging))
+    counts = staged.groupBy(numbering.partition_of().alias("partition")).count().orderBy("partition").collect()
+    placed = numbering.numbered(spark, staged, [(row["partition"], row["count"]) for row in counts], 0, "number")
+    shard = F.lpad(F.floor(F.col("number") / shard_size).cast("string"), _SHARD_DIGITS, "0")
+    return placed.withColumn("shard", shard).select(*INPUT_COLUMNS)
 
 
 def _folder(to: str) -> str:
