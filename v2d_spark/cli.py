@@ -445,7 +445,7 @@ def _print_download(result: Any, dataset: str) -> None:
     if refused:
         click.echo(refused)
     if not report.statuses[OK]:
-        click.echo(f"No source is ok: of {_count(total, 'source')} that were tried, none gave a sample.")
+        click.echo("No source is ok: none of those that were tried gave a sample.")
     if report.not_started:
         click.echo(f"{_count(report.not_started, 'source')} of the last batch not started; pending still.")
 

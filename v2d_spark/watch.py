@@ -41,6 +41,7 @@ class TerminalWatcher:
         self._ended = threading.Event()
         self._read_bytes = 0
         self._rest = b""
+        self._total = 0
         # What tasks on this host told, and what is committed.
         self._counts = {"done": 0, "failed": 0, "bytes": 0}
         self._committed = {"done": 0, "failed": 0, "bytes": 0}
@@ -67,7 +68,8 @@ class TerminalWatcher:
             self._old_handler = signal.signal(signal.SIGINT, self._interrupt)
         self._began = time.monotonic()
         counts = self._shown()
-        self._progress.update(self._bar, total=counts["done"] + counts["failed"] + due)
+        self._total = counts["done"] + counts["failed"] + due
+        self._progress.update(self._bar, total=self._total)
         self.phase("fetching")
 
     def committed(self, report: Report) -> None:
@@ -122,6 +124,8 @@ class TerminalWatcher:
                 f"{files / seconds:.1f} files/s, {counts['bytes'] / seconds / 1e6:.1f} MB/s"
             )
             self._progress.update(self._bar, completed=files, told=told)
+            if files >= self._total > 0:
+                self.phase("committing")
 
     def _shown(self) -> dict[str, int]:
         """What is done: tasks on this host tell it before it is committed, others only then."""
