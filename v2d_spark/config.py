@@ -55,7 +55,9 @@ class ExportSettings:
 class Settings:
     """All settings of a job, as `conf/*.yaml` and `key=value` give them."""
 
-    scratch_dir: str = setting("", "folder for what is being fetched, on each host; empty for v2d_spark-UID in the temporary one")
+    scratch_dir: str = setting(
+        "", "folder for what is being fetched, on each host; empty for v2d_spark-UID in the temporary one"
+    )
     inline_limit: int = setting(
         64 << 20, "streams over this many bytes go to files/ beside the tables", minimum=0, maximum=LARGEST_INLINE
     )
