@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 import uuid
 from collections import Counter
@@ -20,7 +21,7 @@ from v2d_spark.tables import Dataset
 from v2d_spark.udfs import spool
 from v2d_spark.udfs.download import INPUT_COLUMNS, OUTPUT_DDL, DownloadTask, Report
 from v2d_spark.udfs.media_writer import WrittenFile
-from v2d_spark.udfs.vocabulary import FAILED, OK, STEP_DOWNLOAD, STEP_RETRY, QueryError
+from v2d_spark.udfs.vocabulary import FAILED, OK, STEP_DOWNLOAD, STEP_RETRY, QueryError, V2dError
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -221,15 +222,22 @@ class _Work:
         by = f"source_num DIV {self.dataset.shard_size}" if whole_shards else "source_num"
         from pyspark.sql import functions as F
 
-        rows = (
+        frame = (
             self.dataset.read(self.spark, "sources")
             .where(f"source_num BETWEEN {batch.first} AND {batch.last} AND {self.due}")
             .select(*INPUT_COLUMNS)
             .repartitionByRange(tasks, F.expr(by))
             .sortWithinPartitions("source_num")
             .mapInArrow(self._task(batch_id, tasks), OUTPUT_DDL)
-            .collect()
         )
+        try:
+            rows = frame.collect()
+        except Exception as error:
+            # A task's own sentence comes inside Spark's report of its failure.
+            told = re.search(r"v2d_spark\.udfs\.vocabulary\.\w+: (.*)", str(error))
+            if told is None:
+                raise
+            raise V2dError(told[1]) from None
         files = [WrittenFile(row["name"], row["size"], row["stats"]) for row in rows if row["name"]]
         report = Report()
         for row in rows:
