@@ -26,7 +26,7 @@ from v2d_spark.tables import Dataset
 from v2d_spark.udfs import locations
 from v2d_spark.udfs.download import Report
 from v2d_spark.udfs.redact import redact
-from v2d_spark.udfs.vocabulary import PENDING, SKIPPED, STEP_INGEST
+from v2d_spark.udfs.vocabulary import PENDING, SKIPPED, STEP_DOWNLOAD, STEP_INGEST
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, Row, SparkSession
@@ -101,6 +101,9 @@ def ingest(
         InputError: if an input is missing or cannot be read, or lacks a column.
     """
     started_at = datetime.now(timezone.utc)
+    run = run or uuid.uuid4().hex
+    # Before anything here becomes newer than what such a batch holds.
+    batches.recover(spark, dataset, lease, STEP_DOWNLOAD, run=run)
     work = _Work(spark, dataset, lease)
     locations.remove_tree(dataset.staging_path)
     try:
@@ -114,7 +117,7 @@ def ingest(
                 dataset,
                 STEP_INGEST,
                 work.batch_id,
-                run=run or uuid.uuid4().hex,
+                run=run,
                 started_at=started_at,
                 report=_report(result),
                 settings=settings,
