@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from deltalake import write_deltalake
+from deltalake import DeltaTable, QueryBuilder, write_deltalake
 from pyspark.sql import SparkSession
 
 from v2d_spark import api, merges, schema
@@ -28,15 +28,17 @@ def ingest_into(spark: SparkSession, dataset: Dataset, inputs: list[str], per_ta
         return ingest(spark, dataset, inputs, InputOptions(**options), Settings(), lease, sources_per_task=per_task)
 
 
+def table_rows(dataset: Dataset, name: str) -> list[dict[str, Any]]:
+    """Rows of `sources` or `samples` by number."""
+    # By its path and without Spark: the tables are plain Delta.
+    table = QueryBuilder().register("t", DeltaTable(dataset.table_path(name)))
+    rows = pa.table(table.execute("SELECT * FROM t ORDER BY source_num")).to_pylist()
+    return [{**row, "columns": dict(row["columns"])} for row in rows]
+
+
 def sources(dataset: Dataset, *columns: str) -> list[Any]:
     """Rows of `sources` by number: of one column its values, of several tuples."""
-    import deltalake
-
-    # By its path and without Spark: the table is plain Delta.
-    table = deltalake.QueryBuilder().register("t", deltalake.DeltaTable(dataset.table_path("sources")))
-    rows = pa.table(table.execute("SELECT * FROM t ORDER BY source_num")).to_pylist()
-    for row in rows:
-        row["columns"] = dict(row["columns"])
+    rows = table_rows(dataset, "sources")
     return [row[columns[0]] if len(columns) == 1 else tuple(row[name] for name in columns) for row in rows]
 
 
@@ -165,7 +167,7 @@ def test_what_changes_a_row_and_what_makes_it_pending_also_after_a_crash(
     assert sources(dataset, "status", "error_class")[2:5] == [("pending", None), *[("skipped", "unsupported")] * 2]
     assert sources(dataset, "error_message")[3].startswith("[3, 2] is not a span of time")
 
-    download(spark, dataset)
+    download(dataset)
     rows[0]["caption"] = "another"
     rows[1]["week"] = "one"
     rows[2]["clips"] = [[0, 1], [2, 3]]
@@ -208,7 +210,7 @@ def test_what_changes_a_row_and_what_makes_it_pending_also_after_a_crash(
     ]
     assert sources(dataset, "source_num") == list(range(7))
     assert [span["end_s"] for span in sources(dataset, "spans")[2]] == [1.0, 3.0]
-    samples = dataset.read(spark, "samples").orderBy("source_num").collect()
+    samples = table_rows(dataset, "samples")
     assert [(row["caption"], row["captions"], row["columns"]) for row in samples[:2]] == [
         ("another", ["another"], {"week": "1"}),
         ("b", ["b"], {"week": "one"}),
@@ -223,9 +225,9 @@ def test_what_changes_a_row_and_what_makes_it_pending_also_after_a_crash(
 BATCH = 5
 
 
-def download(spark: SparkSession, dataset: Dataset) -> None:
+def download(dataset: Dataset) -> None:
     """Make all pending sources ok, with a whole sample each, as a download would (older than the next ingest)."""
-    rows = dataset.read(spark, "sources").where("status = 'pending'").collect()
+    rows = [row for row in table_rows(dataset, "sources") if row["status"] == "pending"]
     plain = [
         {
             **{name: row[name] for name in ("key", "source_num", "shard", "url", "caption", "captions")},
