@@ -18,11 +18,13 @@ from rich.console import Console
 from tests.support import cli
 from tests.support.media import make_video
 from tests.support.server import MediaServer
+from v2d_spark import api
 from v2d_spark.cli import _expressions, _split, main
+from v2d_spark.config import Settings
 from v2d_spark.lease import WRITER, take
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs.download import Report
-from v2d_spark.udfs.vocabulary import LeaseHeldError
+from v2d_spark.udfs.vocabulary import ConfigError, LeaseHeldError
 from v2d_spark.watch import TerminalWatcher
 
 if TYPE_CHECKING:
@@ -182,6 +184,11 @@ def test_the_bar_moves_by_batches_of_other_hosts_and_counts_nothing_twice(tmp_pa
         assert watcher._shown() == {"done": 3, "failed": 1, "bytes": 40}
         watcher.committed(Report(statuses=Counter(ok=1), bytes=10))
         assert watcher._shown() == {"done": 3, "failed": 1, "bytes": 40}
+
+
+def test_made_settings_take_no_overrides(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="take no overrides"):
+        api.status(str(tmp_path), config=Settings(), overrides=["fetch.threads=3"])
 
 
 def test_a_fault_of_ours_shows_its_stack_only_on_request(
