@@ -177,6 +177,10 @@ def resolve(path: str) -> str:
         raise DatasetError(
             f"{path} names a schema in a catalog; datasets are folders: give a path such as ./{path} or s3a://bucket/{path}."
         )
+    if re.search(r"[\[\]\\]", path):
+        raise DatasetError(
+            f"{path} has a bracket or a backslash in its name, which not all Delta libraries can open; choose another."
+        )
     if path.startswith("file:"):
         path = unquote(urlsplit(path).path)
     if "://" in path:

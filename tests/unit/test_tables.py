@@ -81,6 +81,12 @@ def test_a_scheme_that_is_not_served_is_refused() -> None:
         tables.resolve("dbfs:/data/pets")
 
 
+@pytest.mark.parametrize("path", ["a[1]", "a]", "a\\b"])
+def test_names_that_not_all_libraries_open_are_refused(path: str) -> None:
+    with pytest.raises(DatasetError, match="choose another"):
+        tables.resolve(path)
+
+
 def test_a_catalog_name_is_refused_with_a_path_to_use() -> None:
     with pytest.raises(DatasetError, match=r"\./lab\.videos"):
         tables.resolve("lab.videos")
