@@ -27,7 +27,7 @@ DELTA = (
 )
 
 
-def submit(verb: str, *arguments: str, conf: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+def submit(folder: Path, verb: str, *arguments: str, conf: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
     quick = ("spark.ui.enabled=false", "spark.sql.shuffle.partitions=2", "spark.databricks.delta.snapshotPartitions=1")
     settings = ("spark.driver.bindAddress=127.0.0.1", "spark.driver.host=127.0.0.1", *quick, *conf)
     options = [word for setting in settings for word in ("--conf", setting)]
@@ -42,6 +42,7 @@ def submit(verb: str, *arguments: str, conf: tuple[str, ...] = ()) -> subprocess
             str(ROOT / "jobs" / f"{verb}_job.py"),
             *arguments,
         ],
+        cwd=folder,
         env=os.environ | {"PYSPARK_PYTHON": sys.executable},
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -72,7 +73,7 @@ def test_a_job_does_what_the_command_does(spark: SparkSession, delta_jars: str, 
         urls = tmp_path / "urls.csv"
         urls.write_text(f"url,caption\n{server.url('cat.mp4')},a cat\n{server.url('gone.mp4')},gone\n")
         common = [str(urls), f"allow_hosts=[127.0.0.1:{server.port}]", "--dataset"]
-        done = submit("download", *common, str(tmp_path / "job"), conf=(*DELTA, delta_jars))
+        done = submit(tmp_path, "download", *common, str(tmp_path / "job"), conf=(*DELTA, delta_jars))
         assert done.returncode == 0, done.stdout + done.stderr
         assert main(["download", *common, str(tmp_path / "command")]) == 0
     for name in ("sources", "samples"):
@@ -81,7 +82,7 @@ def test_a_job_does_what_the_command_does(spark: SparkSession, delta_jars: str, 
 
 def test_a_session_without_delta_is_a_mistake_that_can_be_corrected(tmp_path: Path) -> None:
     Dataset.create(str(tmp_path / "ds"))
-    done = submit("sql", "SELECT 1", "--dataset", str(tmp_path / "ds"))
+    done = submit(tmp_path, "sql", "SELECT 1", "--dataset", str(tmp_path / "ds"))
     assert done.returncode == 2
     # PythonRunner puts the standard error of a script into its standard output.
     assert "has no Delta Lake; start it with --packages" in done.stdout
