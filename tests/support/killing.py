@@ -55,7 +55,7 @@ class Job:
     def _expect(self, number: int, url: str, body: bytes, *, is_bad: bool, has_span: bool) -> None:
         """What an undisturbed run leaves of a source."""
         caption = f"caption {number}"
-        common = {"key": f"{number // SHARD:08d}{number % SHARD:04d}", "url": url}
+        common = {"key": f"{number // SHARD:08d}{number % SHARD:0{len(str(SHARD))}d}", "url": url}
         spans = [{"start_s": 0.0, "end_s": 0.1, "caption": caption, "columns": {}}] if has_span else None
         outcome = {"status": "failed", "error_class": "http_404"} if is_bad else {"status": "ok", "error_class": None}
         self.expected["sources"].append({**common, "caption": None if has_span else caption, "spans": spans, **outcome})
