@@ -12,7 +12,6 @@ OK = "ok"
 FAILED = "failed"
 SKIPPED = "skipped"
 GONE = "gone"
-SOURCE_STATUSES = (PENDING, OK, FAILED, SKIPPED, GONE)
 
 # --- role of a row of `media` ---
 ROLE_SOURCE = "source"
