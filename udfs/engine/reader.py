@@ -1,0 +1,138 @@
+"""Decoding a source's picture: its frames in order, each once, with time stamps that grow."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from fractions import Fraction
+from types import TracebackType
+
+import av
+import av.error
+from av.stream import Discard, Disposition
+
+from v2d_spark.udfs.engine.formats import FORMAT_WHITELIST
+from v2d_spark.udfs.vocabulary import SampleError
+
+_NO_PICTURE = Disposition.attached_pic | Disposition.timed_thumbnails
+# Packets that may fail one after the other, and of all the part that may, before a source is given up.
+_MOST_IN_A_ROW = 500
+_MOST_OF_ALL = 0.5
+
+
+class VideoReader:
+    """Decodes the largest video stream of a file.
+
+    Args:
+        path: the file. libav is given it open, and no name.
+        keyframes_only: decode keyframes alone.
+
+    Attributes:
+        stream: the stream.
+        time_base: seconds of a unit of its time stamps.
+        fps: its average rate, or the best guess; 25 where nothing tells.
+        origin: time stamp of the source's beginning: of its earliest stream.
+        faults: packets that did not decode.
+        dropped: frames left out because their time does not come after that of the one before.
+    """
+
+    def __init__(self, path: str, *, keyframes_only: bool = False) -> None:
+        self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self.faults = 0
+        self.dropped = 0
+        self._read = 0
+        self._in_a_row = 0
+        try:
+            options = {"fd": str(self._fd), "protocol_whitelist": "fd", "format_whitelist": FORMAT_WHITELIST}
+            self._container = av.open("fd:", metadata_errors="replace", container_options=options)
+        except BaseException:
+            os.close(self._fd)
+            raise
+        pictures = [stream for stream in self._container.streams.video if not stream.disposition & _NO_PICTURE]
+        self.stream = max(pictures, key=lambda stream: stream.codec_context.width * stream.codec_context.height)
+        for stream in self._container.streams:
+            if stream is not self.stream:
+                stream.discard = Discard.all
+        codec = self.stream.codec_context
+        codec.thread_count = 1
+        codec.options = {"flags": "+bitexact"}
+        if keyframes_only:
+            codec.skip_frame = "NONKEY"
+        self.time_base = self.stream.time_base or Fraction(1, av.time_base)
+        self.fps = self.stream.average_rate or self.stream.guessed_rate or Fraction(25)
+        self.sample_aspect = self.stream.sample_aspect_ratio
+        start = self._container.start_time
+        self._start = None if start is None else round(Fraction(start, av.time_base) / self.time_base)
+        self.origin = self._start or 0
+
+    def __enter__(self) -> VideoReader:
+        """Close the file at the end of the block."""
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self._container.close()
+        os.close(self._fd)
+
+    @property
+    def step(self) -> int:
+        """Time stamps from one frame to the next where nothing else tells."""
+        return max(1, round(1 / (self.fps * self.time_base)))
+
+    def frames(self) -> Iterator[av.VideoFrame]:
+        """Yield the frames. Packets that do not decode are passed over and counted.
+
+        Raises:
+            SampleError: if too many do not decode.
+            MemoryError: if there is not enough memory; frames are not passed over for that.
+        """
+        last: int | None = None
+        for packet in self._packets():
+            try:
+                frames = packet.decode()
+            except av.error.EOFError:
+                break
+            except av.error.FFmpegError as error:
+                self._count(error)
+                if self._in_a_row > _MOST_IN_A_ROW:
+                    break
+                continue
+            self._in_a_row = 0
+            for frame in frames:
+                if frame.pts is None:
+                    frame.pts = frame.dts if frame.dts is not None else (self.origin if last is None else last + self.step)
+                if last is None and self._start is None:
+                    self.origin = frame.pts
+                if last is not None and frame.pts <= last:
+                    self.dropped += 1
+                    continue
+                last = frame.pts
+                yield frame
+        if last is None or self.faults > _MOST_OF_ALL * self._read:
+            raise SampleError("decoder_error", f"{self.faults} of {self._read} pieces of the video do not decode")
+
+    def _packets(self) -> Iterator[av.Packet[av.VideoStream]]:
+        """Every packet; where the file cannot be read on, another try follows."""
+        while self._in_a_row <= _MOST_IN_A_ROW:
+            try:
+                for packet in self._container.demux(self.stream):
+                    self._read += 1
+                    yield packet
+                return
+            except av.error.FFmpegError as error:
+                self._count(error)
+
+    def _count(self, error: av.error.FFmpegError) -> None:
+        if isinstance(error, MemoryError):
+            raise error
+        self.faults += 1
+        self._in_a_row += 1
+
+    @property
+    def warning(self) -> str | None:
+        """What a person should know of it; None where nothing happened."""
+        parts = []
+        if self.faults:
+            parts.append(f"{self.faults} of {self._read} pieces of the video do not decode")
+        if self.dropped:
+            parts.append(f"{self.dropped} frames whose time goes back were left out")
+        return "; ".join(parts) or None

@@ -1,0 +1,137 @@
+"""One sample's video on its way to a file: pictures are encoded as they come, sound is put beside them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Protocol
+
+import av
+from av.video.frame import PictureType
+
+from v2d_spark.udfs.engine.settings import EncodeSettings
+
+# Content type and codecs of each format that `encode_formats.video` may name.
+FORMATS = {
+    "mp4": ("video/mp4", "libx264", "aac"),
+    "mkv": ("video/x-matroska", "libx264", "aac"),
+    "webm": ("video/webm", "libvpx-vp9", "libopus"),
+}
+_MUXERS = {"mp4": "mp4", "mkv": "matroska", "webm": "webm"}
+_FRAME_DURATION = 1 << 8  # AV_CODEC_FLAG_FRAME_DURATION: a packet lasts as long as its frame said
+
+
+class SoundPackets(Protocol):
+    """The sound of one sample, as packets for the file that it was opened for."""
+
+    def packets(self, until: Fraction) -> list[av.Packet]:
+        """Those up to a time of the source, in seconds, that were not given yet."""
+
+    def finish(self, end: Fraction) -> list[av.Packet]:
+        """The rest, up to the sample's end."""
+
+
+@dataclass(frozen=True)
+class VideoFormat:
+    """What a video file is to be.
+
+    Attributes:
+        name: mp4, mkv or webm.
+        encode: the settings.
+        fps: its frame rate, or about that where frames keep their own times.
+        time_base: seconds of a unit of its frames' time stamps.
+    """
+
+    name: str
+    encode: EncodeSettings
+    fps: Fraction
+    time_base: Fraction
+
+
+class VideoFile:
+    """A file that is being written.
+
+    Args:
+        path: where.
+        format: what it is to be.
+        first: its first picture, which tells size and colours.
+        add_sound: opens the sample's sound in this file; None where it has none.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        format: VideoFormat,
+        first: av.VideoFrame,
+        add_sound: Callable[[av.container.OutputContainer], SoundPackets] | None,
+    ) -> None:
+        _, codec, _ = FORMATS[format.name]
+        movie = {"movflags": "+faststart"} if format.name == "mp4" else {}
+        self._file = av.open(path, "w", format=_MUXERS[format.name], options={"fflags": "+bitexact", **movie})
+        stream = self._file.add_stream(codec, rate=_speakable(format.fps), options=_options(codec, format.encode))
+        stream.width, stream.height, stream.pix_fmt = first.width, first.height, first.format.name
+        stream.time_base = format.time_base
+        context = stream.codec_context
+        context.time_base = format.time_base
+        context.flags |= _FRAME_DURATION
+        context.colorspace = int(first.colorspace)
+        context.color_range = int(first.color_range)
+        context.color_primaries = int(first.color_primaries)
+        context.color_trc = int(first.color_trc)
+        self._stream = stream
+        self._sound = add_sound(self._file) if add_sound else None
+
+    def write(self, frame: av.VideoFrame, at: Fraction) -> None:
+        """Encode a picture.
+
+        Args:
+            frame: with pts, duration and time base of this file.
+            at: its time in the source, in seconds: sound is written up to there.
+        """
+        frame.pict_type = PictureType.NONE
+        packets = self._stream.encode(frame)
+        if packets:
+            self._mux(packets)
+            if self._sound:
+                self._mux(self._sound.packets(at))
+
+    def close(self, end: Fraction) -> None:
+        """Write what is left.
+
+        Args:
+            end: the sample's end in the source, in seconds.
+        """
+        self._mux(self._stream.encode(None))
+        if self._sound:
+            self._mux(self._sound.finish(end))
+        self._file.close()
+
+    def discard(self) -> None:
+        """Close the file without a care for what is in it."""
+        try:
+            self._file.close()
+        except (av.error.FFmpegError, OSError):
+            return
+
+    def _mux(self, packets: list[av.Packet]) -> None:
+        for packet in packets:
+            self._file.mux_one(packet)
+
+
+def _speakable(fps: Fraction) -> Fraction:
+    """A rate that encoders take: absurd ones, which files may tell of themselves, are brought into bounds."""
+    return min(max(fps, Fraction(1, 100)), Fraction(1000)).limit_denominator(1001)
+
+
+def _options(codec: str, encode: EncodeSettings) -> dict[str, str]:
+    """One thread, and nothing that depends on the processor: the same pictures give the same bytes."""
+    if codec == "libx264":
+        return {
+            "preset": encode.preset,
+            "crf": str(encode.crf),
+            "threads": "1",
+            "x264-params": "cpu-independent=1",
+            "flags": "+bitexact",
+        }
+    return {"crf": str(encode.crf), "b": "0", "threads": "1", "row-mt": "0", "cpu-used": "4", "flags": "+bitexact"}
