@@ -30,14 +30,17 @@ def answer(request: dict[str, Any], memory_limit: int) -> dict[str, Any]:
     """Do what a request asks.
 
     Args:
-        request: `{"path": …, "keyframes": …, "timeout": …}`.
+        request: `{"path": …, "keyframes": …, "timeout": …}` to probe,
+            `{"do": "enrich", "step": …, "settings": {…}, "path": …, "output": …, "timeout": …}` to run an enricher.
         memory_limit: bytes.
 
     Returns:
-        `{"look": …}`, or `{"error_class": …, "message": …}`.
+        `{"look": …}` or `{"columns": …}`, or `{"error_class": …, "message": …}`.
     """
     _allow_cpu(float(request["timeout"]))
     try:
+        if request.get("do") == "enrich":
+            return {"columns": _enrich(request)}
         return {"look": probe(request["path"], keyframes=request["keyframes"], memory_limit=memory_limit)}
     except SampleError as error:
         return {"error_class": error.error_class, "message": error.message}
@@ -47,6 +50,13 @@ def answer(request: dict[str, Any], memory_limit: int) -> dict[str, Any]:
         return {"error_class": "decoder_error", "message": f"the file cannot be read: {error.strerror}"}
     except Exception as error:  # of a hostile file anything may come; it is that file's fault, not the job's
         return {"error_class": "decoder_error", "message": f"the file cannot be read: {type(error).__name__}"}
+
+
+def _enrich(request: dict[str, Any]) -> dict[str, Any]:
+    from v2d_spark.udfs.enrichers import enricher
+
+    kind = enricher(request["step"])
+    return kind(kind.Settings(**request["settings"])).run(request["path"], request["output"])
 
 
 def _allow_cpu(timeout: float) -> None:

@@ -90,6 +90,30 @@ class MediaChild:
             raise SampleError(answer["error_class"], answer["message"])
         return Look(**answer["look"])
 
+    def enrich(self, step: str, settings: dict[str, Any], path: Path, output: Path, *, timeout: float) -> dict[str, Any]:
+        """Run an enricher on a file.
+
+        Args:
+            step: the enricher's name.
+            settings: its settings, by name.
+            path: the file.
+            output: where the bytes go that it makes.
+            timeout: seconds.
+
+        Returns:
+            Values by column.
+
+        Raises:
+            SampleError: if the file cannot be decoded, takes too much, or kills the child.
+            V2dError: if no child can be started.
+        """
+        request = {"do": "enrich", "step": step, "settings": settings, "path": os.fspath(path), "output": os.fspath(output)}
+        answer = self._ask(request | {"timeout": timeout}, timeout)
+        if "columns" not in answer:
+            raise SampleError(answer["error_class"], answer["message"])
+        columns: dict[str, Any] = answer["columns"]
+        return columns
+
     def close(self) -> None:
         """End the child, if there is one. The handle can still be used: it would start another."""
         with self._lock:
