@@ -15,10 +15,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from v2d_spark.udfs.engine.settings import DecodeSettings
+from v2d_spark.udfs.enrichers import enrichers
 from v2d_spark.udfs.fetch.guard import Guard
 from v2d_spark.udfs.fetch.settings import LONGEST_S, Access, FetchSettings
 from v2d_spark.udfs.settings import setting
@@ -51,6 +53,18 @@ class ExportSettings:
     verify: bool = setting(False, "compare each stream's checksum while it is read")
 
 
+if TYPE_CHECKING:
+    EnrichSettings = Any
+else:
+    # One field an enricher, named as it is.
+    EnrichSettings = dataclasses.make_dataclass(
+        "EnrichSettings",
+        [(name, kind.Settings, dataclasses.field(default_factory=kind.Settings)) for name, kind in enrichers().items()],
+        frozen=True,
+        namespace={"__doc__": "Settings of all enrichments.", "__module__": __name__},
+    )
+
+
 @dataclass(frozen=True)
 class Settings:
     """All settings of a job, as `conf/*.yaml` and `key=value` give them."""
@@ -68,6 +82,8 @@ class Settings:
     fetch: FetchSettings = dataclasses.field(default_factory=FetchSettings)
     batch: BatchSettings = dataclasses.field(default_factory=BatchSettings)
     export: ExportSettings = dataclasses.field(default_factory=ExportSettings)
+    decode: DecodeSettings = dataclasses.field(default_factory=DecodeSettings)
+    enrich: EnrichSettings = dataclasses.field(default_factory=EnrichSettings)
 
     @property
     def scratch(self) -> str:
@@ -82,7 +98,11 @@ class Settings:
     @property
     def fingerprint(self) -> str:
         """16 hex digits over the settings that can change a sample."""
-        made_of = {name: value for name, value, field in _leaves(self) if field.metadata.get("changes_samples")}
+        made_of = {
+            name: value
+            for name, value, field in _leaves(self)
+            if field.metadata.get("changes_samples") and not name.startswith("enrich.")  # each has its own
+        }
         return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
 
     def to_dict(self) -> dict[str, Any]:
