@@ -140,9 +140,19 @@ class MediaReader:
             greatest source_num and batch_id in each, null where unknown.
         buffer_bytes: bytes of streams held in memory before they are spilled.
         scratch: folder on this host to spill to.
+        streams: columns that are streams and are wanted.
     """
 
-    def __init__(self, dataset_path: str, table_path: str, files: pa.Table, *, buffer_bytes: int, scratch: str) -> None:
+    def __init__(
+        self,
+        dataset_path: str,
+        table_path: str,
+        files: pa.Table,
+        *,
+        buffer_bytes: int,
+        scratch: str,
+        streams: Sequence[str] = STREAMS,
+    ) -> None:
         self._dataset_path = dataset_path
         self._table_path = table_path
         self._paths: list[str] = files["path"].to_pylist()
@@ -150,6 +160,7 @@ class MediaReader:
         self._batches = _Ranges.of(files["first_batch"], files["last_batch"])
         self._buffer_bytes = buffer_bytes
         self._scratch = scratch
+        self._streams = tuple(streams)
         self._open: OrderedDict[str, _File] = OrderedDict()
 
     def rows(self, keys: Sequence[str], source_nums: Sequence[int], batch_ids: Sequence[int]) -> Iterator[MediaRow]:
@@ -230,7 +241,7 @@ class MediaReader:
     def _read_group(self, file: _File, place: _Place) -> Iterator[dict[int, MediaRow]]:
         parquet = file.parquet
         step = _STEP_BYTES * parquet.metadata.row_group(place.group).num_rows // max(1, place.bytes)
-        columns = [name for name in ("key", "batch_id", *STREAMS, *EXTRA_COLUMNS) if name in file.columns]
+        columns = [name for name in ("key", "batch_id", *self._streams, *EXTRA_COLUMNS) if name in file.columns]
         begin = 0
         batches = parquet.iter_batches(
             min(max(1, step), _STEP_ROWS), row_groups=[place.group], columns=columns, use_threads=False
@@ -248,8 +259,8 @@ class MediaReader:
 
     def _rows_of(self, batch: pa.RecordBatch, rows: list[int]) -> Iterator[MediaRow]:
         columns = {name: batch.column(name) for name in batch.schema.names}
-        streams = {name: _StreamColumn(columns[name], self._dataset_path) for name in STREAMS if name in columns}
-        plain = {name: column.to_pylist() for name, column in columns.items() if name not in STREAMS}
+        streams = {name: _StreamColumn(columns[name], self._dataset_path) for name in self._streams if name in columns}
+        plain = {name: column.to_pylist() for name, column in columns.items() if name not in self._streams}
         for row in rows:
             yield MediaRow(
                 key=plain["key"][row],

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
@@ -48,13 +48,23 @@ class MediaWriter:
         schema: Arrow schema of the table.
         row_group_bytes: bytes after which a row group is written; what is held in memory.
         file_bytes: bytes after which another file is begun.
+        streams: columns that are streams, whose bytes count.
     """
 
-    def __init__(self, table_path: str, schema: pa.Schema, *, row_group_bytes: int, file_bytes: int) -> None:
+    def __init__(
+        self,
+        table_path: str,
+        schema: pa.Schema,
+        *,
+        row_group_bytes: int,
+        file_bytes: int,
+        streams: Sequence[str] = STREAMS,
+    ) -> None:
         self._table_path = table_path
         self._schema = schema
         self._row_group_bytes = row_group_bytes
         self._file_bytes = file_bytes
+        self._streams = tuple(streams)
         self._rows: list[Mapping[str, Any]] = []
         self._held = 0
         self._file: _OpenFile | None = None
@@ -63,7 +73,7 @@ class MediaWriter:
     def add(self, row: Mapping[str, Any]) -> None:
         """Add a row: values by column name; columns left out are null."""
         self._rows.append(row)
-        self._held += _ROW_BYTES + sum(len(stream.get("inline") or b"") for name in STREAMS if (stream := row.get(name)))
+        self._held += _ROW_BYTES + sum(len(stream.get("inline") or b"") for name in self._streams if (stream := row.get(name)))
         if self._held >= self._row_group_bytes:
             self._write_row_group()
 

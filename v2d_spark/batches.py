@@ -71,7 +71,9 @@ class Outcome:
     started_at: datetime
 
 
-def plan(spark: SparkSession, dataset: Dataset, due: str, *, batch_sources: int, cursor: int = 0) -> Iterator[Batch]:
+def plan(
+    spark: SparkSession, dataset: Dataset, due: str, *, batch_sources: int, cursor: int = 0, relation: str | None = None
+) -> Iterator[Batch]:
     """Divide what is due into batches, in the order of source_num.
 
     Args:
@@ -80,13 +82,14 @@ def plan(spark: SparkSession, dataset: Dataset, due: str, *, batch_sources: int,
         due: SQL condition on `sources`.
         batch_sources: sources in a batch; a batch has whole shards, one at least.
         cursor: source_num to begin at.
+        relation: SQL of what is divided instead, by the same column.
     """
     while True:
         shards = spark.sql(
             f"""
             SELECT source_num DIV {dataset.shard_size} AS shard, count(*) AS sources,
                    min(source_num) AS first, max(source_num) AS last
-            FROM {dataset.sql_name("sources")} WHERE source_num >= {cursor} AND {due}
+            FROM {relation or dataset.sql_name("sources")} WHERE source_num >= {cursor} AND {due}
             GROUP BY 1 ORDER BY 1 LIMIT {_SHARDS_PLANNED}
             """
         ).collect()

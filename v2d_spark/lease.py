@@ -1,4 +1,4 @@
-"""The lease: one process at a time writes `media` and `sources` of a dataset.
+"""The lease: one process at a time writes `media` and `sources` of a dataset, and one each enrichment's tables.
 
 A taker raises the dataset's epoch; batch ids are made of it, so that what a process does after it lost the lease is
 older than what its successor does. The table is written with the deltalake library, whose commits on one table exclude
@@ -85,7 +85,29 @@ def writer_lease(dataset: Dataset, command: str) -> Iterator[Lease]:
     Raises:
         LeaseHeldError: if a living process holds it; the message says which.
     """
-    lease = take(dataset, WRITER, command)
+    with _held(dataset, WRITER, command) as lease:
+        yield lease
+
+
+@contextlib.contextmanager
+def step_lease(dataset: Dataset, step: str) -> Iterator[Lease]:
+    """Hold the lease for writing an enrichment's tables; other enrichments, and the writer, go on beside it.
+
+    Args:
+        dataset: the dataset.
+        step: the enrichment's name.
+
+    Raises:
+        LeaseHeldError: if a living process holds it; the message says which.
+    """
+    with _held(dataset, step, f"enrich {step}") as lease:
+        yield lease
+
+
+@contextlib.contextmanager
+def _held(dataset: Dataset, name: str, command: str) -> Iterator[Lease]:
+    """A lease whose heart beats."""
+    lease = take(dataset, name, command)
     ended = threading.Event()
 
     def beat() -> None:

@@ -1,4 +1,4 @@
-"""The log of `media`: the driver commits what tasks wrote, once a batch, and looks up which files may hold what.
+"""The log of `media`, and of tables like it: the driver commits what tasks wrote, once a batch, and looks up which files may hold what.
 
 Bytes never cross into the JVM: tasks write Parquet files into the table's folder, and here their names become add
 actions of one commit, which carries the batch's own transaction id.
@@ -22,7 +22,7 @@ _NUMBERS_LOOKED_AHEAD = 2
 _EPOCHS_LOOKED_BACK = 1000
 
 
-def commit(dataset: Dataset, step: str, batch_id: int, files: Sequence[WrittenFile]) -> None:
+def commit(dataset: Dataset, step: str, batch_id: int, files: Sequence[WrittenFile], *, table_name: str = "media") -> None:
     """Make a batch's files part of `media`. A batch that was committed before is left as it is.
 
     Args:
@@ -30,8 +30,9 @@ def commit(dataset: Dataset, step: str, batch_id: int, files: Sequence[WrittenFi
         step: the step that made them.
         batch_id: the batch.
         files: what its tasks wrote; may be none.
+        table_name: the table that they were written for.
     """
-    table = dataset.delta("media")
+    table = dataset.delta(table_name)
     identifier = _transaction(step, batch_id)
     # The library records the id but does not refuse one that is there.
     if not files or table.transaction_version(identifier) is not None:
@@ -45,7 +46,7 @@ def commit(dataset: Dataset, step: str, batch_id: int, files: Sequence[WrittenFi
     )
 
 
-def uncommitted_batches(dataset: Dataset, step: str, epoch: int) -> Iterator[int]:
+def uncommitted_batches(dataset: Dataset, step: str, epoch: int, *, table_name: str = "media") -> Iterator[int]:
     """Batches of a step that are in `media`, but whose round of commits did not end, oldest first.
 
     In an epoch batches are numbered from 1, and each ends with its row in `runs` before the next is committed: so the
@@ -55,13 +56,14 @@ def uncommitted_batches(dataset: Dataset, step: str, epoch: int) -> Iterator[int
         dataset: the dataset.
         step: the step.
         epoch: the newest epoch; all up to it are looked at.
+        table_name: the table that its files are in.
     """
     last = dict.fromkeys(range(max(1, epoch - _EPOCHS_LOOKED_BACK), epoch + 1), 0)
     for row in dataset.read_control("runs", ["batch_id"]):
         of_epoch, number = divmod(row["batch_id"], BATCHES_PER_EPOCH)
         if of_epoch in last:
             last[of_epoch] = max(last[of_epoch], number)
-    table = dataset.delta("media")
+    table = dataset.delta(table_name)
     for of_epoch in sorted(last):
         batch_id = of_epoch * BATCHES_PER_EPOCH + last[of_epoch]
         missing = 0
