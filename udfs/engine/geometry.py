@@ -1,0 +1,147 @@
+"""Pictures as they come, made into pictures as they are wanted: upright, square pixels, even sizes, standard colours."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from fractions import Fraction
+
+import av
+
+from v2d_spark.udfs.engine.colour import EXACT, OUTPUT_FORMAT, matrix_name, over_black, plain, standard, told, tone
+from v2d_spark.udfs.engine.deinterlace import Deinterlacer, is_interlaced
+from v2d_spark.udfs.engine.graphs import Filter, Graph, Kept, Picture
+from v2d_spark.udfs.engine.orientation import Turn, displayed
+from v2d_spark.udfs.engine.stills import still
+from v2d_spark.udfs.engine.tone import cube_file
+from v2d_spark.udfs.engine.views import Views
+from v2d_spark.udfs.subsamplers import Shape, Subsampler
+
+_PLAIN_SCALE = re.compile(rf"(\d+):(\d+):flags={re.escape(EXACT)}")
+
+
+@dataclass(frozen=True)
+class _Way:
+    """What is done to pictures of one kind.
+
+    Attributes:
+        shape: of what comes out.
+        graph: does it; None where nothing is to be done.
+    """
+
+    shape: Shape
+    graph: Graph | None
+
+
+class Geometry:
+    """Does what the subsamplers want to each picture, and what every picture needs.
+
+    What comes out is upright, has square pixels and even sizes (a row or column too many is left out), is `yuv420p` of
+    limited range with the matrix of BT.709 or BT.601, and says so (`colour.py`); high dynamic range is brought to
+    standard (`tone.py`). Scaling is bicubic, the same on all processors.
+
+    Args:
+        subsamplers: in the order in which their filters are applied.
+    """
+
+    def __init__(self, subsamplers: Sequence[Subsampler]) -> None:
+        self._subsamplers = subsamplers
+        self._ways: Kept[_Way] = Kept()
+
+    def __call__(self, frame: av.VideoFrame, sample_aspect: Fraction | None) -> av.VideoFrame:
+        """Change a picture.
+
+        Args:
+            frame: as decoded.
+            sample_aspect: of the stream: width of a pixel by its height; None for square.
+
+        Returns:
+            A frame with the same time stamp, duration and time base; the frame itself where nothing is to be done.
+
+        Raises:
+            SampleError: if pictures of this kind cannot be converted.
+        """
+        graph = self._way(frame, sample_aspect).graph
+        return graph(frame) if graph else frame
+
+    def shape(self, frame: av.VideoFrame, sample_aspect: Fraction | None) -> Shape:
+        """Tell the size of what a picture becomes. Arguments as above."""
+        return self._way(frame, sample_aspect).shape
+
+    def _way(self, frame: av.VideoFrame, sample_aspect: Fraction | None) -> _Way:
+        picture, turn = Picture.of(frame), Turn(frame)
+        return self._ways.get((picture, turn.filters, sample_aspect), lambda: self._plan(picture, turn, sample_aspect))
+
+    def _plan(self, picture: Picture, turn: Turn, sample_aspect: Fraction | None) -> _Way:
+        shape = displayed(picture.width, picture.height, sample_aspect, exchanged=turn.exchanges)
+        size = shape
+        wanted: list[Filter] = []
+        for subsampler in self._subsamplers:
+            filtered = subsampler.filters(shape)
+            if filtered:
+                wanted += map(_exact, filtered.chain)
+                shape = filtered.shape
+        if wanted and (scaled := _plain_scale(wanted[0])):
+            size = scaled  # one scaling does this and makes pixels square
+            del wanted[0]
+        even = Shape(max(2, shape.width // 2 * 2), max(2, shape.height // 2 * 2))
+        if min(shape.width, shape.height) < 2:
+            wanted.append(_exact(("scale", f"{even.width}:{even.height}")))
+        elif even != shape:
+            wanted.append(("crop", f"{even.width}:{even.height}:0:0"))
+        stored = Shape(size.height, size.width) if turn.exchanges else size
+        kind = tone(plain(picture))
+        with cube_file(kind) if kind else nullcontext() as table:
+            filters = _coloured(picture, stored, table)
+            if turn.filters:
+                filters += [*turn.filters, ("sidedata", "mode=delete:type=DISPLAYMATRIX")]
+            filters += wanted
+            known = standard(plain(picture))
+            if not filters and known == picture:
+                return _Way(even, None)
+            return _Way(even, Graph(picture, [told(plain(picture)), *filters, ("format", OUTPUT_FORMAT), told(known)]))
+
+
+def _coloured(picture: Picture, size: Shape, table: str | None) -> list[Filter]:
+    """Scales a picture and brings its colours to standard, in one step where that can be.
+
+    Args:
+        picture: as it comes.
+        size: that is wanted, as stored.
+        table: the file of the table that colours go through; None for none.
+    """
+    known = plain(picture)
+    target = standard(known)
+    filters = list(over_black(known))
+    scale = f"{size.width}:{size.height}:flags={EXACT}"
+    if table:
+        filters += [("scale", scale), ("format", "gbrp10le"), ("lut3d", {"file": table})]
+        scale = f"flags={EXACT}"
+    resized = (size.width, size.height) != (picture.width, picture.height)
+    if resized or filters or _stored(known) != _stored(target):
+        matrix = "" if known.matrix == target.matrix and not filters else f":out_color_matrix={matrix_name(target)}"
+        filters += [("scale", f"{scale}{matrix}:out_range=tv"), ("format", OUTPUT_FORMAT)]
+    return filters
+
+
+def _stored(picture: Picture) -> tuple[str, int, int]:
+    """What tells how colours lie in memory."""
+    return picture.pixel_format, picture.matrix, picture.range
+
+
+def _plain_scale(filter: Filter) -> Shape | None:
+    """The size that a filter scales to, where it does no more than that."""
+    name, arguments = filter
+    match = _PLAIN_SCALE.fullmatch(arguments) if name == "scale" and isinstance(arguments, str) else None
+    return Shape(int(match[1]), int(match[2])) if match else None
+
+
+def _exact(filter: tuple[str, str]) -> Filter:
+    """The same filter; one that scales does it as all do, unless it says how."""
+    name, arguments = filter
+    return (name, f"{arguments}:flags={EXACT}") if name == "scale" and "flags=" not in arguments else filter
+
+
+__all__ = ["Deinterlacer", "Geometry", "Views", "is_interlaced", "still"]

@@ -1,0 +1,40 @@
+"""A decoded frame, and the small pictures of it that were asked for: each is made once."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import av
+
+from v2d_spark.udfs.engine.geometry import Views
+from v2d_spark.udfs.subsamplers import View
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+
+class Seen:
+    """One frame of a source.
+
+    Args:
+        number: of the frame in the source, from 0.
+        frame: the frame; its pts is in the stream's time base.
+        views: who makes the small pictures.
+    """
+
+    __slots__ = ("_images", "_views", "frame", "number", "pts")
+
+    def __init__(self, number: int, frame: av.VideoFrame, views: Views) -> None:
+        self.number = number
+        self.frame = frame
+        self.pts: int = frame.pts or 0
+        self._views = views
+        self._images: dict[View, npt.NDArray[np.uint8]] = {}
+
+    def image(self, view: View) -> npt.NDArray[np.uint8]:
+        """The small picture, not to be changed."""
+        image = self._images.get(view)
+        if image is None:
+            image = self._images[view] = self._views.image(self.frame, view)
+        return image
