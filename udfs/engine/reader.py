@@ -60,6 +60,8 @@ class VideoReader:
             codec.skip_frame = "NONKEY"
         self.time_base = self.stream.time_base or Fraction(1, av.time_base)
         self.fps = self.stream.average_rate or self.stream.guessed_rate or Fraction(25)
+        # AVI gives packets no time to be shown at; what libav guesses goes back where pictures are not in order.
+        self._unordered = self._container.format.name == "avi"
         self.sample_aspect = self.stream.sample_aspect_ratio
         start = self._container.start_time
         self._start = None if start is None else round(Fraction(start, av.time_base) / self.time_base)
@@ -98,7 +100,7 @@ class VideoReader:
                 continue
             self._in_a_row = 0
             for frame in frames:
-                if frame.pts is None:
+                if frame.pts is None or self._unordered:
                     frame.pts = frame.dts if frame.dts is not None else (self.origin if last is None else last + self.step)
                 if last is None and self._start is None:
                     self.origin = frame.pts
