@@ -133,7 +133,7 @@ class Film:
         width: of the first picture as stored.
         height: of the first picture as stored.
         rotation: what the file says, clockwise in degrees.
-        start: where the file's clock begins.
+        start: where the file's clock begins: its earliest stream, or the first picture where the file does not say.
         delay: seconds to add to a time of the file's clock to have the sound's own time; None where there is no sound.
         heard: seconds of sound.
     """
@@ -170,10 +170,11 @@ def read_film(path: Path, *, turned: int = 0, stretch: float = 1, side: float | 
     shown: list[tuple[int | None, int | None, int]] = []
     width = height = rotation = 0
     with av.open(str(path)) as file:
-        start = Fraction(file.start_time or 0, av.time_base)
+        start = None if file.start_time is None else Fraction(file.start_time, av.time_base)
         video = file.streams.video[0]
         video.codec_context.thread_count = 1
         base = video.time_base or Fraction(1, av.time_base)
+        step = round(1 / (video.average_rate or Fraction(25)) / base)
         for packet in file.demux(video):
             try:
                 frames = packet.decode()
@@ -190,14 +191,16 @@ def read_film(path: Path, *, turned: int = 0, stretch: float = 1, side: float | 
                 shown.append((frame.pts, frame.dts, number))
         has_sound = bool(file.streams.audio)
     delay, heard = sound_of(path) if has_sound else (None, 0.0)
-    times = [stamp * base for stamp in _stamps(shown)]
-    return Film(times, [one[2] for one in shown], width, height, rotation, start, delay, heard)
+    times = [stamp * base for stamp in _stamps(shown, step)]
+    return Film(times, [one[2] for one in shown], width, height, rotation, times[0] if start is None else start, delay, heard)
 
 
-def _stamps(shown: Sequence[tuple[int | None, int | None, int]]) -> list[int]:
-    """Times of pictures: those of presentation where they grow, else (AVI has none) those of decoding."""
+def _stamps(shown: Sequence[tuple[int | None, int | None, int]], step: int) -> list[int]:
+    """Times of pictures: those of presentation where they grow, else (AVI has none) those of decoding, else none."""
     for which in (0, 1):
         known = [time for one in shown if (time := one[which]) is not None]
+        if not known:
+            return [number * step for number in range(len(shown))]
         known += [known[-1] + 1 + more for more in range(len(shown) - len(known))]  # the last come without packets
         if all(a < b for a, b in pairwise(known)):
             return known
@@ -375,6 +378,9 @@ KINDS: dict[str, Kind] = {
     # Packed B-frames: packets of AVI have no time of their own.
     "avi b frames": Kind(".avi", video="-c:v mpeg4 -q:v 4 -bf 2 -g 24", sound="libmp3lame"),
     "h264 avi": Kind(".avi", video=f"{_X264} -bf 2", sound="libmp3lame"),
+    # Streams without a container: no times at all.
+    "h264 alone": Kind(".h264", video=f"{_X264} -bf 2", sound=None),
+    "mpeg2 alone": Kind(".m2v", video="-c:v mpeg2video -q:v 4 -bf 2", sound=None),
     "wmv": Kind(".wmv", video="-c:v wmv2 -q:v 4", sound="wmav2"),
     "flash": Kind(".flv", video="-c:v flv -q:v 4", sound="libmp3lame"),
     "h263": Kind(".3gp", filters="scale=384:288,crop=352:288", rate="30000/1001", video="-c:v h263 -q:v 4"),
