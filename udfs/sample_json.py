@@ -152,14 +152,24 @@ def video_metadata(probe: Mapping[str, Any]) -> dict[str, Any]:
                 coded_width=video.get("stored_width"),
                 coded_height=video.get("stored_height"),
                 rotation=video.get("rotation"),
+                has_b_frames=None if video.get("has_b_frames") is None else int(video["has_b_frames"]),
                 sample_aspect_ratio=_ratio_text(video.get("sample_aspect_ratio")),
                 pix_fmt=video.get("pixel_format"),
+                level=video.get("level"),
+                color_range=video.get("color_range"),
+                color_space=video.get("color_space"),
+                color_transfer=video.get("color_transfer"),
+                color_primaries=video.get("color_primaries"),
+                field_order=video.get("field_order"),
                 r_frame_rate=_rate(video.get("base_fps") or video.get("fps")),
                 avg_frame_rate=_rate(video.get("fps")),
                 time_base=video.get("time_base"),
+                start_time=_seconds(video.get("start_s")),
                 duration=_seconds(video.get("duration_s")),
                 bit_rate=_text(video.get("bit_rate")),
+                bits_per_raw_sample=_text(video.get("bit_depth")),
                 nb_frames=_text(video.get("frames")),
+                tags=_known(language=video.get("language")) or None,
             )
         )
     if audio:
@@ -167,12 +177,25 @@ def video_metadata(probe: Mapping[str, Any]) -> dict[str, Any]:
             _known(
                 index=len(streams),
                 codec_name=audio.get("codec"),
+                profile=audio.get("profile"),
                 codec_type="audio",
+                sample_fmt=audio.get("sample_format"),
                 sample_rate=_text(audio.get("sample_rate")),
                 channels=audio.get("channels"),
                 channel_layout=audio.get("layout"),
+                start_time=_seconds(audio.get("start_s")),
                 duration=_seconds(audio.get("duration_s")),
                 bit_rate=_text(audio.get("bit_rate")),
+                tags=_known(language=audio.get("language")) or None,
+            )
+        )
+    for subtitle in probe.get("subtitles") or ():
+        streams.append(
+            _known(
+                index=len(streams),
+                codec_name=subtitle["codec"],
+                codec_type="subtitle",
+                tags=_known(language=subtitle["language"], title=subtitle["title"]) or None,
             )
         )
     counts = [probe.get(f"{kind}_streams") or 0 for kind in ("video", "audio", "subtitle")]
@@ -181,10 +204,21 @@ def video_metadata(probe: Mapping[str, Any]) -> dict[str, Any]:
         "format": _known(
             nb_streams=sum(counts),
             format_name=probe.get("container"),
+            start_time=_seconds(probe.get("start_s")),
             duration=_seconds(probe.get("duration_s")),
             bit_rate=_text(probe.get("bit_rate")),
+            tags={tag["name"]: tag["value"] for tag in probe.get("tags") or ()} or None,
         ),
     }
+    if probe.get("chapters"):
+        told["chapters"] = [
+            _known(
+                start_time=_seconds(chapter["start_s"]),
+                end_time=_seconds(chapter["end_s"]),
+                tags=_known(title=chapter["title"]) or None,
+            )
+            for chapter in probe["chapters"]
+        ]
     if probe.get("keyframes_s") is not None:
         # The end of the video closes the list, as video2dataset has it.
         ends = [] if probe.get("duration_s") is None else [probe["duration_s"]]

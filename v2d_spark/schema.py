@@ -66,6 +66,16 @@ PROBE = pa.struct(
                     pa.field("duration_s", pa.float64()),
                     pa.field("bit_rate", pa.int64()),
                     pa.field("time_base", pa.string()),
+                    pa.field("start_s", pa.float64()),
+                    pa.field("level", pa.int32()),
+                    pa.field("bit_depth", pa.int32()),
+                    pa.field("has_b_frames", pa.bool_()),
+                    pa.field("field_order", pa.string()),
+                    pa.field("color_space", pa.string()),
+                    pa.field("color_primaries", pa.string()),
+                    pa.field("color_transfer", pa.string()),
+                    pa.field("color_range", pa.string()),
+                    pa.field("language", pa.string()),
                 ]
             ),
         ),
@@ -79,9 +89,27 @@ PROBE = pa.struct(
                     pa.field("sample_rate", pa.int32()),
                     pa.field("duration_s", pa.float64()),
                     pa.field("bit_rate", pa.int64()),
+                    pa.field("profile", pa.string()),
+                    pa.field("sample_format", pa.string()),
+                    pa.field("start_s", pa.float64()),
+                    pa.field("language", pa.string()),
                 ]
             ),
         ),
+        pa.field(
+            "subtitles",
+            pa.list_(
+                pa.struct([pa.field("codec", pa.string()), pa.field("language", pa.string()), pa.field("title", pa.string())])
+            ),
+        ),
+        pa.field(
+            "chapters",
+            pa.list_(
+                pa.struct([pa.field("start_s", pa.float64()), pa.field("end_s", pa.float64()), pa.field("title", pa.string())])
+            ),
+        ),
+        pa.field("tags", pa.list_(pa.struct([pa.field("name", pa.string()), pa.field("value", pa.string())]))),
+        pa.field("start_s", pa.float64()),
         pa.field("keyframes_s", pa.list_(pa.float64())),
     ]
 )

@@ -104,6 +104,45 @@ def test_a_probe_in_the_shape_of_ffprobe() -> None:
         ],
         "format": {"nb_streams": 4, "format_name": "matroska,webm", "duration": "10.010000", "bit_rate": "1000"},
     }
+    told = video_metadata(
+        {
+            "container": "mov",
+            "start_s": 0.5,
+            "video": {"codec": "h264", "bit_depth": 10, "has_b_frames": True, "level": 41, "color_space": "bt709"},
+            "audio": {"codec": "aac", "profile": "LC", "sample_format": "fltp", "start_s": 0.5, "language": "eng"},
+            "subtitles": [{"codec": "mov_text", "language": "ger", "title": None}],
+            "chapters": [{"start_s": 0.0, "end_s": 1.5, "title": "One"}],
+            "tags": [{"name": "title", "value": "A walk"}],
+        }
+    )
+    assert told["streams"] == [
+        {
+            "index": 0,
+            "codec_name": "h264",
+            "codec_type": "video",
+            "has_b_frames": 1,
+            "level": 41,
+            "color_space": "bt709",
+            "bits_per_raw_sample": "10",
+        },
+        {
+            "index": 1,
+            "codec_name": "aac",
+            "profile": "LC",
+            "codec_type": "audio",
+            "sample_fmt": "fltp",
+            "start_time": "0.500000",
+            "tags": {"language": "eng"},
+        },
+        {"index": 2, "codec_name": "mov_text", "codec_type": "subtitle", "tags": {"language": "ger"}},
+    ]
+    assert told["format"] == {
+        "nb_streams": 0,
+        "format_name": "mov",
+        "start_time": "0.500000",
+        "tags": {"title": "A walk"},
+    }
+    assert told["chapters"] == [{"start_time": "0.000000", "end_time": "1.500000", "tags": {"title": "One"}}]
     assert video_metadata({"video": {"fps": math.nan}})["streams"] == [{"index": 0, "codec_type": "video"}]
 
 

@@ -232,6 +232,83 @@ def test_keyframe_times(child: MediaChild, folder: Path) -> None:
     assert look(child, path).probe["keyframes_s"] is None
 
 
+def test_what_a_file_says_of_itself(child: MediaChild, folder: Path) -> None:
+    said, cues = folder / "said.txt", folder / "cues.srt"
+    said.write_text(
+        ";FFMETADATA1\ntitle=A walk\nartist=Somebody\n[CHAPTER]\nTIMEBASE=1/1000\nSTART=0\nEND=400\ntitle=One\n"
+        "[CHAPTER]\nTIMEBASE=1/1000\nSTART=400\nEND=1000\n"
+    )
+    cues.write_text("1\n00:00:00,000 --> 00:00:00,500\nhello\n")
+    plain = make_video(folder / "plain.mp4", size=(64, 48))
+    path = folder / "said.mkv"
+    ffmpeg(
+        *("-i", plain, "-i", said, "-i", cues, "-i", cues, "-map", 0, "-map", 2, "-map", 3, "-map_metadata", 1),
+        *("-c", "copy", "-c:s:0", "srt", "-c:s:1", "ass", "-metadata:s:s:0", "language=ger", "-metadata:s:s:0", "title=Full"),
+        *("-metadata:s:v", "language=eng", "-metadata:s:a", "language=fre", path),
+    )
+
+    found = look(child, path).probe
+
+    tags = {tag["name"]: tag["value"] for tag in found["tags"]}
+    assert (tags["title"], tags["artist"]) == ("A walk", "Somebody")
+    assert found["chapters"] == [
+        {"start_s": 0.0, "end_s": 0.4, "title": "One"},
+        {"start_s": 0.4, "end_s": 1.0, "title": None},
+    ]
+    assert found["subtitles"] == [
+        {"codec": "subrip", "language": "ger", "title": "Full"},
+        {"codec": "ass", "language": None, "title": None},
+    ]
+    assert (found["video"]["language"], found["audio"]["language"]) == ("eng", "fre")
+
+
+def test_tags_of_ogg_are_those_of_its_stream(child: MediaChild, folder: Path) -> None:
+    found = look(child, make_audio(folder / "tagged.ogg", seconds=0.2, options=("-metadata", "title=A tone")))
+
+    assert {"name": "title", "value": "A tone"} in found.probe["tags"]
+
+
+def test_tags_without_end_are_cut(child: MediaChild, folder: Path) -> None:
+    many = [part for number in range(200) for part in ("-metadata", f"tag{number:03}={'x' * 2000}")]
+    found = look(child, make_video(folder / "tags.mkv", size=(64, 48), audio=False, seconds=0.1, options=tuple(many)))
+
+    assert len(found.probe["tags"]) == 100
+    assert max(len(tag["value"]) for tag in found.probe["tags"]) == 1000
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (
+            "-vf setparams=auto:tv:bt709:bt709:bt709 -bf 2 -profile:v high",
+            {"color_space": "bt709", "color_primaries": "bt709", "color_transfer": "bt709", "color_range": "tv"}
+            | {"bit_depth": 8, "has_b_frames": True, "field_order": "progressive"},
+        ),
+        (
+            "-pix_fmt yuv420p10le -vf setparams=auto:pc:bt2020:smpte2084:bt2020nc -level 4.1",
+            {"color_space": "bt2020nc", "color_primaries": "bt2020", "color_transfer": "smpte2084", "color_range": "pc"}
+            | {"bit_depth": 10, "has_b_frames": False, "level": 41},
+        ),
+        ("-pix_fmt yuv420p -flags +ilme+ildct -x264opts tff=1", {"field_order": "tt", "color_space": None, "bit_depth": 8}),
+    ],
+)
+def test_what_a_player_has_to_know(child: MediaChild, folder: Path, options: str, expected: dict[str, Any]) -> None:
+    path = make_video(folder / "described.mp4", size=(64, 48), audio=False, seconds=0.2, options=tuple(options.split()))
+
+    video = look(child, path).probe["video"]
+
+    assert {name: video[name] for name in expected} == expected
+
+
+def test_where_streams_begin(child: MediaChild, folder: Path) -> None:
+    path = make_video(folder / "later.ts", size=(64, 48), seconds=0.4, options=("-output_ts_offset", 5))
+
+    found = look(child, path).probe
+
+    assert found["start_s"] == pytest.approx(6.4, abs=0.1)  # MPEG-TS begins 1.4 s on
+    assert min(found["video"]["start_s"], found["audio"]["start_s"]) == pytest.approx(found["start_s"], abs=1e-5)
+
+
 def test_a_name_says_nothing(child: MediaChild, folder: Path) -> None:
     path = folder / "frame%03d.txt"
     path.write_bytes((SAMPLES / "image" / "demo.jpg").read_bytes())

@@ -1,17 +1,75 @@
-"""What a stream is: the structs `video` and `audio` of the tables' column `probe`."""
+"""What a file and its streams are: the parts of the tables' column `probe`."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
 import av
+from av.stream import Stream
+from av.subtitles.stream import SubtitleStream
 
 from v2d_spark.udfs.engine.formats import HEADERLESS, IMAGE
 from v2d_spark.udfs.engine.reading import Reading
 
 _MPEG_VARIABLE_RATE = 0x3FFFF * 400  # what MPEG-1 and 2 say for "it varies"
+_SOUND = ("codec", "channels", "layout", "sample_rate", "duration_s", "bit_rate", "profile", "sample_format", "start_s")
 _UNNAMED_LAYOUTS = {"1 channels": "mono", "2 channels": "stereo"}
+_MOST_TAGS = 100
+_MOST_CHAPTERS = 1000
+_LONGEST_TEXT = 1000  # characters
+_NO_LANGUAGE = {"", "und", "unk"}
+# As ffprobe names what libav has by number (AVFieldOrder, AVColorSpace, AVColorPrimaries, AVColorTransferCharacteristic,
+# AVColorRange); what is not here is not said, or reserved.
+_FIELD_ORDERS = {1: "progressive", 2: "tt", 3: "bb", 4: "tb", 5: "bt"}
+_COLOR_SPACES = {
+    0: "gbr",
+    1: "bt709",
+    4: "fcc",
+    5: "bt470bg",
+    6: "smpte170m",
+    7: "smpte240m",
+    8: "ycgco",
+    9: "bt2020nc",
+    10: "bt2020c",
+    11: "smpte2085",
+    12: "chroma-derived-nc",
+    13: "chroma-derived-c",
+    14: "ictcp",
+}
+_COLOR_PRIMARIES = {
+    1: "bt709",
+    4: "bt470m",
+    5: "bt470bg",
+    6: "smpte170m",
+    7: "smpte240m",
+    8: "film",
+    9: "bt2020",
+    10: "smpte428",
+    11: "smpte431",
+    12: "smpte432",
+    22: "ebu3213",
+}
+_COLOR_TRANSFERS = {
+    1: "bt709",
+    4: "bt470m",
+    5: "bt470bg",
+    6: "smpte170m",
+    7: "smpte240m",
+    8: "linear",
+    9: "log100",
+    10: "log316",
+    11: "iec61966-2-4",
+    12: "bt1361e",
+    13: "iec61966-2-1",
+    14: "bt2020-10",
+    15: "bt2020-12",
+    16: "smpte2084",
+    17: "smpte428",
+    18: "arib-std-b67",
+}
+_COLOR_RANGES = {1: "tv", 2: "pc"}
 _ODD_ASPECT = 16  # a sample aspect ratio beyond this is a fault in the file, not a shape
 
 
@@ -68,6 +126,16 @@ def describe_picture(
         "duration_s": (counted_s or _seconds(stream)) if moves else None,
         "bit_rate": codec.bit_rate if codec.bit_rate and codec.bit_rate != _MPEG_VARIABLE_RATE else None,
         "time_base": str(stream.time_base) if stream.time_base else None,
+        "start_s": _start(stream) if moves else None,
+        "level": codec.level if codec.level >= 0 else None,
+        "bit_depth": max((component.bits for component in frame.format.components), default=None),
+        "has_b_frames": codec.has_b_frames,
+        "field_order": _FIELD_ORDERS.get(codec.field_order),
+        "color_space": _COLOR_SPACES.get(int(frame.colorspace)),
+        "color_primaries": _COLOR_PRIMARIES.get(int(frame.color_primaries)),
+        "color_transfer": _COLOR_TRANSFERS.get(int(frame.color_trc)),
+        "color_range": _COLOR_RANGES.get(int(frame.color_range)),
+        "language": _language(stream),
     }
 
 
@@ -94,7 +162,7 @@ def describe_sound(stream: av.AudioStream, counted_s: float | None) -> dict[str,
     """
     codec = stream.codec_context
     if codec is None:
-        return dict.fromkeys(("codec", "channels", "layout", "sample_rate", "duration_s", "bit_rate"))
+        return dict.fromkeys(_SOUND) | {"language": _language(stream)}
     return {
         "codec": codec.codec.canonical_name,
         "channels": codec.channels,
@@ -102,7 +170,69 @@ def describe_sound(stream: av.AudioStream, counted_s: float | None) -> dict[str,
         "sample_rate": codec.sample_rate,
         "duration_s": counted_s or _seconds(stream),
         "bit_rate": codec.bit_rate or None,
+        "profile": codec.profile,
+        "sample_format": codec.format.name if codec.format else None,
+        "start_s": _start(stream),
+        "language": _language(stream),
     }
+
+
+def describe_subtitles(streams: Sequence[SubtitleStream]) -> list[dict[str, Any]]:
+    """Describe subtitle streams.
+
+    Args:
+        streams: all of them.
+
+    Returns:
+        For each the fields of an item of `probe.subtitles`; the codec is None where there is no decoder.
+    """
+    return [
+        {
+            "codec": stream.codec_context.codec.canonical_name if stream.codec_context else None,
+            "language": _language(stream),
+            "title": _cut(stream.metadata.get("title")),
+        }
+        for stream in streams
+    ]
+
+
+def describe_tags(container: av.container.InputContainer, main: av.VideoStream | av.AudioStream) -> list[dict[str, str]]:
+    """List what a file says of itself in words: title, artist, date and so on; names in lower case.
+
+    Args:
+        container: the file.
+        main: its main stream; it is asked where the container says nothing, as Ogg does not.
+    """
+    tags = {name.lower(): value for name, value in (container.metadata or main.metadata).items() if value.strip()}
+    return [{"name": name[:_LONGEST_TEXT], "value": tags[name][:_LONGEST_TEXT]} for name in sorted(tags)[:_MOST_TAGS]]
+
+
+def describe_chapters(container: av.container.InputContainer) -> list[dict[str, Any]]:
+    """List the chapters of a file, in order."""
+    return [
+        {
+            "start_s": float(chapter["start"] * chapter["time_base"]),
+            "end_s": float(chapter["end"] * chapter["time_base"]),
+            "title": _cut(chapter["metadata"].get("title")),
+        }
+        for chapter in container.chapters()[:_MOST_CHAPTERS]
+        if chapter["time_base"]
+    ]
+
+
+def _language(stream: Stream) -> str | None:
+    language = (stream.language or "").strip().lower()
+    return None if language in _NO_LANGUAGE else language[:_LONGEST_TEXT]
+
+
+def _cut(text: str | None) -> str | None:
+    return text[:_LONGEST_TEXT] if text else None
+
+
+def _start(stream: av.VideoStream | av.AudioStream) -> float | None:
+    if stream.start_time is None or not stream.time_base:
+        return None
+    return float(stream.start_time * stream.time_base)
 
 
 def _seconds(stream: av.VideoStream | av.AudioStream) -> float | None:

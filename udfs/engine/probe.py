@@ -14,7 +14,14 @@ import av.error
 from av.stream import Disposition
 
 from v2d_spark.udfs.content_types import extension
-from v2d_spark.udfs.engine.description import describe_picture, describe_sound, seconds_by_rate
+from v2d_spark.udfs.engine.description import (
+    describe_chapters,
+    describe_picture,
+    describe_sound,
+    describe_subtitles,
+    describe_tags,
+    seconds_by_rate,
+)
 from v2d_spark.udfs.engine.formats import (
     AUDIO,
     FORMAT_WHITELIST,
@@ -138,6 +145,10 @@ def _look(container: av.container.InputContainer, size: int, head: bytes, keyfra
             "subtitle_streams": len(container.streams.subtitles),
             "video": picture,
             "audio": sound,
+            "subtitles": describe_subtitles(container.streams.subtitles),
+            "chapters": describe_chapters(container),
+            "tags": describe_tags(container, main),
+            "start_s": container.start_time / av.time_base if container.start_time is not None and kind != IMAGE else None,
             "keyframes_s": reading.keyframes_s if keyframes and kind == VIDEO else None,
         },
     }
