@@ -7,10 +7,8 @@ A test fails when the file is not what this prints.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Iterator
-from typing import Any
 
 import pyarrow as pa
 
@@ -27,8 +25,8 @@ def lines() -> Iterator[str]:
     yield "In a settings file (`--config FILE`) nested keys are nested; on the command line they are dotted: `fetch.threads=4`."
     yield "A `*` marks the settings that can change a sample; they make up its `fingerprint`."
     yield from ("", "| setting | default | what it is |", "|---|---|---|")
-    for name, default, doc in config.reference():
-        yield f"| `{name}`{' *' if _changes_samples(name) else ''} | `{json.dumps(default)}` | {doc} |"
+    for one in config.reference():
+        yield f"| `{one.name}`{' *' if one.changes_samples else ''} | `{json.dumps(one.default)}` | {one.doc} |"
     yield from ("", "## Tables", "")
     yield "Each is a Delta table in the dataset's folder, under its name; the same comments stand in the tables themselves."
     for table in schema.TABLES:
@@ -63,14 +61,6 @@ def sql_type(kind: pa.DataType) -> str:
 def _field(field: pa.Field) -> str:
     nested = pa.types.is_struct(field.type)
     return f"`{field.name}` {sql_type(field.type)}" if nested else f"`{field.name}`"
-
-
-def _changes_samples(name: str) -> bool:
-    owner: Any = config.Settings()
-    *groups, last = name.split(".")
-    for group in groups:
-        owner = getattr(owner, group)
-    return any(field.name == last and field.metadata.get("changes_samples") for field in dataclasses.fields(owner))
 
 
 if __name__ == "__main__":

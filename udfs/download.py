@@ -94,6 +94,7 @@ class DownloadTask:
         media_schema: Arrow schema of that table.
         batch_id: the batch that this belongs to.
         fingerprint: of the settings.
+        keyframes: whether the times of keyframes are listed.
         fetch: how to fetch.
         access: what may be reached.
         scratch: folder on this host for what is being fetched.
@@ -111,6 +112,7 @@ class DownloadTask:
     media_schema: pa.Schema
     batch_id: int
     fingerprint: str
+    keyframes: bool
     fetch: FetchSettings
     access: Access
     scratch: str
@@ -257,7 +259,7 @@ class _Partition:
     def _look(self, fetched: Fetched, url: str) -> Look:
         fetch = self._task.fetch
         if fetch.probe:
-            return media_child().probe(fetched.path, keyframes=fetch.keyframes, timeout=fetch.probe_timeout)
+            return media_child().probe(fetched.path, keyframes=self._task.keyframes, timeout=fetch.probe_timeout)
         return _unprobed(fetched, url)
 
     def _good(self, source: dict[str, Any], fetched: Fetched, look: Look, timings: dict[str, float]) -> _Outcome:

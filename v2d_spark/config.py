@@ -11,7 +11,7 @@ import os
 import tempfile
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -19,14 +19,23 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from v2d_spark.udfs.engine.settings import DecodeSettings
+from v2d_spark.udfs.engine.settings import DecodeSettings, EncodeSettings
 from v2d_spark.udfs.enrichers import enrichers
 from v2d_spark.udfs.fetch.guard import Guard
 from v2d_spark.udfs.fetch.settings import LONGEST_S, Access, FetchSettings
 from v2d_spark.udfs.settings import setting
+from v2d_spark.udfs.subsamplers import Subsampler, subsamplers
 from v2d_spark.udfs.vocabulary import ConfigError
 
 PRESET_PACKAGE = "v2d_spark"
+#: What each stream may be stored as.
+ENCODE_FORMATS = {
+    "video": ("mp4", "mkv", "webm"),
+    "audio": ("m4a", "mp3", "flac", "wav", "opus"),
+    "image": ("jpg", "png", "webp"),
+}
+# Subsamplers that are on unless they are switched off: wanted spans are cut.
+_ALWAYS_ON = ("clip",)
 # Bytes: with as much in a row group before it, what a column holds stays under 2 GiB, where Arrow and Parquet end.
 LARGEST_INLINE = (1 << 30) - 1
 _WHOLE = 1 << 63
@@ -65,9 +74,23 @@ else:
     )
 
 
+def _chosen_subsamplers() -> dict[str, Any]:
+    return {name: kind.Settings() for name, kind in subsamplers().items() if name in _ALWAYS_ON}
+
+
+# Sections that hold a section for each member of a registry: the members' Settings by name.
+_REGISTRIES: dict[str, Callable[[], dict[str, type[Any]]]] = {
+    "subsample": lambda: {name: kind.Settings for name, kind in subsamplers().items()},
+}
+
+
 @dataclass(frozen=True)
 class Settings:
-    """All settings of a job, as `conf/*.yaml` and `key=value` give them."""
+    """All settings of a job, as `conf/*.yaml` and `key=value` give them.
+
+    Attributes:
+        subsample: settings of the subsamplers that are on, by name.
+    """
 
     scratch_dir: str = setting(
         "", "folder for what is being fetched, on each host; empty for v2d_spark-UID in the temporary one"
@@ -79,10 +102,22 @@ class Settings:
     allow_private_networks: bool = setting(False, "whether input URLs may point to non-public addresses")
     allow_hosts: list[str] = setting([], "host, host:port or address range that input URLs may point to all the same")
     allow_locations: list[str] = setting([], "prefixes of local paths and fsspec URLs that input rows may name")
+    encode_formats: dict[str, str] | None = setting(
+        None,
+        "streams that are kept, and as what: video as mp4, mkv or webm, audio as m4a, mp3, flac, wav or opus, image as jpg, "
+        "png or webp; null keeps what comes as it comes, {} keeps metadata alone",
+        changes_samples=True,
+    )
+    keep_originals: bool = setting(False, "keep the bytes of sources beside what is made of them")
+    captions_are_subtitles: bool = setting(
+        False, "give each clip the text of the subtitles that it was cut by as its caption", changes_samples=True
+    )
     fetch: FetchSettings = dataclasses.field(default_factory=FetchSettings)
+    decode: DecodeSettings = dataclasses.field(default_factory=DecodeSettings)
+    encode: EncodeSettings = dataclasses.field(default_factory=EncodeSettings)
+    subsample: dict[str, Any] = dataclasses.field(default_factory=_chosen_subsamplers)
     batch: BatchSettings = dataclasses.field(default_factory=BatchSettings)
     export: ExportSettings = dataclasses.field(default_factory=ExportSettings)
-    decode: DecodeSettings = dataclasses.field(default_factory=DecodeSettings)
     enrich: EnrichSettings = dataclasses.field(default_factory=EnrichSettings)
 
     @property
@@ -96,18 +131,38 @@ class Settings:
         return Access(self.allow_private_networks, tuple(self.allow_hosts), tuple(self.allow_locations))
 
     @property
+    def subsamplers(self) -> list[Subsampler]:
+        """The subsamplers that are on."""
+        kinds = subsamplers()
+        return [kinds[name](chosen) for name, chosen in self.subsample.items()]
+
+    @property
+    def plan(self) -> dict[str, Any]:
+        """What the media engine is told to do with each source, as plain values."""
+        return {
+            "subsample": {name: dataclasses.asdict(chosen) for name, chosen in self.subsample.items()},
+            "encode_formats": self.encode_formats,
+            "encode": dataclasses.asdict(self.encode),
+            "captions_are_subtitles": self.captions_are_subtitles,
+        }
+
+    @property
     def fingerprint(self) -> str:
-        """16 hex digits over the settings that can change a sample."""
+        """16 hex digits over the settings that can change a sample, and the versions of the subsamplers that are on."""
         made_of = {
             name: value
             for name, value, field in _leaves(self)
             if field.metadata.get("changes_samples") and not name.startswith("enrich.")  # each has its own
         }
+        made_of |= {f"subsample.{one.name}": one.version for one in self.subsamplers}
         return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
 
     def to_dict(self) -> dict[str, Any]:
-        """The settings as plain nested dicts, as YAML would hold them."""
-        return dataclasses.asdict(self)
+        """The settings as plain nested dicts, as YAML would hold them; what is off is false."""
+        values = dataclasses.asdict(self)
+        for section, members in _REGISTRIES.items():
+            values[section] = {name: values[section].get(name, False) for name in members()}
+        return values
 
 
 def load(config: str | Path | Mapping[str, Any] | None = None, overrides: Sequence[str] = ()) -> Settings:
@@ -128,7 +183,27 @@ def load(config: str | Path | Mapping[str, Any] | None = None, overrides: Sequen
         _override(values, override)
     settings: Settings = _build(Settings, values, "")
     _check_reach(settings)
+    _check_formats(settings.encode_formats)
+    for one in settings.subsamplers:
+        one.check()
     return settings
+
+
+def _check_formats(formats: Mapping[str, str] | None) -> None:
+    for stream, format in (formats or {}).items():
+        if stream not in ENCODE_FORMATS:
+            raise ConfigError(
+                f"Setting encode_formats names streams, which are {_listed(ENCODE_FORMATS)}; {stream!r} is none of them."
+            )
+        if format not in ENCODE_FORMATS[stream]:
+            raise ConfigError(
+                f"Setting encode_formats.{stream} must be {_listed(ENCODE_FORMATS[stream], 'or')}, not {format!r}."
+            )
+
+
+def _listed(names: Iterable[str], link: str = "and") -> str:
+    *some, last = names
+    return f"{', '.join(some)} {link} {last}"
 
 
 def _check_reach(settings: Settings) -> None:
@@ -146,10 +221,28 @@ def presets() -> list[str]:
     return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
 
 
-def reference() -> Iterator[tuple[str, Any, str]]:
-    """Yield (dotted name, default, documentation) of every setting."""
-    for name, value, field in _leaves(Settings()):
-        yield name, value, field.metadata.get("doc", "")
+@dataclass(frozen=True)
+class Documented:
+    """One setting, as the reference tells of it.
+
+    Attributes:
+        name: dotted.
+        default: its value where nobody sets it.
+        doc: what it is.
+        changes_samples: whether another value can give other samples.
+    """
+
+    name: str
+    default: Any
+    doc: str
+    changes_samples: bool
+
+
+def reference() -> Iterator[Documented]:
+    """Yield every setting, those of subsamplers that are off by default among them."""
+    every = {section: {name: kind() for name, kind in members().items()} for section, members in _REGISTRIES.items()}
+    for name, value, field in _leaves(dataclasses.replace(Settings(), **every)):
+        yield Documented(name, value, field.metadata.get("doc", ""), bool(field.metadata.get("changes_samples")))
 
 
 def _leaves(settings: Any, prefix: str = "") -> Iterator[tuple[str, Any, dataclasses.Field[Any]]]:
@@ -157,6 +250,9 @@ def _leaves(settings: Any, prefix: str = "") -> Iterator[tuple[str, Any, datacla
         value = getattr(settings, field.name)
         if dataclasses.is_dataclass(value):
             yield from _leaves(value, f"{prefix}{field.name}.")
+        elif not prefix and field.name in _REGISTRIES:
+            for name, member in value.items():
+                yield from _leaves(member, f"{field.name}.{name}.")
         else:
             yield prefix + field.name, value, field
 
@@ -209,21 +305,43 @@ def _build(kind: type[Any], values: Mapping[str, Any], prefix: str) -> Any:
         name = f"{prefix}{key}"
         if key not in fields:
             raise ConfigError(_unknown(str(key), prefix, list(fields)))
-        if dataclasses.is_dataclass(hints[key]):
-            if not isinstance(value, Mapping):
-                raise ConfigError(f"Setting {name} holds settings of its own ({name}.…), not {value!r}.")
-            arguments[key] = _build(typing.cast("type[Any]", hints[key]), value, f"{name}.")
+        if not prefix and key in _REGISTRIES:
+            default = fields[key].default_factory
+            assert default is not dataclasses.MISSING
+            arguments[key] = _members(name, value, _REGISTRIES[key](), default())
+        elif dataclasses.is_dataclass(hints[key]):
+            arguments[key] = _build(typing.cast("type[Any]", hints[key]), _section(name, value), f"{name}.")
         else:
             arguments[key] = _value(name, value, hints[key])
             _check_range(name, arguments[key], fields[key].metadata)
     return kind(**arguments)
 
 
+def _section(name: str, value: Any) -> Mapping[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"Setting {name} holds settings of its own ({name}.…), not {value!r}.")
+    return value
+
+
+def _members(section: str, values: Any, kinds: Mapping[str, type[Any]], default: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by name: a mapping, true or nothing switches one on, false off."""
+    chosen = dict(default)
+    for key, value in ({} if values is None else _section(section, values)).items():
+        if key not in kinds:
+            raise ConfigError(_unknown(str(key), f"{section}.", list(kinds)))
+        if value is False:
+            chosen.pop(key, None)
+        else:
+            given = {} if value is None or value is True else _section(f"{section}.{key}", value)
+            chosen[key] = _build(kinds[key], given, f"{section}.{key}.")
+    return {key: chosen[key] for key in kinds if key in chosen}
+
+
 def _unknown(key: str, prefix: str, known: list[str]) -> str:
     nearest = difflib.get_close_matches(key, known, n=1)
     if nearest:
         return f"There is no setting {prefix}{key}; did you mean {prefix}{nearest[0]}?"
-    homes = [name for name, _, _ in _leaves(Settings()) if name.endswith(f".{key}")]
+    homes = [one.name for one in reference() if one.name.endswith(f".{key}")]
     if homes:
         return f"There is no setting {prefix}{key}; did you mean {homes[0]}?"
     if f"{prefix}{key}".startswith("spark."):
@@ -254,6 +372,8 @@ def _value(name: str, value: Any, kind: Any) -> Any:
 
 
 def _check_range(name: str, value: Any, metadata: Mapping[str, Any]) -> None:
+    if value is None:
+        return
     minimum, maximum = metadata.get("minimum"), metadata.get("maximum")
     if minimum is not None and value < minimum:
         raise ConfigError(f"Setting {name} must be at least {_number(minimum)}, not {value!r}.")

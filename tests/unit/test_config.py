@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from v2d_spark import config
+from v2d_spark.udfs.subsamplers.cuts import Cuts
 from v2d_spark.udfs.vocabulary import ConfigError
 
 
@@ -42,6 +43,21 @@ def test_defaults_preset_file_dict_and_overrides_give_the_same_kind_of_settings(
         ({"allow_hosts": ["a b"]}, [], "allow_hosts: 'a b' is no host"),
         ({"allow_hosts": "localhost"}, [], "must be a list"),
         ({"allow_hosts": [1]}, [], "allow_hosts[0] must be a text"),
+        ({"subsample": {"cut": {}}}, [], "no setting subsample.cut; did you mean subsample.cuts"),
+        (
+            {"subsample": {"cuts": {"treshold": 1}}},
+            [],
+            "no setting subsample.cuts.treshold; did you mean subsample.cuts.threshold",
+        ),
+        ({"subsample": {"cuts": {"threshold": "high"}}}, [], "subsample.cuts.threshold must be a number, not 'high'"),
+        ({"subsample": {"cuts": {"min_scene_len": -1}}}, [], "subsample.cuts.min_scene_len must be at least 0"),
+        ({}, ["subsample.cuts.detector=guess"], "subsample.cuts.detector must be one of content"),
+        ({}, ["subsample.cuts=3"], "subsample.cuts holds settings of its own"),
+        ({"subsample": ["cuts"]}, [], "subsample holds settings of its own"),
+        ({"keyframes": True}, [], "did you mean subsample.probe.keyframes"),
+        ({"encode_formats": {"sound": "mp3"}}, [], "are video, audio and image; 'sound' is none of them"),
+        ({}, ["encode_formats.video=avi"], "encode_formats.video must be mp4, mkv or webm, not 'avi'"),
+        ({"encode_formats": "mp4"}, [], "encode_formats must be a mapping"),
         ({}, ["fetch.threads"], "not of the form key=value"),
         ({}, ["fetch.threads=[1"], "not valid YAML"),
     ],
@@ -80,6 +96,37 @@ def test_the_fingerprint_is_of_what_can_change_a_sample() -> None:
     assert config.load({"fetch": {"probe": False}}).fingerprint != config.load().fingerprint
 
 
+def test_subsamplers_are_switched_on_and_off_by_name() -> None:
+    base = config.load({"subsample": {"cuts": {"threshold": 11.5}, "select": {"min_side": 100}}})
+
+    assert "cuts" not in config.load().subsample
+    assert (base.subsample["cuts"].threshold, base.subsample["select"].min_side) == (11.5, 100)
+    assert "cuts" not in config.load({"subsample": {"cuts": {"threshold": 1}}}, ["subsample.cuts=false"]).subsample
+    assert config.load(None, ["subsample.cuts=true"]).subsample["cuts"].threshold is None
+    assert config.load(None, ["subsample.cuts.threshold=11"]).subsample["cuts"].threshold == 11
+    assert [one.name for one in base.subsamplers if one.name != "clip"] == ["cuts", "select"]
+
+
+def test_settings_are_made_again_of_what_is_shown() -> None:
+    told = config.load({"subsample": {"cuts": {}}, "encode_formats": {"video": "mp4"}}, ["subsample.probe=true"])
+
+    assert config.load(told.to_dict()) == told
+    assert told.to_dict()["subsample"]["select"] is False
+
+
+def test_the_fingerprint_is_of_the_subsamplers_that_are_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, cuts = config.load(), config.load({"subsample": {"cuts": {}}})
+    before = cuts.fingerprint
+
+    assert before != plain.fingerprint
+    assert config.load({"subsample": {"cuts": {"threshold": 3}}}).fingerprint != before
+    assert config.load({"encode_formats": {}}).fingerprint != plain.fingerprint
+    assert config.load({"keep_originals": True, "decode": {"timeout": 3}}).fingerprint == plain.fingerprint
+    monkeypatch.setattr(Cuts, "version", 99)
+    assert cuts.fingerprint != before
+    assert config.load().fingerprint == plain.fingerprint
+
+
 def test_every_setting_is_documented_and_every_preset_loads() -> None:
-    assert all(doc for _, _, doc in config.reference())
+    assert all(one.doc for one in config.reference())
     assert all(config.load(name) for name in config.presets())

@@ -39,6 +39,7 @@ def make_task(folder: Path, **changed: Any) -> DownloadTask:
         "media_schema": schema.MEDIA.arrow_schema,
         "batch_id": 1_000_001,
         "fingerprint": "f",
+        "keyframes": False,
         "fetch": FetchSettings(retries=0),
         "access": Access(allow_hosts=("127.0.0.1",)),
         "scratch": str(folder / "scratch"),

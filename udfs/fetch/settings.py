@@ -32,7 +32,6 @@ class FetchSettings:
     user_agent: str = setting("v2d_spark (+https://pypi.org/project/v2d-spark)", "User-Agent header")
     ca_file: str = setting("", "PEM file of a private certificate authority, trusted beside the public ones")
     probe: bool = setting(True, "look into what came before it is called good", changes_samples=True)
-    keyframes: bool = setting(False, "list keyframe times in the probe", changes_samples=True)
     probe_timeout: float = setting(60.0, "seconds for one look", minimum=0.1, maximum=LONGEST_S)
     max_attempts: int = setting(3, "runs that try a failed source before it rests", minimum=1, maximum=1_000_000)
 

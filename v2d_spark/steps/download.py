@@ -254,6 +254,7 @@ class _Work:
             media_schema=schema.MEDIA.arrow_schema,
             batch_id=batch_id,
             fingerprint=settings.fingerprint,
+            keyframes=any(one.wants_keyframes() for one in settings.subsamplers),
             fetch=settings.fetch,
             access=settings.access,
             scratch=settings.scratch,
