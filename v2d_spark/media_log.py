@@ -1,4 +1,4 @@
-"""The log of `media`, and of tables like it: the driver commits what tasks wrote, once a batch, and looks up which files may hold what.
+"""The log of `media` and of tables like it: the driver commits what tasks wrote, once a batch, and finds what was left.
 
 Bytes never cross into the JVM: tasks write Parquet files into the table's folder, and here their names become add
 actions of one commit, which carries the batch's own transaction id.
