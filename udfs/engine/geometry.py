@@ -38,9 +38,10 @@ class _Way:
 class Geometry:
     """Does what the subsamplers want to each picture, and what every picture needs.
 
-    What comes out is upright, has square pixels and even sizes (a row or column too many is left out), is `yuv420p` of
-    limited range with the matrix of BT.709 or BT.601, and says so (`colour.py`); high dynamic range is brought to
-    standard (`tone.py`). Scaling is bicubic, the same on all processors.
+    Subsamplers are told the shape of a picture that is upright, with square pixels and even sizes (a row or column too
+    many is left out). What comes out is so, too; it is `yuv420p` of limited range with the matrix of BT.709 or BT.601,
+    and says so (`colour.py`); high dynamic range is brought to standard (`tone.py`). Scaling is bicubic, the same on all
+    processors.
 
     Args:
         subsamplers: in the order in which their filters are applied.
@@ -75,23 +76,24 @@ class Geometry:
         return self._ways.get((picture, turn.filters, sample_aspect), lambda: self._plan(picture, turn, sample_aspect))
 
     def _plan(self, picture: Picture, turn: Turn, sample_aspect: Fraction | None) -> _Way:
-        shape = displayed(picture.width, picture.height, sample_aspect, exchanged=turn.exchanges)
-        size = shape
+        shown = displayed(picture.width, picture.height, sample_aspect, exchanged=turn.exchanges)
+        shape = _even(shown)
         wanted: list[Filter] = []
         for subsampler in self._subsamplers:
             filtered = subsampler.filters(shape)
             if filtered:
                 wanted += map(_exact, filtered.chain)
                 shape = filtered.shape
-        if wanted and (scaled := _plain_scale(wanted[0])):
-            size = scaled  # one scaling does this and makes pixels square
-            del wanted[0]
-        even = Shape(max(2, shape.width // 2 * 2), max(2, shape.height // 2 * 2))
-        if min(shape.width, shape.height) < 2:
-            wanted.append(_exact(("scale", f"{even.width}:{even.height}")))
-        elif even != shape:
-            wanted.append(("crop", f"{even.width}:{even.height}:0:0"))
-        stored = Shape(size.height, size.width) if turn.exchanges else size
+        if wanted and (size := _plain_scale(wanted[0])):
+            del wanted[0]  # one scaling does this and makes pixels square
+        elif shown == _turned(Shape(picture.width, picture.height), turn) and min(shown.width, shown.height) > 1:
+            size = shown
+            wanted[:0] = _cut(shown)
+        else:
+            size = _even(shown)
+        wanted += _cut(shape)
+        shape = _even(shape)
+        stored = _turned(size, turn)
         kind = tone(plain(picture))
         with cube_file(kind) if kind else nullcontext() as table:
             filters = _coloured(picture, stored, table)
@@ -100,8 +102,24 @@ class Geometry:
             filters += wanted
             known = standard(plain(picture))
             if not filters and known == picture:
-                return _Way(even, None)
-            return _Way(even, Graph(picture, [told(plain(picture)), *filters, ("format", OUTPUT_FORMAT), told(known)]))
+                return _Way(shape, None)
+            return _Way(shape, Graph(picture, [told(plain(picture)), *filters, ("format", OUTPUT_FORMAT), told(known)]))
+
+
+def _even(shape: Shape) -> Shape:
+    """The size without what is over: two rows or columns share their chroma."""
+    return Shape(max(2, shape.width // 2 * 2), max(2, shape.height // 2 * 2))
+
+
+def _cut(shape: Shape) -> list[Filter]:
+    """Leaves out a row or column too many."""
+    even = _even(shape)
+    return [] if even == shape else [("crop", f"{even.width}:{even.height}:0:0")]
+
+
+def _turned(shape: Shape, turn: Turn) -> Shape:
+    """What is stored for what is shown, and the other way round."""
+    return Shape(shape.height, shape.width) if turn.exchanges else shape
 
 
 def _coloured(picture: Picture, size: Shape, table: str | None) -> list[Filter]:

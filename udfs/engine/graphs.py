@@ -112,7 +112,8 @@ class Graph:
             raise
         except av.error.FFmpegError as error:
             raise self._fault(error) from error
-        made.time_base = frame.time_base
+        if frame.time_base:  # a frame that comes from no stream has none
+            made.time_base = frame.time_base
         return made
 
     def _fault(self, error: av.error.FFmpegError) -> SampleError:

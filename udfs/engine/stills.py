@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import av
-from av.video.reformatter import Interpolation
 
+from v2d_spark.udfs.engine.colour import EXACT
+from v2d_spark.udfs.engine.graphs import Graph, Picture
 from v2d_spark.udfs.vocabulary import SampleError
-
-_FLAGS = Interpolation.BICUBIC | Interpolation.ACCURATE_RND | Interpolation.BITEXACT | Interpolation.FULL_CHR_H_INT
 
 
 def still(frame: av.VideoFrame, format: str, quality: int) -> bytes:
@@ -28,11 +27,12 @@ def still(frame: av.VideoFrame, format: str, quality: int) -> bytes:
         "png": [],
         "webp": [cv2.IMWRITE_WEBP_QUALITY, quality],
     }[format]
-    image = frame.reformat(format="bgr24", interpolation=_FLAGS).to_ndarray()
+    picture = Picture.of(frame)
+    to_rgb = Graph(picture, [("scale", f"flags={EXACT}+full_chroma_int"), ("format", "bgr24")])
     try:
-        done, data = cv2.imencode(f".{format}", image, settings)
-    except cv2.error as error:
-        raise SampleError("unsupported", f"a picture of {frame.width}x{frame.height} cannot be {format}") from error
+        done, data = cv2.imencode(f".{format}", to_rgb(frame).to_ndarray(), settings)
+    except cv2.error:
+        done = False
     if not done:
-        raise SampleError("unsupported", f"a picture of {frame.width}x{frame.height} cannot be {format}")
+        raise SampleError("unsupported", f"a picture of {picture.width}x{picture.height} cannot be {format}")
     return data.tobytes()
