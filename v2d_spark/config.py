@@ -240,7 +240,9 @@ class Documented:
 
 def reference() -> Iterator[Documented]:
     """Yield every setting, those of subsamplers that are off by default among them."""
-    every = {section: {name: kind() for name, kind in members().items()} for section, members in _REGISTRIES.items()}
+    every: dict[str, Any] = {
+        section: {name: kind() for name, kind in members().items()} for section, members in _REGISTRIES.items()
+    }
     for name, value, field in _leaves(dataclasses.replace(Settings(), **every)):
         yield Documented(name, value, field.metadata.get("doc", ""), bool(field.metadata.get("changes_samples")))
 

@@ -6,15 +6,19 @@ This module is the only place where a column is declared. Tables are created fro
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from v2d_spark.udfs.subsamplers import Subsampler
 from v2d_spark.udfs.vocabulary import STREAMS
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SCHEMA_VERSION_PROPERTY = "v2d.schema_version"
 SHARD_SIZE_PROPERTY = "v2d.shard_size"
+# Of the dataset that a dataset was made from: the id of its table `sources`.
+MADE_FROM_PROPERTY = "v2d.made_from"
 
 _STRINGS = pa.map_(pa.string(), pa.string())
 _TIME = pa.timestamp("us", tz="UTC")
@@ -123,6 +127,8 @@ SUBTITLE = pa.struct(
     ]
 )
 
+ORIGIN = pa.struct([pa.field("source_num", pa.int64()), pa.field("batch_id", pa.int64())])
+
 TIMINGS = pa.struct(
     [
         pa.field("fetch_s", pa.float64()),
@@ -169,6 +175,7 @@ def _skipping(*columns: str) -> dict[str, str]:
 
 _STATUS = "pending, ok, failed, skipped (policy, selection, no clip left) or gone"
 _CLASS = "what kind of fault, null where there is none; the guide lists them"
+_MESSAGE = "what happened, for a person; of an ok source, what was amiss with it all the same"
 
 _SPAN_COLUMNS = (
     _column("start_s", pa.float64(), "where the sample begins in its source, in seconds; null for a whole source"),
@@ -177,6 +184,7 @@ _SPAN_COLUMNS = (
     _column("end_pts", pa.int64(), "end_s as an integer time stamp in units of time_base"),
     _column("time_base", pa.string(), "unit of the pts columns, in seconds, as a fraction such as 1/12800"),
     _column("clip_index", pa.int32(), "number of the clip in its source, never used twice; null for a whole source"),
+    _column("span_index", pa.int32(), "which of the source's wanted spans, from 0, it was cut by; null where by none"),
 )
 
 _PICTURE_COLUMNS = (
@@ -201,7 +209,7 @@ SOURCES = Table(
         _column("columns", _STRINGS, "the user's other columns: strings as they are, other types as JSON text"),
         _column("status", pa.string(), _STATUS, required=True),
         _column("error_class", pa.string(), _CLASS),
-        _column("error_message", pa.string(), "what happened, for a person"),
+        _column("error_message", pa.string(), _MESSAGE),
         _column("attempts", pa.int32(), "how often it was tried since it was last reset"),
         _column("next_retry_at", _TIME, "a failed source is not tried again before this time; null where it never is"),
         _column("next_clip_index", pa.int32(), "first clip index that was never used"),
@@ -210,6 +218,7 @@ SOURCES = Table(
         _column("timings", TIMINGS, "seconds spent on it by phase, in the last attempt"),
         _column("bytes", pa.int64(), "bytes fetched in the last attempt"),
         _column("updated_at", _TIME, "when this row was last written"),
+        _column("origin", ORIGIN, "in a dataset made from another: source_num and batch_id of the sample there"),
     ),
     _skipping("source_num", "batch_id", "status", "next_retry_at")
     | {"delta.enableDeletionVectors": "true", "delta.enableChangeDataFeed": "true"},
@@ -252,17 +261,17 @@ SAMPLES = Table(
 
 MEDIA = Table(
     "media",
-    "an outcome, good or failed, with its bytes; (key, batch_id) names a row",
+    "an outcome, good or failed, with its bytes; (key, batch_id) names a row among the samples",
     (
         _column("key", pa.string(), "name of the source or sample", required=True),
         _column("source_key", pa.string(), "key of its source", required=True),
         _column("source_num", pa.int64(), "number of its source", required=True),
         _column("batch_id", pa.int64(), "the batch that made it", required=True),
-        _column("role", pa.string(), "source: outcome of a source; sample: a clip made of it", required=True),
+        _column("role", pa.string(), "source: outcome of a source; sample: a sample made of it", required=True),
         _column("is_sample", pa.bool_(), "whether the row is a sample: every clip, and a source taken whole", required=True),
         _column("status", pa.string(), _STATUS, required=True),
         _column("error_class", pa.string(), _CLASS),
-        _column("error_message", pa.string(), "what happened, for a person"),
+        _column("error_message", pa.string(), _MESSAGE),
         _column("attempts", pa.int32(), "how often the source was tried"),
         _column("next_retry_at", _TIME, "when a failed source may be tried again"),
         _column("next_clip_index", pa.int32(), "first clip index that was never used"),
@@ -351,5 +360,76 @@ LEASES = Table(
         _column("released", pa.bool_(), "whether the holder gave it back", required=True),
     ),
 )
+
+# --- columns of subsamplers, which come when one is first used ---
+
+_SCALARS = {
+    "boolean": pa.bool_(),
+    "int": pa.int32(),
+    "bigint": pa.int64(),
+    "float": pa.float32(),
+    "double": pa.float64(),
+    "string": pa.string(),
+    "binary": pa.binary(),
+}
+_TOKEN = re.compile(r"\s*([A-Za-z_]\w*|[<>:,])")
+
+
+def measured(kind: type[Subsampler] | Subsampler) -> pa.Field | None:
+    """The struct column of a subsampler that measures, named as it is.
+
+    Args:
+        kind: the subsampler.
+
+    Returns:
+        The column; None where it measures nothing.
+    """
+    if not kind.columns:
+        return None
+    fields = [_column(column.name, arrow_type(column.kind), column.comment) for column in kind.columns]
+    return _column(kind.name, pa.struct(fields), f"what the subsampler {kind.name} measured")
+
+
+def arrow_type(ddl: str) -> pa.DataType:
+    """The Arrow type that Spark's DDL names: a scalar, `array<…>` or `struct<name:…,…>`.
+
+    Raises:
+        ValueError: if it names none.
+    """
+    tokens = _TOKEN.findall(ddl)
+    if "".join(tokens) != re.sub(r"\s", "", ddl):
+        raise ValueError(f"{ddl!r} is no type")
+    tokens.reverse()
+
+    def take(*expected: str) -> str:
+        token = tokens.pop() if tokens else ""
+        if not token or (expected and token not in expected):
+            raise ValueError(f"{ddl!r} is no type")
+        return token
+
+    def parsed() -> pa.DataType:
+        name = take().lower()
+        if name in _SCALARS:
+            return _SCALARS[name]
+        if name not in ("array", "struct"):
+            raise ValueError(f"{ddl!r}: there is no type {name}")
+        take("<")
+        if name == "array":
+            kind = pa.list_(parsed())
+            take(">")
+            return kind
+        fields = []
+        while True:
+            member = take()
+            take(":")
+            fields.append(pa.field(member, parsed()))
+            if take(",", ">") == ">":
+                return pa.struct(fields)
+
+    kind = parsed()
+    if tokens:
+        raise ValueError(f"{ddl!r} is no type")
+    return kind
+
 
 TABLES: tuple[Table, ...] = (SOURCES, SAMPLES, MEDIA, RUNS, EXPORTS, SUPPRESSIONS, LEASES)

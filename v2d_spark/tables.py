@@ -13,12 +13,19 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
-from deltalake import DeltaTable, write_deltalake
+from deltalake import DeltaTable, Schema, write_deltalake
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from v2d_spark import schema
 from v2d_spark.config import Settings
-from v2d_spark.schema import SCHEMA_VERSION, SCHEMA_VERSION_PROPERTY, SHARD_SIZE_PROPERTY, TABLES, Table
+from v2d_spark.schema import (
+    MADE_FROM_PROPERTY,
+    SCHEMA_VERSION,
+    SCHEMA_VERSION_PROPERTY,
+    SHARD_SIZE_PROPERTY,
+    TABLES,
+    Table,
+)
 from v2d_spark.udfs.vocabulary import DatasetError
 
 if TYPE_CHECKING:
@@ -37,11 +44,13 @@ class Dataset:
     Args:
         path: folder of the dataset, absolute, without a slash at the end.
         shard_size: sources in a shard.
+        made_from: `identifier` of the dataset that it was made from; None for one that is made from URLs.
     """
 
-    def __init__(self, path: str, shard_size: int) -> None:
+    def __init__(self, path: str, shard_size: int, made_from: str | None = None) -> None:
         self.path = path
         self.shard_size = shard_size
+        self.made_from = made_from
 
     @classmethod
     def open(cls, path: str) -> Dataset:
@@ -70,7 +79,11 @@ class Dataset:
                 f"The dataset at {path} has schema version {version}, and this v2d_spark knows {SCHEMA_VERSION}; "
                 "update v2d_spark on the machine that runs this."
             )
-        return cls(folder, int(configuration.get(SHARD_SIZE_PROPERTY) or DEFAULT_SHARD_SIZE))
+        return cls(
+            folder,
+            int(configuration.get(SHARD_SIZE_PROPERTY) or DEFAULT_SHARD_SIZE),
+            configuration.get(MADE_FROM_PROPERTY),
+        )
 
     @classmethod
     def exists(cls, path: str) -> bool:
@@ -78,28 +91,64 @@ class Dataset:
         return DeltaTable.is_deltatable(f"{resolve(path)}/{_MARK.name}")
 
     @classmethod
-    def create(cls, path: str, *, shard_size: int = DEFAULT_SHARD_SIZE) -> Dataset:
+    def create(cls, path: str, *, shard_size: int = DEFAULT_SHARD_SIZE, made_from: str | None = None) -> Dataset:
         """Open a dataset, or make one with all its tables, empty.
 
         Args:
             path: its folder.
             shard_size: sources in a shard, for a new dataset; one that is there keeps its own.
+            made_from: `identifier` of the dataset that it is made from; None for one that is made from URLs.
 
         Raises:
-            DatasetError: if the folder cannot be written, is another's, or has shards of another size.
+            DatasetError: if the folder cannot be written, is another's, has shards of another size, or was made from
+                something else.
         """
         folder = resolve(path)
         if not cls.exists(path):
             # The mark comes last: a dataset whose making was cut off is made again.
             for table in (*(table for table in TABLES if table is not _MARK), _MARK):
-                _create_table(f"{folder}/{table.name}", table, shard_size)
+                _create_table(f"{folder}/{table.name}", table, shard_size, made_from)
         dataset = cls.open(path)
+        if dataset.made_from != made_from:
+            raise DatasetError(_other_origin(path, dataset.made_from, made_from))
         if shard_size not in (dataset.shard_size, DEFAULT_SHARD_SIZE):
             raise DatasetError(
                 f"shard_size is {dataset.shard_size} since the dataset at {path} was made, and cannot become {shard_size}; "
                 "leave the setting out, or choose another folder."
             )
         return dataset
+
+    @property
+    def identifier(self) -> str:
+        """What tells this dataset from all others, wherever it is moved."""
+        return str(self.delta(_MARK.name).metadata().id)
+
+    def widen(self, measured: Sequence[pa.Field] = ()) -> None:
+        """Add columns that are missing: those of subsamplers, and those of a newer version of this package.
+
+        Args:
+            measured: struct columns of subsamplers, which `media` and `samples` are to have.
+
+        Raises:
+            DatasetError: if a column of that name has another type.
+        """
+        for table in (schema.MEDIA, schema.SAMPLES, schema.SOURCES):
+            there = self.arrow_schema(table.name)
+            wanted = (*table.columns, *(() if table is schema.SOURCES else measured))
+            missing = [column for column in wanted if not _holds(there, column)]
+            if missing:
+                try:
+                    self.delta(table.name).alter.add_columns(Schema.from_arrow(pa.schema(missing)).fields)
+                except DeltaError as error:
+                    names = ", ".join(column.name for column in missing)
+                    raise DatasetError(f"The table {table.name} cannot take {names}: {_first_line(error)}.") from None
+        mark = self.delta(_MARK.name)
+        if int(mark.metadata().configuration.get(SCHEMA_VERSION_PROPERTY, 0)) < SCHEMA_VERSION:
+            mark.alter.set_table_properties({SCHEMA_VERSION_PROPERTY: str(SCHEMA_VERSION)}, raise_if_not_exists=False)
+
+    def arrow_schema(self, name: str) -> pa.Schema:
+        """The columns that a table has now."""
+        return pa.schema(self.delta(name).schema().to_arrow())
 
     def table_path(self, name: str) -> str:
         """Folder of a table."""
@@ -192,7 +241,29 @@ def resolve(path: str) -> str:
     return str(Path(path).expanduser().absolute())
 
 
-def _create_table(path: str, table: Table, shard_size: int) -> None:
+def _holds(there: pa.Schema | pa.StructType, column: pa.Field) -> bool:
+    """Whether a table or struct has a column, with all that is nested in it."""
+    index = there.get_field_index(column.name)
+    return index >= 0 and _includes(there.field(index).type, column.type)
+
+
+def _includes(there: pa.DataType, wanted: pa.DataType) -> bool:
+    if pa.types.is_struct(wanted) and pa.types.is_struct(there):
+        return all(_holds(there, inner) for inner in wanted)
+    if pa.types.is_list(wanted) and pa.types.is_list(there):
+        return _includes(there.value_type, wanted.value_type)
+    # Names of the parts of a map are no matter.
+    return bool(there.equals(wanted)) or (pa.types.is_map(there) and pa.types.is_map(wanted))
+
+
+def _other_origin(path: str, was: str | None, now: str | None) -> str:
+    if now is None:
+        return f"The dataset at {path} is made from another, by `v2d subsample --from`; give URLs to a dataset of their own."
+    what = "URLs" if was is None else "another dataset"
+    return f"The dataset at {path} is made from {what}; choose another folder for what is made from this one."
+
+
+def _create_table(path: str, table: Table, shard_size: int, made_from: str | None = None) -> None:
     try:
         if "://" not in path:
             Path(path).mkdir(parents=True, exist_ok=True)
@@ -204,6 +275,7 @@ def _create_table(path: str, table: Table, shard_size: int) -> None:
             configuration={
                 SCHEMA_VERSION_PROPERTY: str(SCHEMA_VERSION),
                 SHARD_SIZE_PROPERTY: str(shard_size),
+                **({MADE_FROM_PROPERTY: made_from} if made_from else {}),
                 **table.properties,
             },
             raise_if_key_not_exists=False,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,8 +9,10 @@ import pytest
 from deltalake import DeltaTable, write_deltalake
 
 from v2d_spark import tables
-from v2d_spark.schema import TABLES
+from v2d_spark.schema import SCHEMA_VERSION, TABLES, arrow_type, measured
 from v2d_spark.tables import Dataset
+from v2d_spark.udfs.subsamplers import subsamplers
+from v2d_spark.udfs.subsamplers.cuts import Cuts
 from v2d_spark.udfs.vocabulary import DatasetError
 
 NewDataset = Callable[..., Dataset]
@@ -101,3 +104,95 @@ def test_control_rows_go_in_and_come_out(new_dataset: NewDataset) -> None:
         {"step": "download", "statuses": {"ok": 2}, "errors": {}}
     ]
     assert isinstance(dataset.delta("runs"), DeltaTable)
+
+
+def older(dataset: Dataset, *, without: str) -> None:
+    """Make a table as it was before it had a column, and before its probe told the container."""
+    fields = [
+        pa.field("probe", pa.struct([inner for inner in field.type if inner.name != "container"]))
+        if field.name == "probe"
+        else field
+        for field in TABLES[2].columns
+        if field.name != without
+    ]
+    shutil.rmtree(dataset.table_path("media"))
+    write_deltalake(dataset.table_path("media"), pa.Table.from_pylist([], schema=pa.schema(fields)))
+    dataset.delta("sources").alter.set_table_properties({"v2d.schema_version": "1"}, raise_if_not_exists=False)
+
+
+def test_an_older_dataset_gets_the_columns_that_it_lacks(new_dataset: NewDataset) -> None:
+    dataset = new_dataset()
+    older(dataset, without="span_index")
+    before = dataset.versions()["samples"]
+
+    dataset.widen()
+
+    there = dataset.arrow_schema("media")
+    assert set(there.names) == set(TABLES[2].column_names)
+    assert "container" in {inner.name for inner in there.field("probe").type}
+    assert dataset.versions()["samples"] == before
+    assert dataset.delta("sources").metadata().configuration["v2d.schema_version"] == str(SCHEMA_VERSION)
+
+
+def test_columns_of_subsamplers_are_added_once_and_stay(new_dataset: NewDataset) -> None:
+    dataset = new_dataset()
+    cuts = measured(Cuts)
+
+    dataset.widen([cuts])
+    versions = dataset.versions()
+    dataset.widen([cuts])
+    dataset.widen()
+
+    assert dataset.versions() == versions
+    for name in ("media", "samples"):
+        field = dataset.arrow_schema(name).field("cuts")
+        assert field.type.equals(cuts.type)
+        assert field.metadata[b"comment"] == b"what the subsampler cuts measured"
+        assert all(inner.metadata[b"comment"] for inner in field.type)
+    assert "cuts" not in dataset.arrow_schema("sources").names
+    # A later version of the subsampler tells more.
+    more = pa.field("cuts", pa.struct([*cuts.type, pa.field("scores", pa.list_(pa.float64()))]))
+    dataset.widen([more])
+    assert dataset.arrow_schema("samples").field("cuts").type.get_field_index("scores") >= 0
+    with pytest.raises(DatasetError, match="The table media cannot take cuts"):
+        dataset.widen([pa.field("cuts", pa.string())])
+
+
+@pytest.mark.parametrize(
+    ("ddl", "kind"),
+    [
+        ("int", pa.int32()),
+        ("ARRAY<array<bigint>>", pa.list_(pa.list_(pa.int64()))),
+        (
+            "array<struct<fps:double, cuts:array<array<int>>>>",
+            pa.list_(pa.struct([("fps", pa.float64()), ("cuts", pa.list_(pa.list_(pa.int32())))])),
+        ),
+    ],
+)
+def test_a_type_is_read_as_spark_writes_it(ddl: str, kind: pa.DataType) -> None:
+    assert arrow_type(ddl).equals(kind)
+
+
+@pytest.mark.parametrize("ddl", ["", "integers", "array<int", "array<int>>", "struct<a int>", "struct<>", "int;", "array"])
+def test_what_is_no_type_is_refused(ddl: str) -> None:
+    with pytest.raises(ValueError, match="no type"):
+        arrow_type(ddl)
+
+
+def test_every_measuring_subsampler_has_a_column_that_tables_can_take() -> None:
+    for kind in subsamplers().values():
+        column = measured(kind)
+        assert column is None or pa.types.is_struct(column.type)
+        assert kind.name not in {name for table in TABLES for name in table.column_names} or column is None
+
+
+def test_a_dataset_made_from_another_takes_no_urls(new_dataset: NewDataset, tmp_path: Path) -> None:
+    first = new_dataset("first")
+    made = Dataset.create(str(tmp_path / "made"), made_from=first.identifier)
+
+    assert Dataset.open(made.path).made_from == first.identifier
+    assert Dataset.create(made.path, made_from=first.identifier).made_from == first.identifier
+    with pytest.raises(DatasetError, match="is made from another, by"):
+        Dataset.create(made.path)
+    with pytest.raises(DatasetError, match="is made from URLs; choose another folder"):
+        Dataset.create(first.path, made_from=made.identifier)
