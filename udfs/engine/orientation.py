@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import struct
 from fractions import Fraction
+from typing import TYPE_CHECKING, cast
 
 import av
 
 from v2d_spark.udfs.engine.graphs import Filter
 from v2d_spark.udfs.subsamplers import Shape
+
+if TYPE_CHECKING:
+    from av.sidedata.sidedata import SideDataContainer
 
 _ODD_ASPECT = 16  # a sample aspect ratio beyond this is a fault in the file, not a shape
 
@@ -48,7 +52,7 @@ class Turn:
 
 def _lies(frame: av.VideoFrame) -> tuple[bool, bool, bool]:
     try:
-        stored = bytes(frame.side_data["DISPLAYMATRIX"])
+        stored = bytes(cast("SideDataContainer", frame.side_data)["DISPLAYMATRIX"])
     except KeyError:
         return _UPRIGHT
     except ValueError:  # beside it is a kind of side data that PyAV has no name for: of ours it tells the angle

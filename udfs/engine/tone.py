@@ -80,8 +80,8 @@ def _rolled_off(light: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """The EETF: what is below the knee stays, the peak becomes reference white, and a spline joins them. In cd/m²."""
     import numpy as np
 
-    peak = _pq_of_light(np.float64(_PEAK))  # type: ignore[arg-type]
-    brightest = _pq_of_light(np.float64(_WHITE)) / peak  # type: ignore[arg-type]
+    peak, white = _pq_of_light(np.array([_PEAK, _WHITE]))
+    brightest = white / peak
     code = np.minimum(_pq_of_light(light) / peak, 1)
     knee = 1.5 * brightest - 0.5
     t = np.maximum(code - knee, 0) / (1 - knee)
