@@ -23,6 +23,7 @@ STREAMS = ("video", "audio", "image")
 # --- steps: what a job does ---
 STEP_INGEST = "ingest"
 STEP_DOWNLOAD = "download"
+STEP_SUBSAMPLE = "subsample"
 STEP_RETRY = "retry"
 
 # --- error classes: True where the fault may pass by itself, so that a later run tries again ---
@@ -60,9 +61,18 @@ ERROR_CLASSES: dict[str, bool] = {
     "decoder_memory": False,
     "decoder_error": False,
     "unsupported": False,
+    # Nothing is wrong with these sources, but they give no sample: they are skipped.
+    "not_selected": False,
+    "no_clip": False,
+    "no_video": False,
+    "no_audio": False,
     # A fault of this package itself; a sample must not take a job down all the same.
     "internal": False,
 }
+
+
+# Classes of sources that are skipped and never failed.
+SKIP_CLASSES = frozenset(("not_selected", "no_clip", "no_video", "no_audio"))
 
 
 def passes_by_itself(error_class: str) -> bool:
