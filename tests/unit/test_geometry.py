@@ -230,6 +230,15 @@ def test_a_picture_of_grays_keeps_black_and_white():
     assert np.abs(Views().image(frame, View(pixel_format="gray")).astype(int) - ramp).max() <= 1
 
 
+@pytest.mark.parametrize("matrix", [1, 2, 6, 9])
+def test_the_gray_view_is_the_luma_at_full_range(matrix):
+    frame = blank(320, 240, "yuv420p", matrix=matrix, range=1)
+    np.frombuffer(frame.planes[1], np.uint8)[:] = 200
+    image = Views().image(frame, View(width=64, pixel_format="gray"))
+    assert image.shape == (48, 64)
+    assert np.abs(image - (100 - 16) * 255 / 219).max() <= 1
+
+
 def pq(light):
     power = (light / 10_000) ** (2610 / 16384)
     return ((3424 / 4096 + 2413 / 128 * power) / (1 + 2392 / 128 * power)) ** (2523 / 32)

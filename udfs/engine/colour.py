@@ -69,6 +69,14 @@ def plain(picture: Picture) -> Picture:
     return replace(picture, matrix=matrix, range=_FULL if full else _LIMITED, transfer=transfer, primaries=primaries)
 
 
+def luma(picture: Picture) -> Picture:
+    """The same picture for those who want its grays as they are stored.
+
+    libswscale takes grays to be of BT.601, and of a picture with another matrix it makes RGB first.
+    """
+    return picture if picture.matrix == _RGB else replace(picture, matrix=_UNKNOWN)
+
+
 def told(picture: Picture) -> Filter:
     """Writes on each picture what it is taken for."""
     return (

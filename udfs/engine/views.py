@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import av
 
-from v2d_spark.udfs.engine.colour import over_black, plain, told
+from v2d_spark.udfs.engine.colour import luma, over_black, plain, told
 from v2d_spark.udfs.engine.graphs import Graph, Kept, Picture
 from v2d_spark.udfs.subsamplers import View
 
@@ -48,12 +48,7 @@ def _graph(picture: Picture, view: View) -> Graph:
     width = min(view.width, picture.width)
     height = max(1, round(picture.height * width / picture.width))
     known = plain(picture)
-    return Graph(
-        picture,
-        [
-            told(known),
-            *over_black(known),
-            ("scale", f"{width}:{height}:flags={_FLAGS}"),
-            ("format", view.pixel_format),
-        ],
-    )
+    laid = over_black(known)
+    if view.pixel_format == "gray" and not laid:
+        known = luma(known)
+    return Graph(picture, [told(known), *laid, ("scale", f"{width}:{height}:flags={_FLAGS}"), ("format", view.pixel_format)])
