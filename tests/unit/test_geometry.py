@@ -1,5 +1,6 @@
 """Pictures of real files, compared with what the ffmpeg command shows of them."""
 
+import struct
 import subprocess
 from fractions import Fraction
 
@@ -122,6 +123,27 @@ def test_pictures_stand_upright(tmp_path, rotation, mirrored):
         assert geometry.shape(frame, aspect) == Shape(*size(made))
         assert difference(rgb(made), shown(lying, *size(made))) < 4
         assert Geometry([])(made, None) is made
+
+
+@pytest.mark.parametrize("orientation, corner", [(1, (0, 0)), (3, (1, 1)), (6, (0, 1)), (8, (1, 0))])
+def test_photographs_stand_upright(tmp_path, orientation, corner):
+    """PyAV has no name for the EXIF side data that comes with their display matrix."""
+    image = np.zeros((32, 64, 3), np.uint8)
+    image[:16, :32] = 255
+    plain = cv2.imencode(".jpg", image)[1].tobytes()
+    exif = b"Exif\0\0MM\0*\0\0\0\x08\0\x01\x01\x12\0\x03\0\0\0\x01" + struct.pack(">HHI", orientation, 0, 0)
+    path = tmp_path / "a.jpg"
+    path.write_bytes(plain[:2] + b"\xff\xe1" + struct.pack(">H", len(exif) + 2) + exif + plain[2:])
+    made = rgb(Geometry([])(*first(path)))
+    assert made.shape[:2] == ((32, 64) if orientation in (1, 3) else (64, 32))
+    height, width = made.shape[:2]
+    corners = {
+        (down, across): made[height // 4 + down * height // 2, width // 4 + across * width // 2, 0]
+        for down in (0, 1)
+        for across in (0, 1)
+    }
+    assert corners[corner] > 250
+    assert sum(corners.values()) < 300
 
 
 @pytest.mark.parametrize("aspect, expected", [("64/45", (102, 48)), ("8/9", (64, 48)), ("1/2", (36, 48)), ("1000/1", (72, 48))])

@@ -19,6 +19,7 @@ from v2d_spark.udfs.engine.tone import cube_file
 from v2d_spark.udfs.engine.views import Views
 from v2d_spark.udfs.subsamplers import Shape, Subsampler
 
+_KINDS = 4  # of picture, for which a graph is kept; it may hold a few large pictures
 _PLAIN_SCALE = re.compile(rf"(\d+):(\d+):flags={re.escape(EXACT)}")
 
 
@@ -49,7 +50,7 @@ class Geometry:
 
     def __init__(self, subsamplers: Sequence[Subsampler]) -> None:
         self._subsamplers = subsamplers
-        self._ways: Kept[_Way] = Kept()
+        self._ways: Kept[_Way] = Kept(_KINDS)
 
     def __call__(self, frame: av.VideoFrame, sample_aspect: Fraction | None) -> av.VideoFrame:
         """Change a picture.

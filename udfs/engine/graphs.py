@@ -14,7 +14,6 @@ from v2d_spark.udfs.vocabulary import SampleError
 
 # A filter of libavfilter and its arguments, in its own notation or by name.
 Filter = tuple[str, str | Mapping[str, str]]
-_MOST_KEPT = 4
 _LAST_MATRIX = 17  # that the source of a graph takes; all beyond are as good as unknown
 _Made = TypeVar("_Made")
 
@@ -122,16 +121,22 @@ class Graph:
 
 
 class Kept(Generic[_Made]):
-    """The few things made last, by what they were made for: pictures of a source seldom change their kind."""
+    """The few things used last, by what they were made for: pictures of a source seldom change their kind.
 
-    def __init__(self) -> None:
-        self._made: dict[Hashable, _Made] = {}
+    Args:
+        most: how many.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._made: dict[Hashable, _Made] = {}  # in the order of use
 
     def get(self, key: Hashable, make: Callable[[], _Made]) -> _Made:
         """What was made for this key, or is made now."""
-        made = self._made.get(key)
+        made = self._made.pop(key, None)
         if made is None:
-            if len(self._made) >= _MOST_KEPT:
+            if len(self._made) >= self._most:
                 del self._made[next(iter(self._made))]
-            made = self._made[key] = make()
+            made = make()
+        self._made[key] = made
         return made

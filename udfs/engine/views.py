@@ -17,12 +17,14 @@ if TYPE_CHECKING:
 # Other flags than the first take three times as long; the rest cost nothing and make results the same on all processors.
 _FLAGS = "fast_bilinear+accurate_rnd+bitexact"
 
+_KINDS = 16  # of frame and view, for which a graph is kept
+
 
 class Views:
-    """Makes small pictures of frames of any kind; one graph is kept for each of the last few kinds."""
+    """Makes small pictures of frames of any kind."""
 
     def __init__(self) -> None:
-        self._graphs: Kept[Graph] = Kept()
+        self._graphs: Kept[Graph] = Kept(_KINDS)
 
     def image(self, frame: av.VideoFrame, view: View) -> npt.NDArray[np.uint8]:
         """Make the small picture.
