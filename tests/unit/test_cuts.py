@@ -12,6 +12,7 @@ import av
 import numpy as np
 import pytest
 from scenedetect import FrameTimecode
+from scenedetect.detector import FlashFilter
 from scenedetect.detectors import AdaptiveDetector, ContentDetector, HashDetector, HistogramDetector, ThresholdDetector
 
 from tests.support.media import ffmpeg, samples_folder
@@ -116,6 +117,14 @@ def test_scores_are_the_same_to_the_last_bit(bikes: Images) -> None:
         assert ours._detector._frame_score == theirs._frame_score
 
 
+@pytest.mark.parametrize("length", [0, 5, 15])
+def test_close_cuts_that_are_suppressed_are_told_at_once(length: int, band: Images) -> None:
+    finder, told, late = find(CutSettings(threshold=8.0, min_scene_len=length, close_cuts="suppress"), band)
+    detector = ContentDetector(threshold=8.0, min_scene_len=length, filter_mode=FlashFilter.Mode.SUPPRESS)
+    assert told == stock(detector, band)
+    assert finder.late == 0 and set(late) == {0}
+
+
 def test_adaptive_tells_two_frames_late(bikes: Images) -> None:
     finder, told, late = find(CutSettings(detector="adaptive", threshold=2.0), bikes)
     assert finder.late == 2 and set(late) == {2}
@@ -196,6 +205,7 @@ def test_sources_of_no_frame_and_of_one() -> None:
         ({"detector": "transnet"}, "detector"),
         ({"detector": "hash", "threshold": 27.0}, "threshold"),
         ({"mode": "shortest"}, "mode"),
+        ({"close_cuts": "keep"}, "close_cuts"),
         ({"framerates": [0.0]}, "framerates"),
         ({"framerates": [float("nan")]}, "framerates"),
     ],
@@ -216,6 +226,7 @@ def test_stored_cuts_are_used_where_they_were_found_in_the_same_way() -> None:
     assert Cuts(CutSettings(threshold=27.0, framerates=[2.0])).usable(stored)
     assert not Cuts(CutSettings()).usable(stored)
     assert not Cuts(CutSettings(threshold=11.5, framerates=[2.0])).usable(stored)
+    assert not Cuts(CutSettings(close_cuts="suppress", framerates=[2.0])).usable(stored)
     assert not Cuts(CutSettings(mode="longest", framerates=[2.0])).usable(stored)
     assert not Cuts(CutSettings()).usable(None)
 

@@ -13,6 +13,7 @@ from typing import Any
 import cv2
 from cv2.typing import MatLike
 from scenedetect import FrameTimecode
+from scenedetect.detector import FlashFilter
 from scenedetect.detectors import AdaptiveDetector, ContentDetector, HashDetector, HistogramDetector, ThresholdDetector
 
 
@@ -40,19 +41,21 @@ class _Adaptive(_ScoresContent, AdaptiveDetector):  # type: ignore[misc]
 
 @dataclass(frozen=True)
 class _Kind:
-    make: Callable[[float, int], Any]
-    late: Callable[[int], int | None]
+    make: Callable[[float, int, FlashFilter.Mode], Any]
+    late: Callable[[Any], int | None]
 
 
 _KINDS: dict[str, _Kind] = {
-    # Cuts that follow each other too closely are merged: the last is told when as many frames have been quiet.
-    "content": _Kind(lambda threshold, length: _Content(threshold, length), lambda length: length),
+    # Cuts that are merged: the last is told when as many frames have been quiet as a shot has at least.
+    "content": _Kind(
+        lambda threshold, length, mode: _Content(threshold, length, filter_mode=mode), lambda made: made.event_buffer_length
+    ),
     # Held against the two frames before and after.
-    "adaptive": _Kind(lambda threshold, length: _Adaptive(threshold, length), lambda length: 2),
-    "hash": _Kind(lambda threshold, length: HashDetector(threshold, min_scene_len=length), lambda length: 0),
-    "histogram": _Kind(lambda threshold, length: HistogramDetector(threshold, min_scene_len=length), lambda length: 0),
+    "adaptive": _Kind(lambda threshold, length, _: _Adaptive(threshold, length), lambda made: made.event_buffer_length),
+    "hash": _Kind(lambda threshold, length, _: HashDetector(threshold, min_scene_len=length), lambda _: 0),
+    "histogram": _Kind(lambda threshold, length, _: HistogramDetector(threshold, min_scene_len=length), lambda _: 0),
     # The cut is in the middle of the dark, and that may last.
-    "threshold": _Kind(lambda threshold, length: ThresholdDetector(threshold, length), lambda length: None),
+    "threshold": _Kind(lambda threshold, length, _: ThresholdDetector(threshold, length), lambda _: None),
 }
 
 
@@ -64,18 +67,19 @@ class Detector:
         threshold: as that detector of PySceneDetect takes it.
         min_scene_len: frames.
         fps: of the source.
+        merge: whether `content` merges cuts that are closer, into the last of them; else the first counts.
 
     Attributes:
         late: how many frames after a cut it may tell of it; None where there is no bound.
         cuts: the numbers of all frames told so far that begin a shot, in order.
     """
 
-    def __init__(self, name: str, threshold: float, min_scene_len: int, fps: Fraction) -> None:
+    def __init__(self, name: str, threshold: float, min_scene_len: int, fps: Fraction, *, merge: bool = True) -> None:
         cv2.setNumThreads(1)
         kind = _KINDS[name]
-        self.late = kind.late(min_scene_len)
+        self._detector = kind.make(threshold, min_scene_len, FlashFilter.Mode.MERGE if merge else FlashFilter.Mode.SUPPRESS)
+        self.late = kind.late(self._detector)
         self.cuts: list[int] = []
-        self._detector = kind.make(threshold, min_scene_len)
         self._clock = FrameTimecode(0, fps=fps)
         self._shape: tuple[int, ...] | None = None
 

@@ -26,6 +26,7 @@ DETECTORS: dict[str, tuple[float, float]] = {
     "threshold": (12.0, 255.0),
 }
 MODES = ("all", "longest")
+CLOSE_CUTS = ("merge", "suppress")
 
 
 @dataclass(frozen=True)
@@ -46,10 +47,16 @@ class CutSettings:
     )
     min_scene_len: int = setting(
         15,
-        "frames that a shot has at least; content merges cuts that are closer, the others leave out the later ones",
+        "frames that a shot has at least; of cuts that are closer the first counts, with content as close_cuts tells",
         changes_samples=True,
         minimum=0,
         maximum=10_000,
+    )
+    close_cuts: str = setting(
+        "merge",
+        "what content makes of cuts that are closer: merge them into the last, or suppress all but the first, "
+        "as PySceneDetect did before 0.6.4",
+        changes_samples=True,
     )
     framerates: list[float] = setting(
         [], "further rates, in frames a second, at which cuts are looked for and told; never used to cut", changes_samples=True
@@ -84,6 +91,7 @@ class Cuts(Subsampler):
         Column("detector", "string", "detector that found them"),
         Column("threshold", "double", "its threshold"),
         Column("min_scene_len", "int", "frames that a shot has at least"),
+        Column("close_cuts", "string", "what became of cuts that were closer: merge or suppress"),
         Column("width", "int", "pixels across of the picture that was looked at"),
         Column("mode", "string", "all shots, or the longest alone"),
     )
@@ -101,8 +109,9 @@ class Cuts(Subsampler):
                 f"Setting subsample.cuts.threshold must be between 0 and {most:g} for the detector {told.detector}, "
                 f"not {told.threshold:g}."
             )
-        if told.mode not in MODES:
-            raise ConfigError(f"Setting subsample.cuts.mode must be one of {', '.join(MODES)}, not {told.mode!r}.")
+        for name, value, known in (("mode", told.mode, MODES), ("close_cuts", told.close_cuts, CLOSE_CUTS)):
+            if value not in known:
+                raise ConfigError(f"Setting subsample.cuts.{name} must be one of {', '.join(known)}, not {value!r}.")
         if not all(0 < rate < float("inf") for rate in told.framerates):
             raise ConfigError("Setting subsample.cuts.framerates must hold rates above 0.")
 
@@ -130,8 +139,7 @@ class Cuts(Subsampler):
             return False
         told = self.settings
         return (
-            (stored["detector"], stored["min_scene_len"], stored["width"], stored["mode"])
-            == (told.detector, told.min_scene_len, told.width, told.mode)
+            all(stored[name] == getattr(told, name) for name in ("detector", "min_scene_len", "close_cuts", "width", "mode"))
             and stored["threshold"] == self.threshold
             and [one["fps"] for one in stored["by_rate"] or ()] == told.framerates
         )
@@ -159,7 +167,8 @@ class Finder:
         self._steps = [frame_step(fps, rate) for rate in settings.framerates]
         # Rates at which the same frames are looked at share a detector.
         self._detectors = {
-            step: Detector(settings.detector, threshold, settings.min_scene_len, fps) for step in {1, *self._steps}
+            step: Detector(settings.detector, threshold, settings.min_scene_len, fps, merge=settings.close_cuts == "merge")
+            for step in {1, *self._steps}
         }
         self.late = self._detectors[1].late
         self._stamps = array("q")
@@ -194,6 +203,7 @@ class Finder:
             "detector": self._settings.detector,
             "threshold": self._threshold,
             "min_scene_len": self._settings.min_scene_len,
+            "close_cuts": self._settings.close_cuts,
             "width": self._settings.width,
             "mode": self._settings.mode,
         }
