@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-# Other flags than the first take three times as long; the rest cost nothing and make results the same on all processors.
+# Other scalers take three times as long. Results are the same on all x86 processors with SSSE3; the rest costs nothing.
 _FLAGS = "fast_bilinear+accurate_rnd+bitexact"
 
 _KINDS = 16  # of frame and view, for which a graph is kept
