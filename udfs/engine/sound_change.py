@@ -8,7 +8,7 @@ import av
 import av.error
 import numpy as np
 
-from v2d_spark.udfs.engine.sound_layout import Block, Format, to_floats
+from v2d_spark.udfs.engine.sound_layout import PACKED, Block, Format, to_floats
 
 # Peaks stay 1.5 dB below full scale, and loudness may range over 11 LU: usual for what is streamed.
 _LOUDNESS = "I={loudness}:TP=-1.5:LRA=11"
@@ -82,7 +82,7 @@ def _graph(source: Format, target: Format, loudness: float | None) -> av.filter.
         graph.add(
             "abuffer",
             sample_rate=str(source.rate),
-            sample_fmt="fltp",
+            sample_fmt=PACKED,
             channel_layout=source.layout,
             time_base=f"1/{source.rate}",
         )
@@ -90,7 +90,7 @@ def _graph(source: Format, target: Format, loudness: float | None) -> av.filter.
     if loudness is not None:
         # It works at 192 kHz, so the rate is brought to the wanted one after it.
         links.append(graph.add("loudnorm", _LOUDNESS.format(loudness=loudness)))
-    links.append(graph.add("aformat", f"sample_fmts=fltp:sample_rates={target.rate}:channel_layouts={target.layout}"))
+    links.append(graph.add("aformat", f"sample_fmts={PACKED}:sample_rates={target.rate}:channel_layouts={target.layout}"))
     links.append(graph.add("abuffersink"))
     graph.link_nodes(*links)
     graph.configure()

@@ -11,7 +11,7 @@ from v2d_spark.udfs.engine.sound_change import SoundChange
 from v2d_spark.udfs.engine.sound_decode import DecodedSound
 from v2d_spark.udfs.engine.sound_layout import LAYOUTS, Block, Format, Packet, layout_name
 from v2d_spark.udfs.engine.sound_track import SoundTrack
-from v2d_spark.udfs.engine.sound_write import ENCODERS, CopiedSound, EncodedSound, can_hold
+from v2d_spark.udfs.engine.sound_write import ENCODERS, TIMELESS, CopiedSound, EncodedSound, can_hold
 from v2d_spark.udfs.subsamplers import Listener, Sound
 
 _ANY = frozenset(
@@ -29,9 +29,6 @@ _CONTAINERS = {
     "wav": (frozenset(), "pcm_s16le"),
     "opus": (frozenset({"opus"}), "libopus"),
 }
-# Containers without time stamps or edit lists: what is copied has no gaps, and begins with the first packet, for others
-# refer back to those before them.
-_TIMELESS = ("mp3",)
 
 
 class SoundCut:
@@ -142,7 +139,7 @@ def _can_be_copied(track: SoundTrack, container: str, start: Fraction) -> bool:
     """Whether a file of a container can hold the packets from a time on."""
     if track.codec not in _CONTAINERS[container][0]:
         return False
-    if container in _TIMELESS and (track.container != container or start > track.start):
+    if container in TIMELESS and (track.container != container or start > track.start):
         return False
     if container not in track.takers:
         track.takers[container] = can_hold(container, track, start)

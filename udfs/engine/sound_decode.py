@@ -11,7 +11,7 @@ import av
 import av.error
 import numpy as np
 
-from v2d_spark.udfs.engine.sound_layout import Block, Format, layout_name, to_floats
+from v2d_spark.udfs.engine.sound_layout import PACKED, Block, Format, layout_name, to_floats
 from v2d_spark.udfs.engine.sound_track import Piece, SoundTrack
 
 # Time stamps that are off by less are taken for inexact; by more, for a gap or an overlap. An audio frame lasts longer.
@@ -161,7 +161,7 @@ class DecodedSound:
             self._converter = None
             return block
         if self._converter is None or self._converter[0] != format:
-            self._converter = (format, av.AudioResampler("fltp", self.format.layout, self.format.rate))
+            self._converter = (format, av.AudioResampler(PACKED, self.format.layout, self.format.rate))
         parts = [to_floats(part) for part in self._converter[1].resample(format.frame(block))]
         return np.concatenate(parts, axis=1) if parts else np.zeros((self.format.channels, 0), np.float32)
 

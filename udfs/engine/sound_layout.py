@@ -16,6 +16,9 @@ Packet: TypeAlias = "av.Packet[Any]"
 # The usual layout of so many channels.
 LAYOUTS = {1: "mono", 2: "stereo", 3: "3.0", 4: "4.0", 5: "5.0", 6: "5.1", 7: "6.1", 8: "7.1"}
 MOST_CHANNELS = max(LAYOUTS)
+# Samples of all channels in turn. PyAV looks for one plane too many in frames of eight or more.
+PACKED = "flt"
+_MOST_PLANES = 8
 
 
 @dataclass(frozen=True)
@@ -37,7 +40,7 @@ class Format:
 
     def frame(self, block: Block) -> av.AudioFrame:
         """A frame of (channels, samples); it has no time stamp."""
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(block), "fltp", self.layout)
+        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(block.T).reshape(1, -1), PACKED, self.layout)
         frame.sample_rate = self.rate
         return frame
 
@@ -52,6 +55,8 @@ def layout_name(layout: av.AudioLayout) -> str:
 
 def to_floats(frame: av.AudioFrame) -> Block:
     """The samples of a frame, (channels, samples), each between -1 and 1. Of more than eight channels, the first eight."""
+    if frame.format.is_planar and frame.layout.nb_channels >= _MOST_PLANES:
+        (frame,) = av.AudioResampler(PACKED).resample(frame)
     samples: npt.NDArray[Any] = frame.to_ndarray()
     if not frame.format.is_planar:
         samples = samples.reshape(-1, frame.layout.nb_channels).T
@@ -63,4 +68,4 @@ def to_floats(frame: av.AudioFrame) -> Block:
     return floats
 
 
-__all__ = ["LAYOUTS", "MOST_CHANNELS", "Block", "Format", "Packet", "layout_name", "to_floats"]
+__all__ = ["LAYOUTS", "MOST_CHANNELS", "PACKED", "Block", "Format", "Packet", "layout_name", "to_floats"]

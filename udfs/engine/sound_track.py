@@ -163,7 +163,9 @@ class SoundTrack:
 
     @property
     def start(self) -> Fraction:
-        """When the first sample is heard, in seconds; 0 where there is no sound. Reads the first packets."""
+        """When the first sample is heard, in seconds; 0 where there is no sound. May read the first packet."""
+        if self.stream is not None and self.stream.start_time is not None:
+            return Fraction(self.stream.start_time * self._numerator, self._denominator)
         while self._start is None and self._read_one(float("inf")):
             pass
         return Fraction(self._start or 0).limit_denominator(_MICROS)
@@ -174,6 +176,11 @@ class SoundTrack:
         if not self.ended or self._last is None:
             return None
         return Fraction(self._end).limit_denominator(_MICROS)
+
+    @property
+    def held(self) -> int:
+        """Packets that are buffered."""
+        return len(self._pieces)
 
     @property
     def faults(self) -> int:

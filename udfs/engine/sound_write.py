@@ -98,6 +98,9 @@ _EDITED = ("mp4", "mov", "ipod")
 # Packets that a decoder must have seen to give the next one right.
 _PRE_ROLL = {"aac": 2, "mp3": 9, "opus": 4, "vorbis": 1, "flac": 0, "alac": 0}
 _TRIED = 3
+# Containers without time stamps or edit lists: what is copied has no gaps, and begins with the first packet, for others
+# refer back to those before them.
+TIMELESS = ("mp3",)
 
 
 class CopiedSound:
@@ -122,7 +125,8 @@ class CopiedSound:
         edited = output.format.name in _EDITED
         self._reader = track.reader(self._start, _PRE_ROLL.get(track.codec, 1) if edited else PRE_ROLL)
         # Who reads the file leaves out the delay that the codec's header tells of, whatever comes first.
-        self._earliest = float("-inf") if edited else self._start - track.delay / track.rate - track.tick
+        first_counts = edited or output.format.name in TIMELESS
+        self._earliest = float("-inf") if first_counts else self._start - track.delay / track.rate - track.tick
         self._waiting: list[Piece] = []
         self._last: int | None = None
 
@@ -190,4 +194,4 @@ def can_hold(container: str, track: SoundTrack, start: Fraction) -> bool:
     return True
 
 
-__all__ = ["ENCODERS", "CopiedSound", "EncodedSound", "Encoder", "can_hold"]
+__all__ = ["ENCODERS", "TIMELESS", "CopiedSound", "EncodedSound", "Encoder", "can_hold"]
