@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from types import TracebackType
@@ -163,7 +163,7 @@ class MediaReader:
         self._streams = tuple(streams)
         self._open: OrderedDict[str, _File] = OrderedDict()
 
-    def rows(self, keys: Sequence[str], source_nums: Sequence[int], batch_ids: Sequence[int]) -> Iterator[MediaRow]:
+    def rows(self, keys: Sequence[str], source_nums: Sequence[int], batch_ids: Sequence[int]) -> Generator[MediaRow]:
         """Read the rows of these keys and batches, in this order.
 
         Args:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 import pyarrow as pa
 
+from v2d_spark.udfs.enrichers import Enricher
 from v2d_spark.udfs.subsamplers import Subsampler
 from v2d_spark.udfs.vocabulary import STREAMS
 
@@ -173,6 +174,10 @@ def _skipping(*columns: str) -> dict[str, str]:
     return {"delta.dataSkippingStatsColumns": ",".join(columns)}
 
 
+# Of tables that are merged into, and of those that only grow.
+_CHANGING = {"delta.enableDeletionVectors": "true", "delta.enableChangeDataFeed": "true"}
+_APPENDED = {"delta.enableDeletionVectors": "false", "delta.enableChangeDataFeed": "false"}
+
 _STATUS = "pending, ok, failed, skipped (policy, selection, no clip left) or gone"
 _CLASS = "what kind of fault, null where there is none; the guide lists them"
 _MESSAGE = "what happened, for a person; of an ok source, what was amiss with it all the same"
@@ -220,8 +225,7 @@ SOURCES = Table(
         _column("updated_at", _TIME, "when this row was last written"),
         _column("origin", ORIGIN, "in a dataset made from another: source_num and batch_id of the sample there"),
     ),
-    _skipping("source_num", "batch_id", "status", "next_retry_at")
-    | {"delta.enableDeletionVectors": "true", "delta.enableChangeDataFeed": "true"},
+    _skipping("source_num", "batch_id", "status", "next_retry_at") | _CHANGING,
 )
 
 SAMPLES = Table(
@@ -255,8 +259,7 @@ SAMPLES = Table(
         _column("probe", PROBE, "what the container and its streams say"),
         _column("batch_id", pa.int64(), "the batch that made it; with key, names its row in media"),
     ),
-    _skipping("key", "source_num", "shard", "batch_id", "width", "height", "duration_s")
-    | {"delta.enableDeletionVectors": "true", "delta.enableChangeDataFeed": "true"},
+    _skipping("key", "source_num", "shard", "batch_id", "width", "height", "duration_s") | _CHANGING,
 )
 
 MEDIA = Table(
@@ -294,8 +297,7 @@ MEDIA = Table(
             for stream in STREAMS
         ),
     ),
-    _skipping("key", "source_num", "batch_id")
-    | {"delta.enableDeletionVectors": "false", "delta.enableChangeDataFeed": "false"},
+    _skipping("key", "source_num", "batch_id") | _APPENDED,
 )
 
 RUNS = Table(
@@ -388,6 +390,45 @@ def measured(kind: type[Subsampler] | Subsampler) -> pa.Field | None:
         return None
     fields = [_column(column.name, arrow_type(column.kind), column.comment) for column in kind.columns]
     return _column(kind.name, pa.struct(fields), f"what the subsampler {kind.name} measured")
+
+
+# Ends the name of the table that holds what an enrichment made.
+STEP_MEDIA = "_media"
+# Columns of an enrichment's table that say how a row came about; the others say what its sample is.
+STEP_KEYS = ("key", "source_num", "batch_id", "sample_batch_id", "fingerprint", "seconds")
+
+
+def step_tables(kind: type[Enricher]) -> tuple[Table, Table]:
+    """The tables of an enrichment: what it says of samples, and the same with the bytes that it made.
+
+    Args:
+        kind: the enricher.
+    """
+    name, media = kind.name, f"{kind.name}{STEP_MEDIA}"
+    told = (
+        _column("key", pa.string(), "name of the sample", required=True),
+        _column("source_num", pa.int64(), "number of its source", required=True),
+        _column("batch_id", pa.int64(), f"the batch of the enrichment; with key, names its row in {media}", required=True),
+        _column("sample_batch_id", pa.int64(), "the batch that made the sample; another one made it anew", required=True),
+        _column("status", pa.string(), "ok, failed, or skipped where the sample has no such stream", required=True),
+        _column("error_class", pa.string(), _CLASS),
+        _column("error_message", pa.string(), "what happened, for a person"),
+        *(_column(column.name, arrow_type(column.kind), column.comment) for column in kind.columns),
+        _column("fingerprint", pa.string(), "of the enrichment's settings"),
+        _column("seconds", pa.float64(), "seconds spent on it"),
+    )
+    narrow, stream = [], []
+    if kind.made is not None:
+        narrow = [
+            _column(f"{name}_size", pa.int64(), f"bytes of what was made: {kind.made.comment}"),
+            _column(f"{name}_sha256", pa.string(), "its checksum"),
+        ]
+        stream = [_column(name, STREAM, f"{kind.made.comment}; bytes inline, or a uri relative to the dataset")]
+    skipping = _skipping("key", "source_num", "batch_id")
+    return (
+        Table(name, f"what the enrichment {name} says of a sample", (*told, *narrow), skipping | _CHANGING),
+        Table(media, f"an outcome of the enrichment {name}, with its bytes", (*told, *stream), skipping | _APPENDED),
+    )
 
 
 def arrow_type(ddl: str) -> pa.DataType:

@@ -23,9 +23,12 @@ from v2d_spark.schema import (
     SCHEMA_VERSION,
     SCHEMA_VERSION_PROPERTY,
     SHARD_SIZE_PROPERTY,
+    STEP_MEDIA,
     TABLES,
     Table,
 )
+from v2d_spark.udfs import locations
+from v2d_spark.udfs.enrichers import Enricher
 from v2d_spark.udfs.vocabulary import DatasetError
 
 if TYPE_CHECKING:
@@ -133,18 +136,39 @@ class Dataset:
             DatasetError: if a column of that name has another type.
         """
         for table in (schema.MEDIA, schema.SAMPLES, schema.SOURCES):
-            there = self.arrow_schema(table.name)
-            wanted = (*table.columns, *(() if table is schema.SOURCES else measured))
-            missing = [column for column in wanted if not _holds(there, column)]
-            if missing:
-                try:
-                    self.delta(table.name).alter.add_columns(Schema.from_arrow(pa.schema(missing)).fields)
-                except DeltaError as error:
-                    names = ", ".join(column.name for column in missing)
-                    raise DatasetError(f"The table {table.name} cannot take {names}: {_first_line(error)}.") from None
+            self._add_missing(table.name, (*table.columns, *(() if table is schema.SOURCES else measured)))
         mark = self.delta(_MARK.name)
         if int(mark.metadata().configuration.get(SCHEMA_VERSION_PROPERTY, 0)) < SCHEMA_VERSION:
             mark.alter.set_table_properties({SCHEMA_VERSION_PROPERTY: str(SCHEMA_VERSION)}, raise_if_not_exists=False)
+
+    def _add_missing(self, name: str, wanted: Sequence[pa.Field]) -> None:
+        there = self.arrow_schema(name)
+        missing = [column for column in wanted if not _holds(there, column)]
+        if missing:
+            try:
+                self.delta(name).alter.add_columns(Schema.from_arrow(pa.schema(missing)).fields)
+            except DeltaError as error:
+                names = ", ".join(column.name for column in missing)
+                raise DatasetError(f"The table {name} cannot take {names}: {_first_line(error)}.") from None
+
+    def make_step(self, kind: type[Enricher]) -> None:
+        """Make the tables of an enrichment, empty, unless they are there; columns that are missing are added.
+
+        Args:
+            kind: the enricher.
+
+        Raises:
+            DatasetError: if they cannot be made, or a column has another type.
+        """
+        for table in schema.step_tables(kind):
+            _create_table(self.table_path(table.name), table, self.shard_size)
+            self._add_missing(table.name, table.columns)
+
+    @property
+    def steps(self) -> list[str]:
+        """Names of the enrichments that have tables here, in order."""
+        folders = set(locations.list_folders(self.path))
+        return sorted(name for name in folders if f"{name}{STEP_MEDIA}" in folders)
 
     def arrow_schema(self, name: str) -> pa.Schema:
         """The columns that a table has now."""
@@ -181,7 +205,8 @@ class Dataset:
 
     def versions(self) -> dict[str, int]:
         """The newest version of each table."""
-        return {table.name: DeltaTable(self.table_path(table.name)).version() for table in TABLES}
+        steps = (name for step in self.steps for name in (step, f"{step}{STEP_MEDIA}"))
+        return {name: self.delta(name).version() for name in (*(table.name for table in TABLES), *steps)}
 
     def read_control(self, name: str, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
         """All rows of a control table (`runs`, `exports`, `suppressions`, `leases`).

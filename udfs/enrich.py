@@ -1,0 +1,226 @@
+"""The enrichment task: keys of samples in, files of a step's media table out, one narrow row a file to the driver."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from v2d_spark.udfs import locations
+from v2d_spark.udfs.engine import media_child
+from v2d_spark.udfs.enrichers import enricher
+from v2d_spark.udfs.media_reader import MediaReader, MediaRow
+from v2d_spark.udfs.media_writer import MediaWriter, WrittenFile
+from v2d_spark.udfs.progress import ProgressWriter
+from v2d_spark.udfs.report import Report
+from v2d_spark.udfs.spool import Spool
+from v2d_spark.udfs.task import OUTPUT_SCHEMA
+from v2d_spark.udfs.vocabulary import FAILED, OK, SKIPPED, DatasetError, SampleError
+
+# `size`: bytes of the stream that is looked at; null where the sample has none.
+INPUT_COLUMNS = ("key", "source_num", "batch_id", "size")
+
+_PIECE = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnrichTask:
+    """What `mapInArrow` calls in each partition.
+
+    Attributes:
+        step: name of the enricher.
+        settings: its settings, by name.
+        fingerprint: of them.
+        dataset_path: folder of the dataset.
+        media_path: folder of its table `media`.
+        files: the files of that table at one version, as `media_reader.FILES_SCHEMA`.
+        table_path: folder of the step's media table.
+        table_schema: Arrow schema of that table.
+        batch_id: the batch that this belongs to.
+        timeout: seconds that one sample may take.
+        scratch: folder on this host for what is being looked at.
+        inline_limit: streams over this many bytes go to files beside the tables.
+        buffer_bytes: bytes of media to hold at once.
+        row_group_bytes: bytes of a row group.
+        file_bytes: bytes after which another file is begun.
+        deadline: time (seconds since 1970) after which no further sample is started.
+        progress: file on this host to append counts to; None where nobody reads it.
+        stop_file: a file whose presence on this host asks to start nothing more; None where there is none.
+    """
+
+    step: str
+    settings: dict[str, Any]
+    fingerprint: str
+    dataset_path: str
+    media_path: str
+    files: pa.Table
+    table_path: str
+    table_schema: pa.Schema
+    batch_id: int
+    timeout: float
+    scratch: str
+    inline_limit: int
+    buffer_bytes: int
+    row_group_bytes: int
+    file_bytes: int
+    deadline: float
+    progress: str | None = None
+    stop_file: str | None = None
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Look at every sample of the partition, write files, give back their names and a report.
+
+        Args:
+            batches: rows with INPUT_COLUMNS, ordered by key.
+
+        Yields:
+            One batch of OUTPUT_SCHEMA.
+        """
+        samples = [row for batch in batches for row in batch.select(INPUT_COLUMNS).to_pylist()]
+        files, report = _Partition(self).run(samples)
+        yield pa.RecordBatch.from_pylist(
+            [
+                *({"name": file.name, "size": file.size, "stats": file.stats} for file in files),
+                {"report": report.to_json()},
+            ],
+            schema=OUTPUT_SCHEMA,
+        )
+
+
+class _Partition:
+    """The work of one task: one sample after the other, on one core."""
+
+    def __init__(self, task: EnrichTask) -> None:
+        self._task = task
+        self._kind = enricher(task.step)
+        self._attempt = uuid.uuid4().hex[:12]
+
+    def run(self, samples: list[dict[str, Any]]) -> tuple[list[WrittenFile], Report]:
+        task, report = self._task, Report()
+        writer = MediaWriter(
+            task.table_path,
+            task.table_schema,
+            row_group_bytes=task.row_group_bytes,
+            file_bytes=task.file_bytes,
+            streams=(task.step,),
+        )
+        reader = MediaReader(
+            task.dataset_path,
+            task.media_path,
+            task.files,
+            buffer_bytes=task.buffer_bytes,
+            scratch=task.scratch,
+            streams=(self._kind.stream,),
+        )
+        read = [sample for sample in samples if sample["size"] is not None]
+        names = ("key", "source_num", "batch_id")
+        try:
+            with (
+                Spool(task.scratch) as spool,
+                ProgressWriter(task.progress) as progress,
+                contextlib.closing(reader.rows(*([sample[name] for sample in read] for name in names))) as media,
+            ):
+                for number, sample in enumerate(samples):
+                    # The first is always started, so that every round of a job makes progress.
+                    if number and self._must_stop():
+                        report.not_started = len(samples) - number
+                        break
+                    row = self._skipped(sample) if sample["size"] is None else self._outcome(sample, next(media), spool)
+                    made = (row.get(task.step) or {}).get("size", 0)
+                    writer.add(row)
+                    report.count(row | {"bytes": made}, 1 if row["status"] == OK else 0)
+                    progress.count(row["status"], made)
+            return writer.close(), report
+        except BaseException:
+            writer.abort()
+            raise
+
+    def _must_stop(self) -> bool:
+        task = self._task
+        return time.time() >= task.deadline or (task.stop_file is not None and Path(task.stop_file).exists())
+
+    def _skipped(self, sample: dict[str, Any]) -> dict[str, Any]:
+        stream = self._kind.stream
+        told = {"error_class": f"no_{stream}", "error_message": f"the sample has no {stream}"}
+        return self._row(sample) | {"status": SKIPPED, **told}
+
+    def _outcome(self, sample: dict[str, Any], media: MediaRow, spool: Spool) -> dict[str, Any]:
+        """Look at a sample. Every fault of it becomes a row.
+
+        Raises:
+            V2dError: what would fail every sample alike, such as a media child that cannot be started.
+        """
+        started = time.monotonic()
+        row = self._row(sample)
+        path, output = spool.new_path(), spool.new_path()
+        try:
+            self._bring(media, path)
+            row |= media_child().enrich(self._task.step, self._task.settings, path, output, timeout=self._task.timeout)
+            if self._kind.made is not None and output.exists():
+                row |= self._stream(sample["key"], output, self._kind.made.content_type, self._kind.made.extension)
+        except SampleError as error:
+            row = self._row(sample)
+            row |= {"status": FAILED, "error_class": error.error_class, "error_message": error.message}
+        finally:
+            path.unlink(missing_ok=True)
+            output.unlink(missing_ok=True)
+        return row | {"seconds": time.monotonic() - started}
+
+    def _bring(self, media: MediaRow, path: Path) -> None:
+        """Put the stream's bytes into a file, where the child can read them."""
+        stream = media.streams.get(self._kind.stream)
+        try:
+            if stream is None:
+                raise DatasetError(f"media has no {self._kind.stream} of it")
+            with path.open("wb") as file:
+                for chunk in stream.chunks():
+                    file.write(chunk)
+        except (OSError, DatasetError) as error:
+            raise SampleError("storage", f"its bytes cannot be read: {error}") from error
+
+    def _stream(self, key: str, path: Path, content_type: str, extension: str) -> dict[str, Any]:
+        """What was made: in the row, or in a file beside the tables where it is large."""
+        task, size = self._task, path.stat().st_size
+        stream: dict[str, Any] = {"offset": 0, "size": size, "content_type": content_type, "sha256": _sha256(path)}
+        if size <= task.inline_limit:
+            stream["inline"] = path.read_bytes()
+        else:
+            # Named by batch and attempt: what an attempt that failed leaves is never taken for another's.
+            folder = f"files/{task.batch_id}"
+            stream["uri"] = f"{folder}/{key}-{self._attempt}-{task.step}.{extension}"
+            try:
+                locations.makedirs(locations.join(task.dataset_path, folder))
+                beside = locations.join(task.dataset_path, stream["uri"])
+                with path.open("rb") as came, locations.write_whole(beside) as file:
+                    shutil.copyfileobj(came, file, _PIECE)
+            except OSError as error:
+                raise SampleError("storage", f"the storage failed: {error.strerror or error}") from error
+        return {task.step: stream}
+
+    def _row(self, sample: dict[str, Any]) -> dict[str, Any]:
+        return {
+            "key": sample["key"],
+            "source_num": sample["source_num"],
+            "batch_id": self._task.batch_id,
+            "sample_batch_id": sample["batch_id"],
+            "status": OK,
+            "error_class": None,
+            "error_message": None,
+            "fingerprint": self._task.fingerprint,
+        }
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            digest.update(piece)
+    return digest.hexdigest()
