@@ -313,6 +313,7 @@ _BT2020 = "-color_primaries bt2020 -colorspace bt2020nc -color_trc"
 # Frames from 10 ms to 70 ms long, and a pause of a second and a half before frame 100.
 _VARIABLE = "settb=1/90000,setpts='(N/25+0.02*sin(N*1.7)+1.5*gte(N,100))*90000'"
 _WOVEN = "-flags +ildct+ilme"
+_FIELDS = "phase={late},trim=start_frame=1,setpts=PTS-STARTPTS,setfield={order}"
 
 KINDS: dict[str, Kind] = {
     "23.976": Kind(rate="24000/1001"),
@@ -349,17 +350,20 @@ KINDS: dict[str, Kind] = {
     "turned 90": Kind(after=("-display_rotation:v:0 -90", ""), turned=90),
     "turned 180": Kind(".mov", after=("-display_rotation:v:0 180", ""), turned=180),
     "turned 270": Kind(".mkv", after=("-display_rotation:v:0 90", ""), turned=270),
-    # Two fields of different times in each picture: half as many pictures as numbers.
+    # The second field of each picture is of the next number.
     "top field first": Kind(
         ".mpg",
-        filters="tinterlace=interleave_top",
-        rate="50",
+        filters=_FIELDS.format(late="b", order="tff"),
         video=f"-c:v mpeg2video -q:v 4 {_WOVEN}",
         sound="mp2",
+        frames=FRAMES - 1,
         field=0,
     ),
     "bottom field first": Kind(
-        filters="tinterlace=interleave_bottom", rate="50", video=f"{_X264} -x264-params bff=1 {_WOVEN}", field=1
+        filters=_FIELDS.format(late="t", order="bff"),
+        video=f"{_X264} -x264-params bff=1 {_WOVEN}",
+        frames=FRAMES - 1,
+        field=1,
     ),
     "flagged interlaced": Kind(video=f"{_X264} -x264-params tff=1 {_WOVEN}"),
     "4:2:2": Kind(video=f"{_X264} -pix_fmt yuv422p"),
