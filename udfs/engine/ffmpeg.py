@@ -1,0 +1,147 @@
+"""What the ffmpeg command does best: cutting a file without touching what is in it."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import glob
+import math
+import os
+import re
+import shutil
+import signal
+import subprocess
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import ffmpeg
+
+from v2d_spark.udfs.engine.formats import AUDIO, FORMAT_WHITELIST, VIDEO
+from v2d_spark.udfs.vocabulary import SampleError, V2dError
+
+# The first stream of a kind, where there is one; covers are no video.
+_SELECTORS = {VIDEO: "V:0?", AUDIO: "a:0?"}
+# The command counts in microseconds: times are rounded so that a keyframe at the start lies within, one at the end beyond.
+_MICROS = 1_000_000
+_MARGIN_S = 0.002
+_MOST_TOLD = 200  # characters of what the command says of a fault
+
+
+def cut_copy(
+    path: str,
+    output: str,
+    format: str,
+    start: Fraction,
+    end: Fraction,
+    *,
+    streams: Sequence[str] = (VIDEO, AUDIO),
+    timeout: float,
+) -> None:
+    """Copy a span of a file into another one, without decoding.
+
+    What is copied begins with the last keyframe at or before the start. Players leave out what is before the start where
+    the file says so (mp4). It ends before a keyframe at the end; where there is none, up to as many pictures later as
+    pictures stand out of order in the source.
+
+    Args:
+        path: the file.
+        output: where the span goes.
+        format: libav's name of the muxer, such as mp4 or matroska.
+        start: seconds from the source's beginning.
+        end: seconds from the source's beginning.
+        streams: the kinds to copy, `video` and `audio`; the first stream of each.
+        timeout: seconds that it may take.
+
+    Raises:
+        SampleError: if it cannot be copied, or takes too long.
+        V2dError: if there is no ffmpeg.
+    """
+    begin = max(0, math.ceil(start * _MICROS))
+    length = _seconds(max(1, math.floor(end * _MICROS) - begin))
+    movie = ":movflags=+faststart" if format in ("mp4", "mov", "ipod") else ""
+    source = ffmpeg.input(
+        _file(path),
+        ss=_seconds(begin),
+        protocol_whitelist="file,fd,pipe",
+        format_whitelist=FORMAT_WHITELIST,
+    )
+    # A file that ends by time alone would hold the first picture of the next shot, for in decoding order keyframes come
+    # early. So it is written in segments, which are divided at keyframes, and all but the first are thrown away.
+    target = ffmpeg.output(
+        *(source[_SELECTORS[kind]] for kind in streams),
+        _file(output).replace("%", "%%") + ".%d.part",
+        format="segment",
+        segment_format=format,
+        segment_format_options=f"fflags=+bitexact{movie}",
+        segment_times=length,
+        segment_time_delta=_MARGIN_S,
+        avoid_negative_ts="disabled",
+        t=length,
+        c="copy",
+        map_metadata=-1,
+        map_chapters=-1,
+        fflags="+bitexact",
+        threads=1,
+    ).global_args("-hide_banner", "-nostdin", "-v", "error", "-timelimit", str(int(timeout) + 1))
+    first = Path(f"{output}.0.part")
+    try:
+        _run(target.compile(cmd=binary(), overwrite_output=True), path, timeout)
+        if not first.exists() or first.stat().st_size == 0:
+            raise SampleError("decoder_error", "there is nothing to copy in this span")
+        first.replace(output)
+    finally:
+        for part in Path(output).parent.glob(f"{glob.escape(Path(output).name)}.*.part"):
+            part.unlink(missing_ok=True)
+
+
+@functools.cache
+def binary() -> str:
+    """The ffmpeg command: the system's if there is one, else that of the imageio-ffmpeg wheel.
+
+    Raises:
+        V2dError: if there is none.
+    """
+    found = shutil.which("ffmpeg")
+    if found is None:
+        import imageio_ffmpeg
+
+        try:
+            found = str(imageio_ffmpeg.get_ffmpeg_exe())
+        except RuntimeError:
+            raise V2dError(
+                "There is no ffmpeg command for this system: install ffmpeg, or imageio-ffmpeg with its binary."
+            ) from None
+    return found
+
+
+def _run(command: list[str], path: str, timeout: float) -> None:
+    # A process group of its own, so that what it starts is ended with it.
+    with subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
+    ) as process:
+        try:
+            _, told = process.communicate(timeout=timeout)
+        except subprocess.TimeoutExpired:
+            raise SampleError("decoder_timeout", "copying a span took longer than it may") from None
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                if process.poll() is None:
+                    os.killpg(process.pid, signal.SIGKILL)
+    if process.returncode:
+        lines = told.decode(errors="replace").strip().splitlines() or [f"exit code {process.returncode}"]
+        # `[mp4 @ 0x55d0c0]` before it says nothing, and another thing each time.
+        reason = re.sub(r"^(\[[^]]* @ \w+\] *)+", "", lines[-1]).replace(_file(path), "the file").replace(path, "the file")
+        raise SampleError("decoder_error", f"the span cannot be copied: {reason[:_MOST_TOLD]}")
+
+
+def _file(path: str) -> str:
+    """A path as libav takes it, whatever its name is like."""
+    return f"file:{Path(path).absolute()}"
+
+
+def _seconds(micros: int) -> str:
+    return f"{micros // _MICROS}.{micros % _MICROS:06d}"
+
+
+__all__ = ["binary", "cut_copy"]
