@@ -192,7 +192,12 @@ def test_what_is_required_is_imported() -> None:
     parser = configparser.ConfigParser()
     parser.read(ROOT / "setup.cfg", encoding="utf-8")
     required = re.findall(r"^[\w-]+", parser.get("options", "install_requires"), re.MULTILINE)
-    names = {"PyYAML": "yaml", "opencv-python": "cv2"}
+    names = {
+        "PyYAML": "yaml",
+        "opencv-python": "cv2",
+        "ffmpeg-python": "ffmpeg",
+        "imageio-ffmpeg": "imageio_ffmpeg",
+    }
     imported = {name.split(".")[0] for path in PRODUCT for name in imports(path)}
     # pandas: Spark will not hand out Arrow batches without it.
     assert {names.get(name, name) for name in required} - imported - {"pandas"} == set()
