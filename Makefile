@@ -8,6 +8,10 @@ VENV  := .venv
 BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
+# Two workers with a Spark session each take file after file in their order: the short ones of tests/unit are the last,
+# so that both end at about the same time. One process, for a debugger: ARGS="-n0 --pdb".
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types wheel bench chaos test-all clean
 
@@ -18,7 +22,7 @@ demo: $(STAMP) ## real video from URLs to tables to WebDataset tars, into demo-d
 	$(BIN)/v2d demo --to demo-data $(ARGS)
 
 test: $(STAMP) ## all tests but the long and the big ones
-	$(BIN)/python -m pytest -m "not chaos and not big" $(ARGS)
+	$(PYTEST) -m "not chaos and not big" $(ARGS)
 
 lint: $(STAMP) ## ruff: rules and format
 	$(BIN)/ruff check .
@@ -39,7 +43,7 @@ chaos: $(STAMP) ## the long fault tests
 	$(BIN)/python -m pytest -m chaos $(ARGS)
 
 test-all: $(STAMP) ## make test, and what needs big extras
-	$(BIN)/python -m pytest -m "not chaos" $(ARGS)
+	$(PYTEST) -m "not chaos" $(ARGS)
 
 clean: ## remove what the targets above made
 	rm -rf $(VENV) build dist demo-data spark-warehouse metastore_db derby.log .pytest_cache .hypothesis .mypy_cache .ruff_cache

@@ -1,12 +1,16 @@
-"""What all tests share: one Spark session, started by the first test that asks for it."""
+"""What all tests share: a Spark session a worker, started by the first test that asks for it."""
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.support.quick import QUICK
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -14,11 +18,20 @@ if TYPE_CHECKING:
     from v2d_spark.tables import Dataset
 
 
+# Up to four JVMs run at once: two workers' sessions and the commands that their tests start. It reaches them all.
+os.environ.setdefault("PYSPARK_SUBMIT_ARGS", "--driver-memory 1536m pyspark-shell")
+
+
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     from v2d_spark.session import get_session
 
-    session = get_session("tests", scratch=str(tmp_path_factory.mktemp("spark")))
+    # Of the workers on a new machine one fetches Delta's jars, and the others find them.
+    with (tmp_path_factory.getbasetemp().parent / "spark.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        session = get_session("tests", scratch=str(tmp_path_factory.mktemp("spark")))
+    for key, value in QUICK.items():
+        session.conf.set(key, value)
     yield session
     session.stop()
 

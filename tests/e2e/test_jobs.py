@@ -12,6 +12,7 @@ import pyspark
 import pytest
 
 from tests.support.media import make_video
+from tests.support.quick import QUICK
 from tests.support.server import MediaServer
 from v2d_spark.cli import main
 from v2d_spark.tables import Dataset
@@ -28,8 +29,11 @@ DELTA = (
 
 
 def submit(folder: Path, verb: str, *arguments: str, conf: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
-    quick = ("spark.ui.enabled=false", "spark.sql.shuffle.partitions=2", "spark.databricks.delta.snapshotPartitions=1")
-    settings = ("spark.driver.bindAddress=127.0.0.1", "spark.driver.host=127.0.0.1", *quick, *conf)
+    quick = [f"{key}={value}" for key, value in QUICK.items()]
+    settings = (
+        *("spark.driver.bindAddress=127.0.0.1", "spark.driver.host=127.0.0.1", "spark.ui.enabled=false"),
+        *("spark.databricks.delta.snapshotPartitions=1", *quick, *conf),
+    )
     options = [word for setting in settings for word in ("--conf", setting)]
     return subprocess.run(
         [
@@ -37,7 +41,7 @@ def submit(folder: Path, verb: str, *arguments: str, conf: tuple[str, ...] = ())
             "--master",
             "local[2]",
             "--driver-java-options",
-            "-XX:TieredStopAtLevel=1",
+            "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m",
             *options,
             str(ROOT / "jobs" / f"{verb}_job.py"),
             *arguments,
