@@ -21,6 +21,8 @@ SOUND_FORMATS = {
     "opus": ("audio/ogg", "opus"),
 }
 
+_STEP_S = 10
+
 
 class SoundFile:
     """A sound file that is being written.
@@ -49,6 +51,8 @@ class SoundFile:
         _, muxer = SOUND_FORMATS[format]
         movie = {"movflags": "+faststart"} if format == "m4a" else {}
         self._file = av.open(path, "w", format=muxer, options={"fflags": "+bitexact", **movie})
+        self._track = track
+        self._until = start
         self._cut = SoundCut(track, self._file, codec=None, start=start, sound=sound, bit_rate=bit_rate, listeners=listeners)
 
     @property
@@ -63,6 +67,7 @@ class SoundFile:
 
     def advance(self, until: Fraction) -> None:
         """Write what is there up to a time, in seconds on the source's clock."""
+        self._until = until
         self._file.mux(self._cut.packets(until))
 
     def close(self, end: Fraction | None) -> None:
@@ -71,6 +76,9 @@ class SoundFile:
         Args:
             end: where the sample ends, in seconds on the source's clock; None where its sound does.
         """
+        # In steps, for a file may be long.
+        while not self._track.ended and (end is None or self._until < end):
+            self.advance(self._until + _STEP_S if end is None else min(self._until + _STEP_S, end))
         self._file.mux(self._cut.finish(end))
         self._file.close()
 

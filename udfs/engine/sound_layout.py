@@ -50,7 +50,7 @@ def layout_name(layout: av.AudioLayout) -> str:
     count = layout.nb_channels
     if count > MOST_CHANNELS:
         return LAYOUTS[MOST_CHANNELS]
-    return LAYOUTS[count] if layout.name.endswith(" channels") or "ambisonic" in layout.name else layout.name
+    return LAYOUTS[count] if " channels" in layout.name or "ambisonic" in layout.name else layout.name
 
 
 def to_floats(frame: av.AudioFrame) -> Block:

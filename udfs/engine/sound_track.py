@@ -27,6 +27,9 @@ PRE_ROLL = 10
 _MOST_IN_A_ROW = 500  # faults one after the other before the rest of a file is given up
 _MOST_CHANNELS = 64
 _MICROS = 1_000_000
+# What is said to last longer, or to come later, is wrong. Some recorders count from 1970.
+_LONGEST_S = 30.0
+_LAST_S = 1e10
 
 
 @dataclass(frozen=True)
@@ -106,18 +109,14 @@ class SoundTrack:
         try:
             options = {"fd": str(self._fd), "protocol_whitelist": "fd", "format_whitelist": FORMAT_WHITELIST}
             self._container = av.open("fd:", metadata_errors="replace", container_options=options)
-        except MemoryError:
+            self.container = self._container.format.name
+            self.takers: dict[str, bool] = {}
+            self._choose()
+        except BaseException as error:
             os.close(self._fd)
+            if isinstance(error, av.error.FFmpegError) and not isinstance(error, MemoryError):
+                raise SampleError("decoder_error", f"the file is damaged: {error.strerror}") from error
             raise
-        except av.error.FFmpegError as error:
-            os.close(self._fd)
-            raise SampleError("decoder_error", f"the file is damaged: {error.strerror}") from error
-        except BaseException:
-            os.close(self._fd)
-            raise
-        self.container = self._container.format.name
-        self.takers: dict[str, bool] = {}
-        self._choose()
 
     def _choose(self) -> None:
         for stream in self._container.streams.audio:
@@ -271,9 +270,12 @@ class SoundTrack:
 
     def _add(self, packet: Packet, stamp: int) -> None:
         at = stamp * self._numerator / self._denominator
+        if abs(at) > _LAST_S:
+            self._lost += 1
+            return
         if self._last is not None and self.tick > 1 / self.rate and abs(self._end - at) <= self.tick:
             at = self._end
-        told = (packet.duration or 0) * self.tick
+        told = min(max(0, packet.duration or 0) * self.tick, _LONGEST_S)
         # A last packet may be shorter than others.
         lasts = self._frame if self._frame and (not told or abs(told - self._frame) <= self.tick) else told
         skip = drop = 0
@@ -297,6 +299,8 @@ class SoundTrack:
                     if packet.size:
                         self._in_a_row = 0
                         return packet
+                return None
+            except IndexError:  # PyAV, at the end of a file in which streams turned up on the way
                 return None
             except av.error.FFmpegError as error:
                 if isinstance(error, MemoryError):
