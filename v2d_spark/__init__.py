@@ -1,6 +1,6 @@
 """v2d_spark: a table of video URLs becomes a training set, with Spark, Delta and SQL.
 
-from v2d_spark import download, export, sql
+from v2d_spark import download, enrich, export, sql
 
 download(["urls.csv"], "my_dataset", config={"fetch": {"threads": 32}})
 sql("my_dataset", "SELECT status, count(*) FROM sources GROUP BY status").show()
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from v2d_spark.inputs import InputOptions
     from v2d_spark.udfs.vocabulary import V2dError
 
-__all__ = ["InputOptions", "V2dError", "download", "export", "ingest", "retry", "sql", "status"]
+__all__ = ["InputOptions", "V2dError", "download", "enrich", "export", "ingest", "retry", "sql", "status"]
 
 _HOMES = {"InputOptions": "v2d_spark.inputs", "V2dError": "v2d_spark.udfs.vocabulary"}
 

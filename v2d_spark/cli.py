@@ -28,6 +28,8 @@ from v2d_spark.udfs.vocabulary import (
     EXIT_USER,
     FAILED,
     OK,
+    SKIP_CLASSES,
+    SKIPPED,
     StorageError,
     V2dError,
 )
@@ -260,6 +262,32 @@ def download(
 
 
 @cli.command()
+@click.argument("step")
+@click.argument("words", nargs=-1, metavar="[KEY=VALUE]...")
+@_dataset_option
+@click.option("--where", metavar="SQL", help="Which samples: a condition on the view enriched.")
+@_settings_options
+@_quiet_option
+def enrich(step: str, words: tuple[str, ...], dataset: str, where: str | None, config: str | None, quiet: bool) -> int:
+    """Let STEP (optical_flow) look at the samples that it has not looked at, into a table of its own.
+
+    Ctrl-C ends the run after what is being looked at is committed; a second one ends it at once.
+    """
+    from v2d_spark import api
+    from v2d_spark.watch import TerminalWatcher
+
+    settings = configuration.load(config, _only_overrides(words))
+    with TerminalWatcher(Console(stderr=True), settings.scratch, "starting Spark", quiet=quiet, ends_batches=True) as watcher:
+        result = api.enrich(step, dataset, where=where, config=settings, watcher=watcher)
+    if not quiet:
+        _print_enriched(step, result)
+    if result.stopped:
+        click.echo("Stopped on request; run the same command again to go on.", err=True)
+        return EXIT_INTERRUPTED
+    return EXIT_DONE
+
+
+@cli.command()
 @click.argument("words", nargs=-1, metavar="[KEY=VALUE]...")
 @_dataset_option
 @click.option("--to", required=True, metavar="DIR", help="Where the shards go: a folder or URL.")
@@ -415,8 +443,6 @@ def _ingested(result: Any) -> str:
 
 
 def _print_download(result: Any, dataset: str) -> None:
-    from v2d_spark.printing import print_table, printable
-
     report = result.report
     if result.recovered:
         click.echo(f"Ended {_count(result.recovered, 'batch', 'batches')} of an earlier run that was cut off.")
@@ -424,23 +450,7 @@ def _print_download(result: Any, dataset: str) -> None:
         click.echo("Nothing is due: every source is done, failed for good, or waits for its next attempt.")
         return
     total = sum(report.statuses.values())
-    table = Table(
-        title=f"{_count(total, 'source')} in {_duration(result.seconds)}, {_size(report.bytes)}", title_justify="left"
-    )
-    for name in ("status", "error class", "sources"):
-        table.add_column(name, justify="right" if name == "sources" else "left")
-    for name, count in sorted(report.statuses.items()):
-        if name != FAILED:
-            table.add_row(name, "", str(count))
-    for name, count in report.errors.most_common():
-        table.add_row(FAILED, name, str(count))
-    print_table(table)
-    if report.messages:
-        click.echo("Commonest messages:")
-        for message, count in report.messages.most_common(_MESSAGES_SHOWN):
-            click.echo(f"  {count} × {printable(message)}")
-        if len(report.messages) > _MESSAGES_SHOWN:
-            click.echo(f"  … and {_count(len(report.messages) - _MESSAGES_SHOWN, 'more kind')}")
+    _print_outcomes(f"{_count(total, 'source')} in {_duration(result.seconds)}, {_size(report.bytes)}", "sources", report)
     refused = _refused(report.errors, dataset)
     if refused:
         click.echo(refused)
@@ -448,6 +458,43 @@ def _print_download(result: Any, dataset: str) -> None:
         click.echo("No source is ok: none of those that were tried gave a sample.")
     if report.not_started:
         click.echo(f"{_count(report.not_started, 'source')} of the last batch not started; pending still.")
+
+
+def _print_enriched(step: str, result: Any) -> None:
+    report = result.report
+    if result.recovered:
+        click.echo(f"Ended {_count(result.recovered, 'batch', 'batches')} of an earlier run that was cut off.")
+    if not report.statuses:
+        click.echo(f"Nothing is due: {step} has looked at every sample by these settings.")
+        return
+    total = sum(report.statuses.values())
+    _print_outcomes(f"{_count(total, 'sample')} in {_duration(result.seconds)}, {_size(report.bytes)} made", "samples", report)
+    if report.not_started:
+        click.echo(f"{_count(report.not_started, 'sample')} of the last batch not started; due still.")
+
+
+def _print_outcomes(title: str, of_what: str, report: Any) -> None:
+    """A table of counts by status and error class, and the commonest messages."""
+    from v2d_spark.printing import print_table, printable
+
+    table = Table(title=title, title_justify="left")
+    for name in ("status", "error class", of_what):
+        table.add_column(name, justify="right" if name == of_what else "left")
+    for name, count in sorted(report.statuses.items()):
+        if name not in (FAILED, SKIPPED):
+            table.add_row(name, "", str(count))
+    skipped = [(name, count) for name, count in report.errors.most_common() if name in SKIP_CLASSES]
+    failed = [(name, count) for name, count in report.errors.most_common() if name not in SKIP_CLASSES]
+    for status, classes in ((SKIPPED, skipped), (FAILED, failed)):
+        for name, count in classes:
+            table.add_row(status, name, str(count))
+    print_table(table)
+    if report.messages:
+        click.echo("Commonest messages:")
+        for message, count in report.messages.most_common(_MESSAGES_SHOWN):
+            click.echo(f"  {count} × {printable(message)}")
+        if len(report.messages) > _MESSAGES_SHOWN:
+            click.echo(f"  … and {_count(len(report.messages) - _MESSAGES_SHOWN, 'more kind')}")
 
 
 def _refused(errors: Mapping[str, int], dataset: str) -> str | None:

@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from v2d_spark.schema import TABLES
+from v2d_spark.schema import STEP_KEYS, STEP_MEDIA, TABLES
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs.vocabulary import QueryError
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
+
+# The view of samples with what enrichments say of them.
+ENRICHED = "enriched"
 
 
 def query(spark: SparkSession, dataset: Dataset, text: str, *, versions: Mapping[str, int] | None = None) -> DataFrame:
@@ -25,7 +28,8 @@ def query(spark: SparkSession, dataset: Dataset, text: str, *, versions: Mapping
     Args:
         spark: the session.
         dataset: the dataset.
-        text: a SELECT (WITH, VALUES, …) over `sources`, `samples`, `media`, `runs`, …; one statement.
+        text: a SELECT (WITH, VALUES, …) over `sources`, `samples`, `media`, `runs`, …, the tables of enrichments, and
+            `enriched`; one statement.
         versions: versions of tables, by name, for those that shall not be read at their newest.
 
     Returns:
@@ -44,7 +48,7 @@ def query(spark: SparkSession, dataset: Dataset, text: str, *, versions: Mapping
         # The line break keeps a comment at the end of the query from hiding the parenthesis.
         return spark.sql(f"WITH {_tables(dataset, text, versions or {})} SELECT * FROM (\n{text}\n)")
     except Exception as error:
-        tables = ", ".join(table.name for table in TABLES)
+        tables = ", ".join(_names(dataset))
         hint = f"; tables are: {tables}" if "TABLE_OR_VIEW_NOT_FOUND" in str(error) else ""
         raise QueryError(f"{explain(error)}{hint}") from None
 
@@ -89,6 +93,36 @@ def rows_where(
     return query(spark, dataset, f"SELECT * FROM {table} AS {table} WHERE (\n{condition}\n)", versions=versions)
 
 
+def samples_where(
+    spark: SparkSession, dataset: Dataset, condition: str | None, *, versions: Mapping[str, int] | None = None
+) -> DataFrame:
+    """Samples that a user's condition chooses, with what enrichments say of them: a struct column each, named as it is.
+
+    Args:
+        spark: the session.
+        dataset: the dataset.
+        condition: a boolean SQL expression over the columns of `enriched`; all samples if there is none.
+        versions: as for `query`.
+
+    Raises:
+        QueryError: if the condition is wrong.
+    """
+    if not dataset.steps:
+        return rows_where(spark, dataset, "samples", condition, versions=versions)
+    return query(spark, dataset, _samples(condition), versions=versions)
+
+
+def samples_selection(dataset: Dataset, condition: str | None) -> str:
+    """SQL of what `samples_where` gives, for a larger statement; try that on the condition first."""
+    text = _samples(condition)
+    return f"WITH {_tables(dataset, text, {})} SELECT * FROM (\n{text}\n)"
+
+
+def _samples(condition: str | None) -> str:
+    where = f" WHERE (\n{condition}\n)" if condition and condition.strip() else ""
+    return f"SELECT * FROM {ENRICHED} AS samples{where}"
+
+
 def selection(dataset: Dataset, table: str, condition: str) -> str:
     """SQL of the rows of a table that a user's condition chooses, for a larger statement; try `rows_where` on it first.
 
@@ -129,5 +163,23 @@ def _tables(dataset: Dataset, text: str, versions: Mapping[str, int]) -> str:
         at = f" VERSION AS OF {versions[name]}" if name in versions else ""
         return f"SELECT * FROM {dataset.sql_name(name)}{at}"
 
-    named = [table.name for table in TABLES if re.search(rf"\b{table.name}\b", text, re.IGNORECASE)]
-    return ", ".join(f"{name} AS ({rows(name)})" for name in named or [TABLES[0].name])
+    named = [name for name in _names(dataset) if re.search(rf"\b{name}\b", text, re.IGNORECASE)]
+    return ", ".join(
+        f"{name} AS ({_enriched(dataset, rows) if name == ENRICHED else rows(name)})" for name in named or [TABLES[0].name]
+    )
+
+
+def _names(dataset: Dataset) -> list[str]:
+    steps = [name for step in dataset.steps for name in (step, f"{step}{STEP_MEDIA}")]
+    return [*(table.name for table in TABLES), ENRICHED, *steps]
+
+
+def _enriched(dataset: Dataset, rows: Callable[[str], str]) -> str:
+    """SQL of all samples with what enrichments say of them as they are now, not of what they were before a redo."""
+    columns, joins = ["s.*"], []
+    for step in dataset.steps:
+        told = [f"`{step}`.`{name}`" for name in dataset.arrow_schema(step).names if name not in STEP_KEYS]
+        columns.append(f"CASE WHEN `{step}`.key IS NOT NULL THEN struct({', '.join(told)}) END AS `{step}`")
+        same = f"s.source_num = `{step}`.source_num AND s.key = `{step}`.key AND s.batch_id = `{step}`.sample_batch_id"
+        joins.append(f"LEFT JOIN ({rows(step)}) `{step}` ON {same}")
+    return f"SELECT {', '.join(columns)} FROM ({rows('samples')}) s {' '.join(joins)}"

@@ -1,0 +1,10 @@
+"""Let an enrichment look at samples: `v2d enrich` for spark-submit, with the same arguments and exit codes."""
+
+from __future__ import annotations
+
+import sys
+
+from v2d_spark.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["enrich", *sys.argv[1:]]))

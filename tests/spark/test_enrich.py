@@ -1,0 +1,201 @@
+"""Enrichment over a dataset: each sample once, as it is now, by the settings of now; what is bad is a row."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from tests.support.media import make_audio, make_video
+from tests.support.rows import Row, append_samples, commit_media, media_row, sample_row, stream
+from v2d_spark import config, merges, queries
+from v2d_spark.lease import step_lease, writer_lease
+from v2d_spark.schema import SAMPLES
+from v2d_spark.steps.enrich import enrich
+from v2d_spark.steps.making import MakeResult
+from v2d_spark.tables import Dataset
+from v2d_spark.udfs.enrichers.optical_flow import OpticalFlow, OpticalFlowSettings
+from v2d_spark.udfs.vocabulary import ConfigError, LeaseHeldError, QueryError
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+STEP = "optical_flow"
+FIRST, SECOND = 1_000_001, 1_000_002
+GOOD, BESIDE, SOUND, BROKEN = range(4)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The footage: two videos, one sound."""
+    folder = tmp_path_factory.mktemp("footage")
+    make_video(folder / "good.mp4", seconds=1.5, size=(96, 64), audio=False)
+    make_video(folder / "other.mp4", seconds=1.5, size=(64, 96), start=3)
+    make_audio(folder / "sound.m4a", seconds=0.2)
+    return folder
+
+
+@pytest.fixture
+def dataset(spark: SparkSession, folder: Path, new_dataset: Callable[..., Dataset]) -> Dataset:
+    """Four samples: a video in its row, one in a file beside the tables, a sound, and what is no media."""
+    made = new_dataset(shard_size=2)
+    good, other = (folder / "good.mp4").read_bytes(), (folder / "other.mp4").read_bytes()
+    (Path(made.path) / "files").mkdir()
+    (Path(made.path) / "files" / "other.mp4").write_bytes(other)
+    beside = stream(other) | {"inline": None, "uri": "files/other.mp4"}
+    sound = stream((folder / "sound.m4a").read_bytes(), "audio/mp4")
+    rows = [
+        media_row(GOOD, shard_size=2, video=stream(good)),
+        media_row(BESIDE, shard_size=2, video=beside),
+        media_row(SOUND, shard_size=2, video=None, audio=sound),
+        media_row(BROKEN, shard_size=2, video=stream(good[:300] + bytes(3000))),
+    ]
+    commit_media(made, FIRST, [rows[:2], rows[2:]])
+    append_samples(spark, made, [sample_row(row) for row in rows])
+    return made
+
+
+def run(spark: SparkSession, dataset: Dataset, *overrides: str, where: str | None = None) -> MakeResult:
+    with step_lease(dataset, STEP) as lease:
+        return enrich(spark, dataset, STEP, lease, config.load(None, ["batch.tasks=2", *overrides]), where=where)
+
+
+def told(spark: SparkSession, dataset: Dataset) -> list[dict[str, Any]]:
+    rows = dataset.read(spark, STEP).orderBy("source_num").collect()
+    return [row.asDict(recursive=True) for row in rows]
+
+
+def again(spark: SparkSession, dataset: Dataset, number: int, content: bytes) -> None:
+    """Another download of a source, which replaces its sample."""
+    row: Row = media_row(number, SECOND, shard_size=2, video=stream(content))
+    commit_media(dataset, SECOND, [[row]])
+    spark.sql(f"DELETE FROM {dataset.sql_name('samples')} WHERE source_num = {number}").collect()
+    append_samples(spark, dataset, [sample_row(row)])
+
+
+def test_every_sample_becomes_a_row_and_what_is_done_is_not_done_again(
+    spark: SparkSession, dataset: Dataset, folder: Path, tmp_path: Path
+) -> None:
+    result = run(spark, dataset)
+    assert (result.batches, result.report.samples) == (1, 2)
+    assert result.report.statuses == {"ok": 2, "failed": 1, "skipped": 1}
+    rows = told(spark, dataset)
+    assert [(row["status"], row["error_class"]) for row in rows] == [
+        ("ok", None),
+        ("ok", None),
+        ("skipped", "no_video"),
+        ("failed", "decoder_error"),
+    ]
+    assert rows[BROKEN]["error_message"]
+    alone = OpticalFlow(OpticalFlowSettings()).run(str(folder / "other.mp4"), str(tmp_path / "flow"))
+    assert {name: rows[BESIDE][name] for name in alone} == alone
+    assert alone["optical_flow_shape"] == [3, 24, 16, 2]
+    assert rows[BESIDE]["optical_flow_size"] == (tmp_path / "flow").stat().st_size
+    assert {row["sample_batch_id"] for row in rows} == {FIRST}
+
+    media = dataset.read(spark, "optical_flow_media").where("optical_flow IS NOT NULL").orderBy("source_num").collect()
+    assert [(row["key"], row["batch_id"]) for row in media] == [(row["key"], row["batch_id"]) for row in rows[:2]]
+    content = bytes(media[1]["optical_flow"]["inline"])
+    assert content == (tmp_path / "flow").read_bytes()
+    assert np.load(io.BytesIO(content)).shape == (3, 24, 16, 2)
+    assert hashlib.sha256(content).hexdigest() == rows[BESIDE]["optical_flow_sha256"]
+
+    version = dataset.delta(STEP).version()
+    assert run(spark, dataset).batches == 0
+    assert dataset.delta(STEP).version() == version
+    batches = [row for row in dataset.read_control("runs") if row["step"] == STEP]
+    assert [(row["sources"], row["samples"], row["errors"]) for row in batches] == [(4, 2, {"decoder_error": 1, "no_video": 1})]
+    assert batches[0]["versions"][STEP] == version
+
+
+def test_what_is_another_sample_or_another_setting_is_done_anew(spark: SparkSession, dataset: Dataset, folder: Path) -> None:
+    run(spark, dataset, where="samples.video_size IS NOT NULL AND optical_flow.status IS NULL")
+    before = told(spark, dataset)
+    assert [row["source_num"] for row in before] == [GOOD, BESIDE, BROKEN]
+
+    again(spark, dataset, BROKEN, (folder / "good.mp4").read_bytes())
+    view = queries.query(spark, dataset, "SELECT source_num, optical_flow.status FROM enriched ORDER BY 1").collect()
+    assert [row["status"] for row in view] == ["ok", "ok", None, None]
+    assert run(spark, dataset).report.statuses == {"ok": 1, "skipped": 1}
+    after = told(spark, dataset)
+    assert after[:2] == before[:2]
+    assert (after[BROKEN]["status"], after[BROKEN]["sample_batch_id"]) == ("ok", SECOND)
+
+    # Arrays go beside the tables.
+    faster = run(spark, dataset, "enrich.optical_flow.fps=4", "inline_limit=500", "batch.sources=2")
+    assert (faster.batches, faster.report.statuses) == (2, {"ok": 3, "skipped": 1})
+    rows = told(spark, dataset)
+    assert {row["optical_flow_fps"] for row in rows} == {4.0, None}
+    (beside,) = (
+        dataset.read(spark, "optical_flow_media")
+        .where(f"source_num = {BESIDE} AND batch_id = {rows[BESIDE]['batch_id']}")
+        .select("optical_flow.*")
+        .collect()
+    )
+    assert beside["inline"] is None
+    flow = np.load(Path(dataset.path) / beside["uri"])
+    assert flow.shape == tuple(rows[BESIDE]["optical_flow_shape"])
+
+
+def test_the_view_joins_enrichments_to_samples(spark: SparkSession, dataset: Dataset) -> None:
+    nothing = queries.query(spark, dataset, "SELECT * FROM enriched")
+    assert nothing.columns == list(SAMPLES.column_names)
+    run(spark, dataset)
+    query = "SELECT key, optical_flow.mean_optical_flow_magnitude AS m FROM enriched WHERE optical_flow.status = 'ok'"
+    assert [row["m"] > 0 for row in queries.query(spark, dataset, query).collect()] == [True, True]
+    with pytest.raises(QueryError, match="optical_flow, optical_flow_media"):
+        queries.query(spark, dataset, "SELECT * FROM transcribe")
+
+
+def test_a_batch_that_was_cut_off_is_ended_by_the_next_run(
+    spark: SparkSession, dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(merges, "merge_enrichment", die)
+        with pytest.raises(KeyboardInterrupt):
+            run(spark, dataset)
+    assert not told(spark, dataset)
+    result = run(spark, dataset)
+    assert (result.recovered, result.batches) == (1, 0)
+    assert len(told(spark, dataset)) == 4
+    (batch,) = dataset.read_control("runs")
+    assert (batch["step"], batch["sources"], batch["samples"]) == (STEP, 4, 2)
+    # A replay changes nothing.
+    before = told(spark, dataset)
+    merges.merge_enrichment(spark, dataset, STEP, batch["batch_id"], 0, 3)
+    assert told(spark, dataset) == before
+
+
+def test_bytes_that_are_missing_are_tried_again_by_the_next_run(spark: SparkSession, dataset: Dataset) -> None:
+    beside = Path(dataset.path) / "files" / "other.mp4"
+    content = beside.read_bytes()
+    beside.unlink()
+    assert run(spark, dataset).report.errors["storage"] == 1
+    beside.write_bytes(content)
+    assert run(spark, dataset).report.statuses == {"ok": 1}
+
+
+def test_enrichments_have_leases_of_their_own(dataset: Dataset) -> None:
+    with (
+        writer_lease(dataset, "download"),
+        step_lease(dataset, "another"),
+        step_lease(dataset, STEP),
+        pytest.raises(LeaseHeldError, match="enrich optical_flow"),
+        step_lease(dataset, STEP),
+    ):
+        pass
+
+
+def test_mistakes_are_told(spark: SparkSession, dataset: Dataset) -> None:
+    with pytest.raises(QueryError, match="no_such"):
+        run(spark, dataset, where="no_such = 1")
+    with pytest.raises(ConfigError, match="detector must be one of"):
+        run(spark, dataset, "enrich.optical_flow.detector=raft")
