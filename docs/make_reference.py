@@ -13,6 +13,7 @@ from collections.abc import Iterator
 import pyarrow as pa
 
 from v2d_spark import config, schema
+from v2d_spark.udfs.enrichers import enrichers
 
 NOTE = "<!-- Made by docs/make_reference.py. -->"
 
@@ -29,7 +30,9 @@ def lines() -> Iterator[str]:
         yield f"| `{one.name}`{' *' if one.changes_samples else ''} | `{json.dumps(one.default)}` | {one.doc} |"
     yield from ("", "## Tables", "")
     yield "Each is a Delta table in the dataset's folder, under its name; the same comments stand in the tables themselves."
-    for table in schema.TABLES:
+    yield "Those of an enrichment are made when it first runs."
+    steps = (table for kind in enrichers().values() for table in schema.step_tables(kind))
+    for table in (*schema.TABLES, *steps):
         yield from (
             "",
             f"### `{table.name}`",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+import webdataset as wds
 
 from tests.support.media import make_audio, make_video
 from tests.support.rows import Row, append_samples, commit_media, media_row, sample_row, stream
@@ -17,6 +18,7 @@ from v2d_spark import config, merges, queries
 from v2d_spark.lease import step_lease, writer_lease
 from v2d_spark.schema import SAMPLES
 from v2d_spark.steps.enrich import enrich
+from v2d_spark.steps.export import export
 from v2d_spark.steps.making import MakeResult
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs.enrichers.optical_flow import OpticalFlow, OpticalFlowSettings
@@ -142,12 +144,20 @@ def test_what_is_another_sample_or_another_setting_is_done_anew(spark: SparkSess
     assert flow.shape == tuple(rows[BESIDE]["optical_flow_shape"])
 
 
-def test_the_view_joins_enrichments_to_samples(spark: SparkSession, dataset: Dataset) -> None:
+def test_the_view_joins_enrichments_to_samples(spark: SparkSession, dataset: Dataset, tmp_path: Path) -> None:
     nothing = queries.query(spark, dataset, "SELECT * FROM enriched")
     assert nothing.columns == list(SAMPLES.column_names)
     run(spark, dataset)
     query = "SELECT key, optical_flow.mean_optical_flow_magnitude AS m FROM enriched WHERE optical_flow.status = 'ok'"
     assert [row["m"] > 0 for row in queries.query(spark, dataset, query).collect()] == [True, True]
+    to = tmp_path / "moving"
+    moving = "optical_flow.mean_optical_flow_magnitude > 0"
+    assert export(spark, dataset, str(to), where=moving).samples == 2
+    for exported in wds.WebDataset(str(to / "00000000.tar"), shardshuffle=False).decode():
+        motion = exported["json"][STEP]
+        assert motion["mean_optical_flow_magnitude"] > 0
+        assert len(motion["mean_optical_flow_magnitude_per_frame"]) == motion["optical_flow_shape"][0]
+    assert export(spark, dataset, str(to), where=moving).kept == 1
     with pytest.raises(QueryError, match="optical_flow, optical_flow_media"):
         queries.query(spark, dataset, "SELECT * FROM transcribe")
 

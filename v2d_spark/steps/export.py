@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
 from v2d_spark.config import Settings
-from v2d_spark.queries import explain, rows_where
+from v2d_spark.queries import explain, samples_where
 from v2d_spark.session import is_on_this_host, parallelism
 from v2d_spark.spark_paths import literal
 from v2d_spark.tables import Dataset
@@ -118,8 +118,8 @@ def export(
         dataset: the dataset.
         to: folder or URL; new, empty, or an earlier export of the same dataset with the same arguments.
         format: name of the format.
-        where: a boolean SQL expression over `samples`; all by default.
-        select: SQL expressions over `samples`, what the metadata has; all columns by default.
+        where: a boolean SQL expression over `samples` with a struct for each enrichment; all by default.
+        select: SQL expressions over the same, what the metadata has; all columns by default.
         shard_size: samples in a shard, numbered in key order; by default a sample goes into its source's shard.
         settings: the settings.
         progress_file: file on this host that tasks on it append counts to.
@@ -139,7 +139,7 @@ def export(
     kind = exporter(format)
     folder = _folder(to)
     # In this order: media holds what any version of samples that is older refers to.
-    versions = {name: dataset.delta(name).version() for name in ("samples", "media")}
+    versions = {name: dataset.delta(name).version() for name in ("samples", *dataset.steps, "media")}
     selection = choose(spark, dataset, where, select, versions=versions, own_columns=kind.own_columns)
     _prepare(folder, _told(dataset, format, where, select, shard_size))
     spool.sweep(settings.scratch)
@@ -262,7 +262,7 @@ def choose(
     """
     from pyspark.sql import functions as F
 
-    samples = rows_where(spark, dataset, "samples", where, versions=versions)
+    samples = samples_where(spark, dataset, where, versions=versions)
     inner = [F.col(name).alias(f"_{name}") for name in INPUT_COLUMNS if name != "metadata"]
     try:
         chosen = samples.select(*inner, *(map(F.expr, select) if select else [F.col("*")]))
