@@ -20,8 +20,8 @@ from v2d_spark import media_log, merges
 from v2d_spark.config import Settings
 from v2d_spark.lease import Lease
 from v2d_spark.tables import Dataset
-from v2d_spark.udfs.download import Report
 from v2d_spark.udfs.media_writer import WrittenFile
+from v2d_spark.udfs.report import Report
 from v2d_spark.udfs.vocabulary import ROLE_SOURCE
 
 if TYPE_CHECKING:

@@ -137,6 +137,18 @@ class Settings:
         return [kinds[name](chosen) for name, chosen in self.subsample.items()]
 
     @property
+    def engine_for_all(self) -> bool:
+        """Whether the media engine works on every source, not only on those with wanted spans."""
+        does_more = any(one.name != "probe" and one.spans() is None for one in self.subsamplers)
+        cut_by_others = any(rules.source != "input" for one in self.subsamplers if (rules := one.spans()))
+        return does_more or cut_by_others or self.captions_are_subtitles or self.encode_formats is not None
+
+    @property
+    def cuts_spans(self) -> bool:
+        """Whether wanted spans are cut out of their sources."""
+        return any(one.spans() is not None for one in self.subsamplers)
+
+    @property
     def plan(self) -> dict[str, Any]:
         """What the media engine is told to do with each source, as plain values."""
         return {

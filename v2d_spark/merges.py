@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from v2d_spark import schema
+from v2d_spark.schema import STEP_MEDIA
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs.vocabulary import ERROR_CLASSES, FAILED, GONE, OK, PENDING, ROLE_SOURCE, SKIPPED, STREAMS
 
@@ -70,10 +70,11 @@ def append_sources(dataset: Dataset, sources: DataFrame) -> None:
 
 
 def merge_captions(spark: SparkSession, dataset: Dataset, changes: str, batch_id: int, first: int, last: int) -> None:
-    """Give whole samples the captions and columns that their sources have now.
+    """Give samples the captions and columns that their sources, and the spans they were cut by, have now.
 
-    Their batch_id stays: with the key it names the bytes, which are the same. So the guard is on the sources: changes
-    of one that a newer batch wrote drop out.
+    A clip whose caption came from elsewhere, from a subtitle for one, keeps it. The batch_id of samples stays: with the
+    key it names the bytes, which are the same. So the guard is on the sources: changes of one that a newer batch wrote
+    drop out.
 
     Args:
         spark: the session.
@@ -83,15 +84,18 @@ def merge_captions(spark: SparkSession, dataset: Dataset, changes: str, batch_id
         first: lowest source_num of the changes.
         last: highest source_num of the changes.
     """
-    if not _may_have_samples(dataset, first, last):
+    if not may_have_samples(dataset, first, last):
         return
+    span = "get(s.spans, t.span_index)"
+    caption = f"coalesce({span}.caption, s.caption)"
+    old_caption = "coalesce(get(s.old_spans, t.span_index).caption, s.old_caption)"
     run_merge(
         spark,
         f"""
         MERGE INTO {dataset.sql_name("samples")} t
         USING (
-          SELECT c.* FROM {changes} c LEFT SEMI JOIN (
-            SELECT source_num FROM {dataset.sql_name("sources")}
+          SELECT c.*, o.caption AS old_caption, o.spans AS old_spans FROM {changes} c JOIN (
+            SELECT source_num, caption, spans FROM {dataset.sql_name("sources")}
             WHERE source_num BETWEEN {first} AND {last} AND batch_id < {batch_id}
           ) o ON c.source_num = o.source_num
         ) s
@@ -100,6 +104,11 @@ def merge_captions(spark: SparkSession, dataset: Dataset, changes: str, batch_id
           t.caption = s.caption,
           t.captions = {_captions("s")},
           t.columns = s.columns
+        WHEN MATCHED AND t.caption <=> {old_caption} THEN UPDATE SET
+          t.caption = {caption},
+          t.captions = {_clip_captions("s.captions", caption, "s.caption")},
+          t.columns = {_clip_columns("s.columns", span)}
+        WHEN MATCHED THEN UPDATE SET t.columns = {_clip_columns("s.columns", span)}
         """,
     )
 
@@ -158,6 +167,20 @@ def _captions(source: str) -> str:
     return f"coalesce({source}.captions, filter(transform({source}.spans, x -> x.caption), c -> c IS NOT NULL))"
 
 
+def _clip_captions(captions: str, caption: str, of_source: str) -> str:
+    """SQL expression: all captions of a clip: its own one, or those of its source."""
+    return f"if({caption} <=> {of_source}, {captions}, array({caption}))"
+
+
+def _clip_columns(columns: str, span: str) -> str:
+    """SQL expression: the user's columns of a clip: those of the span it was cut by before those of its source."""
+    own = f"{span}.columns"
+    return (
+        f"CASE WHEN {own} IS NULL THEN {columns} WHEN {columns} IS NULL THEN {own} "
+        f"ELSE map_concat(map_filter({columns}, (k, v) -> NOT map_contains_key({own}, k)), {own}) END"
+    )
+
+
 # --- download ---
 
 
@@ -175,9 +198,9 @@ def merge_samples(spark: SparkSession, dataset: Dataset, batch_id: int, first: i
         last: highest source_num of the batch.
     """
     rows = samples_query(dataset, batch_id, first, last)
-    columns = schema.SAMPLES.column_names
+    columns = dataset.arrow_schema("samples").names
     media, samples = dataset.sql_name("media"), dataset.sql_name("samples")
-    if not _may_have_samples(dataset, first, last):
+    if not may_have_samples(dataset, first, last):
         # The transaction's id makes a second append of this batch, at once or later, come to nothing.
         writer = spark.sql(rows).write.format("delta").mode("append").option("txnAppId", f"v2d/samples/{batch_id}")
         writer.option("txnVersion", "1").save(dataset.table_path("samples"))
@@ -202,9 +225,9 @@ def merge_samples(spark: SparkSession, dataset: Dataset, batch_id: int, first: i
         ) s
         ON t.source_num BETWEEN {first} AND {last} AND t.key = coalesce(s.key, s.old_key)
         WHEN MATCHED AND s.gone AND t.batch_id < {batch_id} THEN DELETE
-        WHEN MATCHED AND t.batch_id < s.batch_id THEN UPDATE SET {", ".join(f"t.{c} = s.{c}" for c in columns)}
+        WHEN MATCHED AND t.batch_id < s.batch_id THEN UPDATE SET {", ".join(f"t.`{c}` = s.`{c}`" for c in columns)}
         WHEN NOT MATCHED AND NOT s.gone THEN
-          INSERT ({", ".join(columns)}) VALUES ({", ".join(f"s.{c}" for c in columns)})
+          INSERT ({", ".join(f"`{c}`" for c in columns)}) VALUES ({", ".join(f"s.`{c}`" for c in columns)})
         """,
     )
 
@@ -218,15 +241,18 @@ def samples_query(dataset: Dataset, batch_id: int, first: int, last: int) -> str
         first: lowest source_num of the batch.
         last: highest source_num of the batch.
     """
+    caption = "coalesce(m.caption, o.caption)"
+    of_clip = "m.clip_index IS NOT NULL"
     from_source = {
         "shard": "o.shard",
-        "caption": "coalesce(m.caption, o.caption)",
-        "captions": _captions("o"),
-        "clips": "transform(o.spans, s -> array(s.start_s, s.end_s))",
-        "columns": "o.columns",
+        "caption": caption,
+        "captions": f"if({of_clip}, {_clip_captions('o.captions', caption, 'o.caption')}, {_captions('o')})",
+        "clips": f"if({of_clip}, NULL, transform(o.spans, s -> array(s.start_s, s.end_s)))",
+        "columns": f"if({of_clip}, {_clip_columns('o.columns', 'get(o.spans, m.span_index)')}, o.columns)",
         **{f"{stream}_{name}": f"m.{stream}.{name}" for stream in STREAMS for name in ("size", "sha256", "content_type")},
     }
-    made = ", ".join(f"{from_source.get(column, f'm.{column}')} AS {column}" for column in schema.SAMPLES.column_names)
+    columns = dataset.arrow_schema("samples").names
+    made = ", ".join(f"{from_source.get(column, f'm.`{column}`')} AS `{column}`" for column in columns)
     checksums = [row["value"] for row in dataset.read_control("suppressions") if row["kind"] == "sha256"]
     return f"""
       SELECT {made}
@@ -252,10 +278,15 @@ def _not_in(expression: str, values: list[str]) -> str:
     return f"({expression} IS NULL OR {expression} NOT IN ({listed}))"
 
 
-def _may_have_samples(dataset: Dataset, first: int, last: int) -> bool:
+def may_have_samples(dataset: Dataset, first: int, last: int) -> bool:
     """Whether `samples` may hold rows of these sources already, by the statistics of its files.
 
     Where it cannot, plain rows are appended: an append costs a fraction of a merge, and the next time it can.
+
+    Args:
+        dataset: the dataset.
+        first: lowest source_num.
+        last: highest source_num.
     """
     files = pa.table(dataset.delta("samples").get_add_actions(flatten=True))
     if not files.num_rows:
@@ -357,3 +388,63 @@ def due_condition(dataset: Dataset, now: datetime, max_attempts: int) -> str:
         f"AND next_retry_at <= TIMESTAMP '{now.isoformat(sep=' ')}' AND attempts < {max_attempts})) "
         f"AND {_not_in('identity', suppressed)} AND {_not_in('url', suppressed)}"
     )
+
+
+# --- enrichment ---
+
+
+def merge_enrichment(spark: SparkSession, dataset: Dataset, step: str, batch_id: int, first: int, last: int) -> None:
+    """Take a batch's outcomes from the step's media table into the step's own.
+
+    Args:
+        spark: the session.
+        dataset: the dataset.
+        step: the enrichment's name.
+        batch_id: the batch.
+        first: lowest source_num of the batch.
+        last: highest source_num of the batch.
+    """
+    columns = dataset.arrow_schema(step).names
+    made = {f"{step}_{name}": f"{step}.{name}" for name in ("size", "sha256")}
+    selected = ", ".join(f"{made[name]} AS `{name}`" if name in made else f"`{name}`" for name in columns)
+    run_merge(
+        spark,
+        f"""
+        MERGE INTO {dataset.sql_name(step)} t
+        USING (
+          SELECT {selected} FROM {dataset.sql_name(f"{step}{STEP_MEDIA}")}
+          WHERE batch_id = {batch_id} AND source_num BETWEEN {first} AND {last}
+        ) s
+        ON t.source_num BETWEEN {first} AND {last} AND t.key = s.key
+        WHEN MATCHED AND t.batch_id < s.batch_id THEN UPDATE SET {", ".join(f"t.`{c}` = s.`{c}`" for c in columns)}
+        WHEN NOT MATCHED THEN
+          INSERT ({", ".join(f"`{c}`" for c in columns)}) VALUES ({", ".join(f"s.`{c}`" for c in columns)})
+        """,
+    )
+
+
+def due_samples(dataset: Dataset, step: str, *, samples: str, stream: str, fingerprint: str, since: int) -> str:
+    """SQL of the samples that an enrichment has not looked at as they are now, by its settings of now.
+
+    One whose bytes could not be read is looked at again by the next run.
+
+    Args:
+        dataset: the dataset.
+        step: the enrichment's name.
+        samples: SQL of the samples that are wanted.
+        stream: the stream that is looked at.
+        fingerprint: of the enrichment's settings.
+        since: the first batch_id of this run.
+
+    Returns:
+        Rows of key, source_num, batch_id and size.
+    """
+    passing = ", ".join(f"'{name}'" for name, passes in ERROR_CLASSES.items() if passes)
+    return f"""
+      SELECT s.key, s.source_num, s.batch_id, s.{stream}_size AS size FROM ({samples}) s
+      LEFT ANTI JOIN (
+        SELECT * FROM {dataset.sql_name(step)} WHERE fingerprint = '{fingerprint}'
+          AND (error_class IS NULL OR error_class NOT IN ({passing}) OR batch_id >= {since})
+      ) d
+      ON s.source_num = d.source_num AND s.key = d.key AND s.batch_id = d.sample_batch_id
+    """

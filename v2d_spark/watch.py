@@ -13,7 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from v2d_spark.udfs.download import Report
+from v2d_spark.udfs.report import Report
 from v2d_spark.udfs.spool import Spool
 from v2d_spark.udfs.vocabulary import FAILED, OK
 

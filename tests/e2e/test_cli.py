@@ -23,7 +23,7 @@ from v2d_spark.cli import _expressions, _split, main
 from v2d_spark.config import Settings
 from v2d_spark.lease import WRITER, take
 from v2d_spark.tables import Dataset
-from v2d_spark.udfs.download import Report
+from v2d_spark.udfs.report import Report
 from v2d_spark.udfs.vocabulary import ConfigError, LeaseHeldError
 from v2d_spark.watch import TerminalWatcher
 

@@ -16,9 +16,11 @@ from v2d_spark import batches, config, media_log, merges, schema
 from v2d_spark import lease as leases
 from v2d_spark.config import Settings
 from v2d_spark.steps import download as step
+from v2d_spark.steps import making
+from v2d_spark.steps.making import MakeResult
 from v2d_spark.tables import Dataset
-from v2d_spark.udfs.download import Report
 from v2d_spark.udfs.media_writer import MediaWriter
+from v2d_spark.udfs.report import Report
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -42,7 +44,7 @@ def settings(tmp_path: Path, *overrides: str) -> Settings:
     return config.load(None, [*fixed, *overrides])
 
 
-def run(spark: SparkSession, dataset: Dataset, chosen: Settings) -> step.DownloadResult:
+def run(spark: SparkSession, dataset: Dataset, chosen: Settings) -> MakeResult:
     with leases.writer_lease(dataset, "test") as lease:
         return step.download(spark, dataset, lease, chosen)
 
@@ -141,7 +143,7 @@ def test_what_a_batch_has_no_room_for_is_taken_in_the_next_round(
 ) -> None:
     dataset = new_dataset(shard_size=10)
     add_sources(dataset, [server.url(name) for name in bodies])
-    monkeypatch.setattr(step, "_TASKS_PER_CORE", 1)
+    monkeypatch.setattr(making, "_TASKS_PER_CORE", 1)
 
     # One file is 3,200 bytes, and one is fetched at a time: a round stops near the 20th.
     result = run(spark, dataset, settings(tmp_path, "batch.bytes=64000", "batch.tasks=1", "fetch.threads=1"))

@@ -54,7 +54,7 @@ def test_defaults_preset_file_dict_and_overrides_give_the_same_kind_of_settings(
         ({}, ["subsample.cuts.detector=guess"], "subsample.cuts.detector must be one of content"),
         ({}, ["subsample.cuts=3"], "subsample.cuts holds settings of its own"),
         ({"subsample": ["cuts"]}, [], "subsample holds settings of its own"),
-        ({"keyframes": True}, [], "did you mean subsample.probe.keyframes"),
+        ({"min_scene_len": 3}, [], "did you mean subsample.cuts.min_scene_len"),
         ({"encode_formats": {"sound": "mp3"}}, [], "are video, audio and image; 'sound' is none of them"),
         ({}, ["encode_formats.video=avi"], "encode_formats.video must be mp4, mkv or webm, not 'avi'"),
         ({"encode_formats": "mp4"}, [], "encode_formats must be a mapping"),

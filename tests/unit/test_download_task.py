@@ -22,10 +22,12 @@ import pytest
 from tests.support.media import make_audio, make_image, make_video
 from tests.support.server import MediaServer
 from v2d_spark import schema
-from v2d_spark.udfs import download
-from v2d_spark.udfs.download import INPUT_COLUMNS, DownloadTask, Report
+from v2d_spark.udfs import task as task_module
+from v2d_spark.udfs.download import DownloadTask
 from v2d_spark.udfs.engine import MediaChild
 from v2d_spark.udfs.fetch import Access, Fetcher, FetchSettings, Room
+from v2d_spark.udfs.report import Report
+from v2d_spark.udfs.task import INPUT_COLUMNS
 from v2d_spark.udfs.vocabulary import SampleError, V2dError
 
 MB = 1 << 20
@@ -39,7 +41,12 @@ def make_task(folder: Path, **changed: Any) -> DownloadTask:
         "media_schema": schema.MEDIA.arrow_schema,
         "batch_id": 1_000_001,
         "fingerprint": "f",
+        "plan": {},
+        "engine_for_all": False,
+        "cuts_spans": False,
         "keyframes": False,
+        "keep_originals": False,
+        "decode_timeout": 60.0,
         "fetch": FetchSettings(retries=0),
         "access": Access(allow_hosts=("127.0.0.1",)),
         "scratch": str(folder / "scratch"),
@@ -57,7 +64,17 @@ def sources(urls: list[str | None], **more: Any) -> pa.RecordBatch:
         {"source_num": n, "key": f"{n:012d}", "url": url, "attempts": 0, "next_clip_index": None, **more}
         for n, url in enumerate(urls)
     ]
-    kinds = {"source_num": pa.int64(), "attempts": pa.int32(), "next_clip_index": pa.int32()}
+    kinds = {
+        "source_num": pa.int64(),
+        "attempts": pa.int32(),
+        "next_clip_index": pa.int32(),
+        "spans": pa.list_(pa.struct([("start_s", pa.float64()), ("end_s", pa.float64()), ("caption", pa.string())])),
+        "clips": pa.list_(
+            pa.struct(
+                [("start_pts", pa.int64()), ("end_pts", pa.int64()), ("time_base", pa.string()), ("clip_index", pa.int32())]
+            )
+        ),
+    }
     return pa.RecordBatch.from_pylist(rows, pa.schema([(name, kinds.get(name, pa.string())) for name in INPUT_COLUMNS]))
 
 
@@ -247,7 +264,7 @@ def test_a_task_that_dies_leaves_no_file(tmp_path: Path) -> None:
 
 
 def test_a_child_that_cannot_start_ends_the_task_and_marks_no_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(download, "media_child", lambda: MediaChild(command=["/nowhere/python"]))
+    monkeypatch.setattr(task_module, "media_child", lambda: MediaChild(command=["/nowhere/python"]))
     with MediaServer(bodies={"a": b"x"}) as server, pytest.raises(V2dError, match="cannot start") as caught:
         list(make_task(tmp_path)(iter([sources([server.url("a")] * 3)])))
 

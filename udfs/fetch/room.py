@@ -52,6 +52,12 @@ class Room:
         self._sum += size - self._held[share]
         self._held[share] = size
 
+    def _hold_now(self, share: Share, size: int) -> None:
+        with self._changed:
+            if share in self._held:
+                self._set(share, size)
+                self._changed.notify_all()
+
     def _give_back(self, share: Share) -> None:
         with self._changed:
             if share in self._held:
@@ -89,6 +95,14 @@ class Share:
             SampleError: `storage`, if the room was closed.
         """
         self._room._wait_for(self, size)
+
+    def hold_now(self, size: int) -> None:
+        """Note what lies on disk already: what was made of a source takes another size. Nobody waits for it.
+
+        Args:
+            size: bytes in all.
+        """
+        self._room._hold_now(self, size)
 
     def give_back(self) -> None:
         """Hold nothing; what was held is on disk no more."""

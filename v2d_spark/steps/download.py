@@ -1,99 +1,23 @@
-"""The download step: what is due is fetched, looked at and committed, batch after batch."""
+"""The download step: what is due is fetched, made into samples and committed, batch after batch."""
 
 from __future__ import annotations
 
-import contextlib
-import re
-import time
 import uuid
 from collections import Counter
-from collections.abc import Generator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any
 
-from v2d_spark import batches, merges, queries, schema
+from v2d_spark import batches, merges, queries
 from v2d_spark.config import Settings
 from v2d_spark.lease import Lease
-from v2d_spark.session import is_on_this_host, parallelism
+from v2d_spark.steps.making import MakeResult, Unwatched, Watcher, make
 from v2d_spark.tables import Dataset
-from v2d_spark.udfs import spool
-from v2d_spark.udfs.download import INPUT_COLUMNS, OUTPUT_DDL, DownloadTask, Report
-from v2d_spark.udfs.media_writer import WrittenFile
-from v2d_spark.udfs.vocabulary import FAILED, OK, STEP_DOWNLOAD, STEP_RETRY, QueryError, V2dError
+from v2d_spark.udfs.download import DownloadTask
+from v2d_spark.udfs.report import Report
+from v2d_spark.udfs.vocabulary import FAILED, STEP_DOWNLOAD, STEP_RETRY, STEP_SUBSAMPLE, DatasetError, QueryError
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
-
-# Tasks of a batch for each core: enough that one slow task does not keep the others waiting for long.
-_TASKS_PER_CORE = 2
-# With as many shards for each core, tasks take whole shards; with fewer they divide them.
-_WHOLE_SHARDS_PER_CORE = 4
-
-
-class Watcher(Protocol):
-    """Who wants to know how a run goes, and may end it."""
-
-    progress_file: str | None
-    stop_file: str | None
-
-    def phase(self, name: str) -> None:
-        """Told what the run does now, until `begin`."""
-
-    def begin(self, due: int) -> None:
-        """Told once, with the number of sources that are due."""
-
-    def committed(self, report: Report) -> None:
-        """Told after each batch, with its counts."""
-
-    def stopping(self) -> bool:
-        """Asked before each batch: whether to end here."""
-
-
-class Unwatched:
-    """Nobody looks, nobody stops it."""
-
-    progress_file: str | None = None
-    stop_file: str | None = None
-
-    def phase(self, name: str) -> None:
-        """Nothing to show."""
-
-    def begin(self, due: int) -> None:
-        """Nothing to show."""
-
-    def committed(self, report: Report) -> None:
-        """Nothing to show."""
-
-    def stopping(self) -> bool:
-        """Never."""
-        return False
-
-
-@dataclass
-class DownloadResult:
-    """What a run of the step did.
-
-    Attributes:
-        report: counts of all its batches.
-        batches: batches committed, without those that were ended for an earlier run.
-        recovered: batches of earlier runs that were ended.
-        seconds: wall time.
-        stopped: whether it was asked to end before all was done.
-    """
-
-    report: Report = field(default_factory=Report)
-    batches: int = 0
-    recovered: int = 0
-    seconds: float = 0.0
-    stopped: bool = False
-
-    @property
-    def failed_ratio(self) -> float:
-        """Failed sources over failed and ok ones; 0 where there are none."""
-        failed, done = self.report.statuses[FAILED], self.report.statuses[OK]
-        return failed / (failed + done) if failed + done else 0.0
 
 
 def download(
@@ -104,7 +28,7 @@ def download(
     *,
     watcher: Watcher | None = None,
     run: str | None = None,
-) -> DownloadResult:
+) -> MakeResult:
     """Do what is due in the whole dataset.
 
     Args:
@@ -117,33 +41,28 @@ def download(
 
     Returns:
         What was done.
+
+    Raises:
+        DatasetError: if the dataset is made from another one.
     """
-    started = time.monotonic()
-    watcher = watcher or Unwatched()
-    run = run or uuid.uuid4().hex
-    spool.sweep(settings.scratch)
-    result = DownloadResult(recovered=batches.recover(spark, dataset, lease, STEP_DOWNLOAD, run=run))
-    due = merges.due_condition(dataset, datetime.now(timezone.utc), settings.fetch.max_attempts)
-    work = _Work(spark, dataset, lease, settings, due, watcher, parallelism(spark))
-    while True:
-        left = 0
-        planned = list(batches.plan(spark, dataset, due, batch_sources=settings.batch.sources))
-        watcher.begin(sum(batch.sources for batch in planned))
-        # While a batch is committed the next one is computed.
-        with contextlib.closing(work.outcomes(planned)) as outcomes:
-            for outcome in outcomes:
-                batches.commit(spark, dataset, lease, outcome, run=run, settings=settings)
-                watcher.committed(outcome.report)
-                result.report.add(outcome.report)
-                result.batches += 1
-                left += outcome.report.not_started
-        result.stopped = watcher.stopping()
-        # What a batch had no room for is taken in the next round; each round does one source at least.
-        if result.stopped or not left:
-            break
-    result.report.not_started = left
-    result.seconds = time.monotonic() - started
-    return result
+    if dataset.made_from is not None:
+        raise DatasetError(
+            f"The sources of the dataset at {dataset.path} are samples of another one; use `v2d subsample --from` for it."
+        )
+
+    def task(batch: batches.Batch, **common: Any) -> DownloadTask:
+        return DownloadTask(access=settings.access, **common)
+
+    return make(
+        spark,
+        dataset,
+        lease,
+        settings,
+        step=STEP_DOWNLOAD,
+        task=task,
+        watcher=watcher or Unwatched(),
+        run=run or uuid.uuid4().hex,
+    )
 
 
 def retry(spark: SparkSession, dataset: Dataset, lease: Lease, where: str | None = None) -> int:
@@ -163,7 +82,8 @@ def retry(spark: SparkSession, dataset: Dataset, lease: Lease, where: str | None
     """
     started_at = datetime.now(timezone.utc)
     run = uuid.uuid4().hex
-    batches.recover(spark, dataset, lease, STEP_DOWNLOAD, run=run)
+    dataset.widen()
+    batches.recover(spark, dataset, lease, STEP_SUBSAMPLE if dataset.made_from else STEP_DOWNLOAD, run=run)
     condition = where or f"status = '{FAILED}'"
     # As a query first, which cannot change anything.
     queries.rows_where(spark, dataset, "sources", condition)
@@ -175,94 +95,3 @@ def retry(spark: SparkSession, dataset: Dataset, lease: Lease, where: str | None
     report = Report(statuses=Counter(pending=found))
     batches.append_run(dataset, STEP_RETRY, batch_id, run=run, started_at=started_at, report=report)
     return found
-
-
-@dataclass(frozen=True)
-class _Work:
-    spark: SparkSession
-    dataset: Dataset
-    lease: Lease
-    settings: Settings
-    due: str
-    watcher: Watcher
-    cores: int
-
-    @property
-    def _tag(self) -> str:
-        return f"v2d-download-{self.lease.epoch}"
-
-    def outcomes(self, planned: list[batches.Batch]) -> Generator[batches.Outcome]:
-        """Compute batches one after the other, each while its predecessor is committed by the caller."""
-        ahead = ThreadPoolExecutor(1, thread_name_prefix="batch")
-        computing: Future[batches.Outcome] | None = None
-        try:
-            for batch in planned:
-                if self.watcher.stopping():
-                    break
-                finished = computing.result() if computing else None
-                computing = ahead.submit(self._compute, batch, self.lease.next_batch_id())
-                if finished:
-                    yield finished
-            if computing:
-                yield computing.result()
-        finally:
-            if computing and not computing.done():
-                # Interrupted, or the commit failed: what is being computed is of no use.
-                self.spark.interruptTag(self._tag)
-            ahead.shutdown(wait=False, cancel_futures=True)
-
-    def _compute(self, batch: batches.Batch, batch_id: int) -> batches.Outcome:
-        started_at = datetime.now(timezone.utc)
-        # Tags are of a thread: they mark this job as the one to interrupt.
-        self.spark.addTag(self._tag)
-        whole_shards = batch.shards >= _WHOLE_SHARDS_PER_CORE * self.cores
-        tasks = self.settings.batch.tasks or min(batch.sources, _TASKS_PER_CORE * self.cores)
-        if whole_shards:
-            tasks = min(tasks, batch.shards)
-        by = f"source_num DIV {self.dataset.shard_size}" if whole_shards else "source_num"
-        from pyspark.sql import functions as F
-
-        frame = (
-            self.dataset.read(self.spark, "sources")
-            .where(f"source_num BETWEEN {batch.first} AND {batch.last} AND {self.due}")
-            .select(*INPUT_COLUMNS)
-            .repartitionByRange(tasks, F.expr(by))
-            .sortWithinPartitions("source_num")
-            .mapInArrow(self._task(batch_id, tasks), OUTPUT_DDL)
-        )
-        try:
-            rows = frame.collect()
-        except Exception as error:
-            # A task's own sentence comes inside Spark's report of its failure.
-            told = re.search(r"v2d_spark\.udfs\.vocabulary\.\w+: (.*)", str(error))
-            if told is None:
-                raise
-            raise V2dError(told[1]) from None
-        files = [WrittenFile(row["name"], row["size"], row["stats"]) for row in rows if row["name"]]
-        report = Report()
-        for row in rows:
-            if row["report"]:
-                report.add(Report.from_json(row["report"]))
-        return batches.Outcome(STEP_DOWNLOAD, batch_id, batch.first, batch.last, files, report, started_at)
-
-    def _task(self, batch_id: int, tasks: int) -> DownloadTask:
-        settings = self.settings
-        on_this_host = is_on_this_host(self.spark)
-        return DownloadTask(
-            dataset_path=self.dataset.path,
-            media_path=self.dataset.table_path("media"),
-            media_schema=schema.MEDIA.arrow_schema,
-            batch_id=batch_id,
-            fingerprint=settings.fingerprint,
-            keyframes=any(one.wants_keyframes() for one in settings.subsamplers),
-            fetch=settings.fetch,
-            access=settings.access,
-            scratch=settings.scratch,
-            inline_limit=settings.inline_limit,
-            max_bytes=max(1, settings.batch.bytes // tasks),
-            deadline=time.time() + settings.batch.seconds,
-            row_group_bytes=settings.batch.row_group_bytes,
-            file_bytes=settings.batch.file_bytes,
-            progress=self.watcher.progress_file if on_this_host else None,
-            stop_file=self.watcher.stop_file if on_this_host else None,
-        )

@@ -24,8 +24,8 @@ from v2d_spark.lease import Lease
 from v2d_spark.spark_paths import literal, parquet_relation
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs import locations
-from v2d_spark.udfs.download import Report
 from v2d_spark.udfs.redact import redact
+from v2d_spark.udfs.report import Report
 from v2d_spark.udfs.vocabulary import PENDING, SKIPPED, STEP_DOWNLOAD, STEP_INGEST
 
 if TYPE_CHECKING:
@@ -102,6 +102,7 @@ def ingest(
     """
     started_at = datetime.now(timezone.utc)
     run = run or uuid.uuid4().hex
+    dataset.widen()
     # Before anything here becomes newer than what such a batch holds.
     batches.recover(spark, dataset, lease, STEP_DOWNLOAD, run=run)
     work = _Work(spark, dataset, lease)

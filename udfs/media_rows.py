@@ -1,0 +1,307 @@
+"""Rows of `media`, made of what became of a source: of what was fetched, of what the media engine made, of a fault.
+
+Bytes stay in files of the spool until their row is written: a source may have more clips than fit into memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+from v2d_spark.udfs import locations
+from v2d_spark.udfs.clip_keys import ClipSpan, clip_key, numbered, still_key
+from v2d_spark.udfs.engine import Look
+from v2d_spark.udfs.fetch import Fetched
+from v2d_spark.udfs.redact import redact
+from v2d_spark.udfs.vocabulary import (
+    FAILED,
+    OK,
+    ROLE_SAMPLE,
+    ROLE_SOURCE,
+    SKIPPED,
+    SampleError,
+    passes_by_itself,
+)
+
+# Seconds before a failed source may be tried again, by the number of attempts; the last holds for all further ones.
+RETRY_DELAYS_S = (60, 600)
+# A server may say any date at all.
+_LONGEST_RETRY_AFTER_S = 7 * 86400
+_PIECE = 1 << 20
+_LOOK_COLUMNS = ("width", "height", "fps", "duration_s", "probe")
+_SPAN_COLUMNS = ("start_s", "end_s", "start_pts", "end_pts", "time_base")
+
+
+@dataclass
+class Row:
+    """A row, and the files whose bytes still must go into it.
+
+    Attributes:
+        values: by column; columns left out are null.
+        files: of streams that are to be inline, by the stream's name.
+    """
+
+    values: dict[str, Any]
+    files: dict[str, Path] = field(default_factory=dict)
+
+    def filled(self) -> dict[str, Any]:
+        """The values with the bytes, read from the files; the row itself goes on without."""
+        streams = {name: self.values[name] | {"inline": path.read_bytes()} for name, path in self.files.items()}
+        return self.values | streams
+
+
+@dataclass
+class Outcome:
+    """All rows of a source, that of the source first.
+
+    Attributes:
+        rows: in the order of their keys.
+        temporary: files and folders that are of no use once the rows are written.
+    """
+
+    rows: list[Row]
+    temporary: list[Path] = field(default_factory=list)
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """What became of the source."""
+        return self.rows[0].values
+
+    @property
+    def samples(self) -> int:
+        """How many samples were made of it."""
+        return sum(row.values["is_sample"] for row in self.rows)
+
+    def let_go(self) -> int:
+        """Remove files that no row waits for; return the bytes of those that wait."""
+        waiting = {path for row in self.rows for path in row.files.values()}
+        for top in self.temporary:
+            for path in top.iterdir() if top.is_dir() else (top,):
+                if path not in waiting:
+                    path.unlink(missing_ok=True)
+        return sum(path.stat().st_size for path in waiting)
+
+    def remove_files(self) -> None:
+        """Remove all that lies in the spool."""
+        for path in self.temporary:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+class RowMaker:
+    """Makes the rows of a task.
+
+    Args:
+        dataset_path: folder of the dataset.
+        batch_id: the batch.
+        fingerprint: of the settings.
+        inline_limit: streams over this many bytes go to files beside the tables.
+        max_attempts: failed sources with as many attempts rest.
+        keep_originals: whether the bytes of sources are kept beside what is made of them.
+    """
+
+    def __init__(
+        self,
+        *,
+        dataset_path: str,
+        batch_id: int,
+        fingerprint: str,
+        inline_limit: int,
+        max_attempts: int,
+        keep_originals: bool,
+    ) -> None:
+        self._dataset_path = dataset_path
+        self._batch_id = batch_id
+        self._fingerprint = fingerprint
+        self._inline_limit = inline_limit
+        self._max_attempts = max_attempts
+        self._keep_originals = keep_originals
+        self._attempt = uuid.uuid4().hex[:12]
+
+    def failed(self, source: Mapping[str, Any], error: SampleError, timings: dict[str, float], fetched: int) -> Outcome:
+        """The outcome of a source that gave nothing.
+
+        Args:
+            source: its row.
+            error: why.
+            timings: seconds by phase.
+            fetched: bytes that came.
+        """
+        values = self._source_values(source, timings, fetched)
+        attempts = values["attempts"]
+        values |= {
+            "status": FAILED,
+            "error_class": error.error_class,
+            "error_message": redact(error.message),
+            "next_retry_at": _next_retry(error, attempts, self._max_attempts),
+        }
+        return Outcome([Row(values)])
+
+    def whole(self, source: Mapping[str, Any], fetched: Fetched, look: Look, timings: dict[str, float]) -> Outcome:
+        """The outcome of a source that is taken as it came.
+
+        Args:
+            source: its row.
+            fetched: what came.
+            look: what it is.
+            timings: seconds by phase.
+        """
+        row = Row(self._source_values(source, timings, fetched.size) | _told(look.__dict__) | {"is_sample": True})
+        self._add_stream(row, look.kind, fetched.path, look.content_type, look.extension, fetched.size, fetched.sha256)
+        return Outcome([row], [fetched.path])
+
+    def made(
+        self,
+        source: Mapping[str, Any],
+        fetched: Fetched,
+        answer: Mapping[str, Any],
+        folder: Path,
+        timings: dict[str, float],
+    ) -> Outcome:
+        """The outcome of a source that the media engine worked on.
+
+        Args:
+            source: its row, with the clips that it had.
+            fetched: what came.
+            answer: of the engine.
+            folder: where the files lie that it made.
+            timings: seconds by phase.
+        """
+        look = answer["look"]
+        values = self._source_values(source, timings, fetched.size) | _told(look) | answer["columns"]
+        values |= {"subtitles": answer["subtitles"], "error_message": answer["warning"]}
+        first = Row(values)
+        outcome = Outcome([first], [fetched.path, folder])
+        if answer["skipped"]:
+            error_class, reason = answer["skipped"]
+            values |= {"status": SKIPPED, "error_class": error_class, "error_message": reason}
+            return outcome
+        numbers, unused = self._numbers(source, answer["samples"])
+        values["next_clip_index"] = unused
+        stores_original = False
+        for sample, number in zip(answer["samples"], numbers, strict=True):
+            is_whole = number is None and sample["still"] is None
+            has_original = any(stream["path"] is None for stream in sample["streams"].values())
+            if is_whole and (has_original or not self._keep_originals):
+                # One row is the source and its sample.
+                row = first
+                values |= {"is_sample": True, **_told(sample["look"]), **sample["columns"]}
+            else:
+                row = Row(self._sample_values(source, sample, number) | (answer["columns"] if is_whole else {}))
+                row.values |= sample["columns"]
+                outcome.rows.append(row)
+            row.values["caption"] = sample["caption"]
+            row.values["subtitles"] = sample["subtitles"]
+            stores_original |= has_original
+            for name, stream in sample["streams"].items():
+                self._add_made(row, name, stream, fetched, folder)
+        if self._keep_originals and not stores_original:
+            kept = look["kind"]
+            self._add_stream(first, kept, fetched.path, look["content_type"], look["extension"], fetched.size, fetched.sha256)
+        outcome.rows[1:] = sorted(outcome.rows[1:], key=lambda row: str(row.values["key"]))
+        return outcome
+
+    def _numbers(self, source: Mapping[str, Any], samples: list[dict[str, Any]]) -> tuple[list[int | None], int]:
+        """The clip's number of each sample, None for what is no part of a clip; and the first that is unused."""
+        known = [(ClipSpan(*(one[name] for name in ClipSpan._fields)), one["clip_index"]) for one in source["clips"] or ()]
+        clips = [
+            (ClipSpan(*(sample["span"][name] for name in ClipSpan._fields)), sample["wanted"])
+            for sample in samples
+            if sample["clip"]
+        ]
+        numbers, unused = numbered(clips, known, source["next_clip_index"] or 0)
+        coming = iter(numbers)
+        return [next(coming) if sample["clip"] else None for sample in samples], unused
+
+    def _sample_values(self, source: Mapping[str, Any], sample: Mapping[str, Any], number: int | None) -> dict[str, Any]:
+        key = source["key"] if number is None else clip_key(source["key"], number)
+        if sample["still"] is not None:
+            key = still_key(key, sample["still"])
+        return {
+            **self._shared_values(source),
+            "key": key,
+            "role": ROLE_SAMPLE,
+            "is_sample": True,
+            "clip_index": number,
+            "span_index": sample["wanted"],
+            **{name: (sample["span"] or {}).get(name) for name in _SPAN_COLUMNS},
+            **_told(sample["look"]),
+        }
+
+    def _source_values(self, source: Mapping[str, Any], timings: dict[str, float], fetched: int) -> dict[str, Any]:
+        return {
+            **self._shared_values(source),
+            "key": source["key"],
+            "role": ROLE_SOURCE,
+            "is_sample": False,
+            "error_class": None,
+            "error_message": None,
+            "attempts": (source["attempts"] or 0) + 1,
+            "next_clip_index": source["next_clip_index"] or 0,
+            "timings": timings,
+            "bytes": fetched,
+        }
+
+    def _shared_values(self, source: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            "source_key": source["key"],
+            "source_num": source["source_num"],
+            "batch_id": self._batch_id,
+            "status": OK,
+            "fingerprint": self._fingerprint,
+            "url": redact(source["url"] or ""),
+        }
+
+    def _add_made(self, row: Row, name: str, stream: Mapping[str, Any], fetched: Fetched, folder: Path) -> None:
+        told = (stream["content_type"], stream["extension"])
+        if stream["path"] is None:
+            self._add_stream(row, name, fetched.path, *told, fetched.size, fetched.sha256)
+            return
+        # By its name alone: who decodes strangers' files is not trusted with paths.
+        path = folder / Path(stream["path"]).name
+        digest = hashlib.sha256()
+        for piece in _pieces(path):
+            digest.update(piece)
+        self._add_stream(row, name, path, *told, path.stat().st_size, digest.hexdigest())
+
+    def _add_stream(self, row: Row, name: str, path: Path, content_type: str, extension: str, size: int, sha256: str) -> None:
+        stream: dict[str, Any] = {"offset": 0, "size": size, "content_type": content_type, "sha256": sha256}
+        row.values[name] = stream
+        if size <= self._inline_limit:
+            row.files[name] = path
+            return
+        # Named by batch and attempt: what an attempt that failed leaves is never taken for another's.
+        side = f"files/{self._batch_id}"
+        role = "" if row.values["is_sample"] else "-original"
+        stream["uri"] = f"{side}/{row.values['key']}{role}-{self._attempt}-{name}.{extension}"
+        locations.makedirs(locations.join(self._dataset_path, side))
+        with path.open("rb") as came, locations.write_whole(locations.join(self._dataset_path, stream["uri"])) as beside:
+            shutil.copyfileobj(came, beside, _PIECE)
+
+
+def _told(look: Mapping[str, Any]) -> dict[str, Any]:
+    """Columns of what was seen in a file."""
+    return {name: look[name] for name in _LOOK_COLUMNS} | {"probe": look["probe"] or None}
+
+
+def _pieces(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        while piece := file.read(_PIECE):
+            yield piece
+
+
+def _next_retry(error: SampleError, attempts: int, max_attempts: int) -> datetime | None:
+    if not passes_by_itself(error.error_class) or attempts >= max_attempts:
+        return None
+    delay: float = RETRY_DELAYS_S[min(attempts, len(RETRY_DELAYS_S)) - 1]
+    if error.retry_after_s is not None:
+        delay = max(delay, min(error.retry_after_s, _LONGEST_RETRY_AFTER_S))
+    return datetime.now(timezone.utc) + timedelta(seconds=delay)

@@ -1,0 +1,307 @@
+"""What tasks that make samples have in common: sources in, files of `media` out, one narrow row a file to the driver.
+
+Where the bytes of a source come from is what tells such tasks apart: `download.py` fetches them, `subsample.py` takes
+them out of another dataset.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from v2d_spark.udfs.content_types import content_type_of, extension
+from v2d_spark.udfs.engine import Look, media_child
+from v2d_spark.udfs.fetch import Fetched, Room, Share
+from v2d_spark.udfs.fetch.settings import FetchSettings
+from v2d_spark.udfs.media_rows import Outcome, RowMaker
+from v2d_spark.udfs.media_writer import MediaWriter, WrittenFile
+from v2d_spark.udfs.progress import ProgressWriter
+from v2d_spark.udfs.report import Report
+from v2d_spark.udfs.spool import Spool
+from v2d_spark.udfs.vocabulary import STREAMS, SampleError, V2dError
+
+# `spans`: wanted ones, start_s, end_s and caption; `clips`: those that the source had, start_pts, end_pts, time_base and
+# clip_index.
+INPUT_COLUMNS = ("source_num", "key", "url", "attempts", "next_clip_index", "spans", "clips")
+
+# What a task gives back: one row a file, and one row with its report.
+OUTPUT_SCHEMA = pa.schema([("name", pa.string()), ("size", pa.int64()), ("stats", pa.string()), ("report", pa.string())])
+OUTPUT_DDL = "name string, size bigint, stats string, report string"
+
+
+class Supply(ABC):
+    """Where the bytes of sources come from.
+
+    Attributes:
+        waiting: how many sources may be under way, or wait on disk for a slow one before them.
+    """
+
+    waiting: int
+
+    @abstractmethod
+    def sources(self, rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """Go through the sources, in order; called in the thread that writes."""
+
+    @abstractmethod
+    def get(self, source: dict[str, Any], path: Path, share: Share) -> Fetched:
+        """Bring a source's bytes into a file; called in a thread of the pool.
+
+        Args:
+            source: its row.
+            path: of the file.
+            share: of the room on disk.
+
+        Raises:
+            SampleError: why there are none.
+        """
+
+    def close(self) -> None:
+        """Let nobody wait any more; nothing is asked for after this."""
+        return
+
+
+@dataclass(frozen=True, kw_only=True)
+class SampleTask(ABC):
+    """What `mapInArrow` calls in each partition.
+
+    Attributes:
+        dataset_path: folder of the dataset.
+        media_path: folder of its table `media`.
+        media_schema: Arrow schema of that table.
+        batch_id: the batch that this belongs to.
+        fingerprint: of the settings.
+        plan: what the media engine is told to do.
+        engine_for_all: whether it works on every source; else on those with wanted spans, where these are cut.
+        cuts_spans: whether wanted spans are cut.
+        keyframes: whether the times of keyframes are listed where it does not work.
+        keep_originals: whether the bytes of sources are kept beside what is made of them.
+        decode_timeout: seconds that the engine may work on one source.
+        fetch: how to fetch, and how many sources at once.
+        scratch: folder on this host for what is being worked on.
+        inline_limit: streams over this many bytes go to files beside the tables.
+        max_bytes: bytes of sources after which this task starts no further one.
+        deadline: time (seconds since 1970) after which it starts none.
+        row_group_bytes: bytes of a row group.
+        file_bytes: bytes after which another file is begun.
+        progress: file on this host to append counts to; None where nobody reads it.
+        stop_file: a file whose presence on this host asks to start nothing more; None where there is none.
+    """
+
+    dataset_path: str
+    media_path: str
+    media_schema: pa.Schema
+    batch_id: int
+    fingerprint: str
+    plan: dict[str, Any]
+    engine_for_all: bool
+    cuts_spans: bool
+    keyframes: bool
+    keep_originals: bool
+    decode_timeout: float
+    fetch: FetchSettings
+    scratch: str
+    inline_limit: int
+    max_bytes: int
+    deadline: float
+    row_group_bytes: int
+    file_bytes: int
+    progress: str | None = None
+    stop_file: str | None = None
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Columns of the rows that the task is given."""
+        return INPUT_COLUMNS
+
+    @abstractmethod
+    def supply(self, spool: Spool) -> Supply:
+        """Where the bytes come from.
+
+        Args:
+            spool: the task's folder on disk.
+        """
+
+    def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        """Make samples of every source of the partition, write files, give back their names and a report.
+
+        Args:
+            batches: rows with `columns`, ordered by source_num.
+
+        Yields:
+            One batch of OUTPUT_SCHEMA.
+        """
+        sources = (row for batch in batches for row in batch.select(self.columns).to_pylist())
+        files, report = _Partition(self).run(sources)
+        yield pa.RecordBatch.from_pylist(
+            [
+                *({"name": file.name, "size": file.size, "stats": file.stats} for file in files),
+                {"report": report.to_json()},
+            ],
+            schema=OUTPUT_SCHEMA,
+        )
+
+
+class _Partition:
+    """The work of one task: threads of a pool do all with a source, this thread writes in key order."""
+
+    def __init__(self, task: SampleTask) -> None:
+        self._task = task
+        self._rows = RowMaker(
+            dataset_path=task.dataset_path,
+            batch_id=task.batch_id,
+            fingerprint=task.fingerprint,
+            inline_limit=task.inline_limit,
+            max_attempts=task.fetch.max_attempts,
+            keep_originals=task.keep_originals,
+        )
+        self._fetched_bytes = 0
+        self._report = Report()
+
+    def run(self, sources: Iterable[dict[str, Any]]) -> tuple[list[WrittenFile], Report]:
+        task = self._task
+        writer = MediaWriter(
+            task.media_path, task.media_schema, row_group_bytes=task.row_group_bytes, file_bytes=task.file_bytes
+        )
+        waiting: deque[tuple[Future[Outcome | None], Share]] = deque()
+        room = Room(task.fetch.max_spool_bytes)
+        with Spool(task.scratch) as spool, ProgressWriter(task.progress) as progress:
+            self._spool = spool
+            self._supply = supply = task.supply(spool)
+            pool = ThreadPoolExecutor(task.fetch.threads, thread_name_prefix="source")
+
+            def take() -> None:
+                future, share = waiting.popleft()
+                outcome = future.result()
+                if outcome is None:
+                    self._report.not_started += 1
+                    share.end()
+                    return
+                for row in outcome.rows:
+                    # One after the other: a source may have more clips than fit into memory.
+                    writer.add(row.filled())
+                outcome.remove_files()
+                share.end()
+                self._report.count(outcome.source, outcome.samples)
+                progress.count(outcome.source["status"], outcome.source["bytes"] or 0)
+
+            try:
+                for number, source in enumerate(supply.sources(sources)):
+                    while waiting and (waiting[0][0].done() or len(waiting) >= supply.waiting):
+                        take()
+                    # The first is always started, so that every round of a job makes progress.
+                    share = room.share()
+                    waiting.append((pool.submit(self._start, source, share, always=number == 0), share))
+                while waiting:
+                    take()
+                return writer.close(), self._report
+            except BaseException:
+                writer.abort()
+                raise
+            finally:
+                # After a fault threads may be in the middle of a download or wait for room: they are told to give up.
+                room.close()
+                supply.close()
+                pool.shutdown(wait=True, cancel_futures=True)
+
+    def _must_stop(self) -> bool:
+        task = self._task
+        return (
+            time.time() >= task.deadline
+            or self._fetched_bytes >= task.max_bytes
+            or (task.stop_file is not None and Path(task.stop_file).exists())
+        )
+
+    def _start(self, source: dict[str, Any], share: Share, *, always: bool) -> Outcome | None:
+        """The outcome, or None where the batch has no more room when its turn comes."""
+        share.wait()
+        if not always and self._must_stop():
+            return None
+        return self._outcome(source, share)
+
+    def _outcome(self, source: dict[str, Any], share: Share) -> Outcome:
+        """Get the bytes and make rows of them, in a thread of the pool. Every fault of the sample becomes a row.
+
+        Raises:
+            V2dError: what would fail every sample alike, such as a media child that cannot be started.
+        """
+        path, folder = self._spool.new_path(), self._spool.new_path()
+        started = time.monotonic()
+        timings: dict[str, float] = {}
+        fetched_bytes = 0
+        try:
+            try:
+                fetched = self._supply.get(source, path, share)
+                timings["fetch_s"] = fetched.seconds
+                fetched_bytes = fetched.size
+                self._fetched_bytes += fetched.size
+                outcome = self._made(source, fetched, folder, timings)
+                share.hold_now(outcome.let_go())
+                return outcome
+            except V2dError:
+                raise  # of a sample: a row, below; any other is no sample's fault and ends the task
+            except OSError as error:
+                raise SampleError("storage", f"the disk or storage failed: {error.strerror or error}") from error
+            except Exception as error:
+                raise SampleError("internal", f"unexpected {type(error).__name__}: {error}") from error
+        except SampleError as error:
+            timings.setdefault("fetch_s", time.monotonic() - started)
+            outcome = self._rows.failed(source, error, timings, fetched_bytes)
+            outcome.temporary = [path, folder]
+            outcome.remove_files()
+            share.give_back()
+            return outcome
+
+    def _made(self, source: dict[str, Any], fetched: Fetched, folder: Path, timings: dict[str, float]) -> Outcome:
+        task = self._task
+        started = time.monotonic()
+        if task.engine_for_all or (task.cuts_spans and source["spans"]):
+            folder.mkdir()
+            answer = media_child().subsample(
+                path=fetched.path, folder=folder, plan=task.plan, source=_asked(source), timeout=task.decode_timeout
+            )
+            timings["subsample_s"] = time.monotonic() - started
+            return self._rows.made(source, fetched, answer, folder, timings)
+        if task.fetch.probe:
+            look = media_child().probe(fetched.path, keyframes=task.keyframes, timeout=task.fetch.probe_timeout)
+        else:
+            look = _unprobed(fetched, source["url"] or "")
+        timings["probe_s"] = time.monotonic() - started
+        return self._rows.whole(source, fetched, look, timings)
+
+
+def _asked(source: dict[str, Any]) -> dict[str, Any]:
+    """What the media engine is told of a source."""
+    spans = [[span["start_s"], span["end_s"], span["caption"]] for span in source["spans"] or ()]
+    return {
+        "key": source["key"],
+        "spans": spans or None,
+        "cuts": source.get("cuts"),
+        "subtitles": source.get("subtitles"),
+    }
+
+
+def _unprobed(fetched: Fetched, url: str) -> Look:
+    """What the server and the name say, where nobody looks into the bytes."""
+    told = fetched.content_type
+    if told is None or told.split("/")[0] not in STREAMS:
+        told = content_type_of(re.split("[?#]", url, maxsplit=1)[0]) or "application/octet-stream"
+    kind = told.split("/")[0] if told.split("/")[0] in STREAMS else STREAMS[0]
+    return Look(
+        kind=kind,
+        content_type=told,
+        extension=extension(told, kind),
+        width=None,
+        height=None,
+        fps=None,
+        duration_s=None,
+        probe={},
+    )

@@ -1,0 +1,276 @@
+"""Rounds of batches that make samples of sources: what `download` and `subsample` have in common."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import Generator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any, Protocol
+
+from v2d_spark import batches, merges, schema
+from v2d_spark.config import Settings
+from v2d_spark.lease import Lease
+from v2d_spark.session import is_on_this_host, parallelism
+from v2d_spark.tables import Dataset
+from v2d_spark.udfs import spool
+from v2d_spark.udfs.media_writer import WrittenFile
+from v2d_spark.udfs.report import Report
+from v2d_spark.udfs.task import OUTPUT_DDL, SampleTask
+from v2d_spark.udfs.vocabulary import FAILED, OK, V2dError
+
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame, SparkSession
+
+# Tasks of a batch for each core: enough that one slow task does not keep the others waiting for long.
+_TASKS_PER_CORE = 2
+CLIPS_DDL = "array<struct<start_pts:bigint,end_pts:bigint,time_base:string,clip_index:int>>"
+# With as many shards for each core, tasks take whole shards; with fewer they divide them.
+_WHOLE_SHARDS_PER_CORE = 4
+
+
+class Watcher(Protocol):
+    """Who wants to know how a run goes, and may end it."""
+
+    progress_file: str | None
+    stop_file: str | None
+
+    def phase(self, name: str) -> None:
+        """Told what the run does now, until `begin`."""
+
+    def begin(self, due: int) -> None:
+        """Told once, with the number of sources that are due."""
+
+    def committed(self, report: Report) -> None:
+        """Told after each batch, with its counts."""
+
+    def stopping(self) -> bool:
+        """Asked before each batch: whether to end here."""
+
+
+class Unwatched:
+    """Nobody looks, nobody stops it."""
+
+    progress_file: str | None = None
+    stop_file: str | None = None
+
+    def phase(self, name: str) -> None:
+        """Nothing to show."""
+
+    def begin(self, due: int) -> None:
+        """Nothing to show."""
+
+    def committed(self, report: Report) -> None:
+        """Nothing to show."""
+
+    def stopping(self) -> bool:
+        """Never."""
+        return False
+
+
+@dataclass
+class MakeResult:
+    """What a run of the step did.
+
+    Attributes:
+        report: counts of all its batches.
+        batches: batches committed, without those that were ended for an earlier run.
+        recovered: batches of earlier runs that were ended.
+        seconds: wall time.
+        stopped: whether it was asked to end before all was done.
+    """
+
+    report: Report = field(default_factory=Report)
+    batches: int = 0
+    recovered: int = 0
+    seconds: float = 0.0
+    stopped: bool = False
+
+    @property
+    def failed_ratio(self) -> float:
+        """Failed sources over failed and ok ones; 0 where there are none."""
+        failed, done = self.report.statuses[FAILED], self.report.statuses[OK]
+        return failed / (failed + done) if failed + done else 0.0
+
+
+class TaskMaker(Protocol):
+    """Makes the task of a batch out of what all such tasks have in common."""
+
+    def __call__(self, batch: batches.Batch, **common: Any) -> SampleTask:
+        """The task.
+
+        Args:
+            batch: the batch.
+            common: values of `SampleTask`.
+        """
+
+
+def make(
+    spark: SparkSession,
+    dataset: Dataset,
+    lease: Lease,
+    settings: Settings,
+    *,
+    step: str,
+    task: TaskMaker,
+    watcher: Watcher,
+    run: str,
+) -> MakeResult:
+    """Do what is due in the whole dataset, batch after batch.
+
+    Args:
+        spark: the session.
+        dataset: the dataset.
+        lease: the writer's lease, held.
+        settings: the settings.
+        step: the step.
+        task: makes the task of a batch.
+        watcher: who watches it.
+        run: the command's identifier.
+
+    Returns:
+        What was done.
+    """
+    started = time.monotonic()
+    spool.sweep(settings.scratch)
+    dataset.widen([column for one in settings.subsamplers if (column := schema.measured(one)) is not None])
+    result = MakeResult(recovered=batches.recover(spark, dataset, lease, step, run=run))
+    due = merges.due_condition(dataset, datetime.now(timezone.utc), settings.fetch.max_attempts)
+    work = _Work(spark, dataset, lease, settings, step, task, due, watcher, parallelism(spark))
+    while True:
+        left = 0
+        planned = list(batches.plan(spark, dataset, due, batch_sources=settings.batch.sources))
+        watcher.begin(sum(batch.sources for batch in planned))
+        # While a batch is committed the next one is computed.
+        with contextlib.closing(work.outcomes(planned)) as outcomes:
+            for outcome in outcomes:
+                batches.commit(spark, dataset, lease, outcome, run=run, settings=settings)
+                watcher.committed(outcome.report)
+                result.report.add(outcome.report)
+                result.batches += 1
+                left += outcome.report.not_started
+        result.stopped = watcher.stopping()
+        # What a batch had no room for is taken in the next round; each round does one source at least.
+        if result.stopped or not left:
+            break
+    result.report.not_started = left
+    result.seconds = time.monotonic() - started
+    return result
+
+
+@dataclass(frozen=True)
+class _Work:
+    spark: SparkSession
+    dataset: Dataset
+    lease: Lease
+    settings: Settings
+    step: str
+    task: TaskMaker
+    due: str
+    watcher: Watcher
+    cores: int
+
+    @property
+    def _tag(self) -> str:
+        return f"v2d-{self.step}-{self.lease.epoch}"
+
+    def outcomes(self, planned: list[batches.Batch]) -> Generator[batches.Outcome]:
+        """Compute batches one after the other, each while its predecessor is committed by the caller."""
+        ahead = ThreadPoolExecutor(1, thread_name_prefix="batch")
+        computing: Future[batches.Outcome] | None = None
+        try:
+            for batch in planned:
+                if self.watcher.stopping():
+                    break
+                finished = computing.result() if computing else None
+                computing = ahead.submit(self._compute, batch, self.lease.next_batch_id())
+                if finished:
+                    yield finished
+            if computing:
+                yield computing.result()
+        finally:
+            if computing and not computing.done():
+                # Interrupted, or the commit failed: what is being computed is of no use.
+                self.spark.interruptTag(self._tag)
+            ahead.shutdown(wait=False, cancel_futures=True)
+
+    def _compute(self, batch: batches.Batch, batch_id: int) -> batches.Outcome:
+        started_at = datetime.now(timezone.utc)
+        # Tags are of a thread: they mark this job as the one to interrupt.
+        self.spark.addTag(self._tag)
+        whole_shards = batch.shards >= _WHOLE_SHARDS_PER_CORE * self.cores
+        tasks = self.settings.batch.tasks or min(batch.sources, _TASKS_PER_CORE * self.cores)
+        if whole_shards:
+            tasks = min(tasks, batch.shards)
+        by = f"source_num DIV {self.dataset.shard_size}" if whole_shards else "source_num"
+        from pyspark.sql import functions as F
+
+        task = self._task(batch, batch_id, tasks)
+        frame = (
+            self._sources(batch)
+            .select(*task.columns)
+            .repartitionByRange(tasks, F.expr(by))
+            .sortWithinPartitions("source_num")
+            .mapInArrow(task, OUTPUT_DDL)
+        )
+        try:
+            rows = frame.collect()
+        except Exception as error:
+            # A task's own sentence comes inside Spark's report of its failure.
+            told = re.search(r"v2d_spark\.udfs\.vocabulary\.\w+: (.*)", str(error))
+            if told is None:
+                raise
+            raise V2dError(told[1]) from None
+        files = [WrittenFile(row["name"], row["size"], row["stats"]) for row in rows if row["name"]]
+        report = Report()
+        for row in rows:
+            if row["report"]:
+                report.add(Report.from_json(row["report"]))
+        return batches.Outcome(self.step, batch_id, batch.first, batch.last, files, report, started_at)
+
+    def _sources(self, batch: batches.Batch) -> DataFrame:
+        """The due sources of a batch, each with the clips that it has."""
+        from pyspark.sql import functions as F
+
+        in_range = f"source_num BETWEEN {batch.first} AND {batch.last}"
+        spans = F.expr("transform(spans, span -> struct(span.start_s, span.end_s, span.caption))")
+        sources = self.dataset.read(self.spark, "sources").where(f"{in_range} AND {self.due}").withColumn("spans", spans)
+        if not (self.settings.cuts_spans and merges.may_have_samples(self.dataset, batch.first, batch.last)):
+            return sources.withColumn("clips", F.lit(None).cast(CLIPS_DDL))
+        clips = (
+            self.dataset.read(self.spark, "samples")
+            .where(f"{in_range} AND clip_index IS NOT NULL")
+            .groupBy("source_num")
+            .agg(F.collect_set(F.struct("start_pts", "end_pts", "time_base", "clip_index")).alias("clips"))
+        )
+        return sources.join(clips, "source_num", "left")
+
+    def _task(self, batch: batches.Batch, batch_id: int, tasks: int) -> SampleTask:
+        settings = self.settings
+        on_this_host = is_on_this_host(self.spark)
+        return self.task(
+            batch,
+            dataset_path=self.dataset.path,
+            media_path=self.dataset.table_path("media"),
+            media_schema=self.dataset.arrow_schema("media"),
+            batch_id=batch_id,
+            fingerprint=settings.fingerprint,
+            plan=settings.plan,
+            engine_for_all=settings.engine_for_all,
+            cuts_spans=settings.cuts_spans,
+            keyframes=any(one.wants_keyframes() for one in settings.subsamplers),
+            keep_originals=settings.keep_originals,
+            decode_timeout=settings.decode.timeout,
+            fetch=settings.fetch,
+            scratch=settings.scratch,
+            inline_limit=settings.inline_limit,
+            max_bytes=max(1, settings.batch.bytes // tasks),
+            deadline=time.time() + settings.batch.seconds,
+            row_group_bytes=settings.batch.row_group_bytes,
+            file_bytes=settings.batch.file_bytes,
+            progress=self.watcher.progress_file if on_this_host else None,
+            stop_file=self.watcher.stop_file if on_this_host else None,
+        )
