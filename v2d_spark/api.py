@@ -15,15 +15,16 @@ from v2d_spark import overview, queries
 from v2d_spark.config import Settings
 from v2d_spark.inputs import InputOptions
 from v2d_spark.inputs.checks import check_local
-from v2d_spark.lease import writer_lease
+from v2d_spark.lease import step_lease, writer_lease
 from v2d_spark.overview import Status
 from v2d_spark.session import get_session
 from v2d_spark.steps import download as downloading
+from v2d_spark.steps import enrich as enriching
 from v2d_spark.steps import export as exporting
 from v2d_spark.steps import ingest as ingesting
-from v2d_spark.steps.download import DownloadResult, Unwatched, Watcher
 from v2d_spark.steps.export import ExportResult
 from v2d_spark.steps.ingest import IngestResult
+from v2d_spark.steps.making import MakeResult, Unwatched, Watcher
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs.vocabulary import ConfigError
 
@@ -73,7 +74,7 @@ def download(
     config: Config = None,
     overrides: Sequence[str] = (),
     watcher: Watcher | None = None,
-) -> tuple[IngestResult | None, DownloadResult]:
+) -> tuple[IngestResult | None, MakeResult]:
     """Add inputs, if there are any, and do what is due in the whole dataset.
 
     Args:
@@ -104,6 +105,41 @@ def download(
         ingested = ingesting.ingest(spark, opened, inputs, options, settings, lease) if inputs else None
         watcher.phase("looking for what is due")
         return ingested, downloading.download(spark, opened, lease, settings, watcher=watcher)
+
+
+def enrich(
+    step: str,
+    dataset: str,
+    *,
+    where: str | None = None,
+    config: Config = None,
+    overrides: Sequence[str] = (),
+    watcher: Watcher | None = None,
+) -> MakeResult:
+    """Let an enrichment look at the samples that it has not looked at, into tables of its own.
+
+    Args:
+        step: the enrichment's name, such as `optical_flow`.
+        dataset: folder of the dataset.
+        where: a condition on `enriched`: the columns of `samples`, and a struct for each enrichment; all by default.
+        config: settings.
+        overrides: `key=value` texts.
+        watcher: who watches the run, and may end it.
+
+    Returns:
+        What was done, counted in samples.
+
+    Raises:
+        V2dError: with one sentence that says what to change.
+    """
+    settings = _settings(config, overrides)
+    watcher = watcher or Unwatched()
+    opened = Dataset.open(dataset)
+    enriching.check(step, settings)
+    spark = get_session(scratch=settings.scratch)
+    watcher.phase("looking for what is due")
+    with step_lease(opened, step) as lease:
+        return enriching.enrich(spark, opened, step, lease, settings, where=where, watcher=watcher)
 
 
 def export(
