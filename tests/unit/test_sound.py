@@ -305,6 +305,25 @@ def test_late_sound_is_late_in_clips_too(folder: Path, tmp_path: Path) -> None:
         assert abs(lag(decoded(tmp_path / "clip.mp4")[:, RATE // 2 :], decoded(folder / "aac.mp4"))) < 100
 
 
+def test_damaged_packets_are_left_out_and_counted(folder: Path, tmp_path: Path) -> None:
+    source = tmp_path / "damaged.ts"
+    data = bytearray((folder / "aac.ts").read_bytes())
+    at = data.index(b"\xff\xf1", len(data) // 2)
+    data[at + 2] |= 0x3C  # a rate that does not exist
+    source.write_bytes(data)
+    ear = Ear()
+    for listeners in ([], [ear]):
+        with SoundTrack(str(source)) as track:
+            path = str(tmp_path / "copy.m4a")
+            file = SoundFile(path, "m4a", track, start=track.start, sound=None, bit_rate=0, listeners=listeners)
+            file.close(track.start + SECONDS)
+            assert file.is_copied and 1 <= track.faults <= 5
+            assert track.warning is not None and "pieces of the sound do not decode" in track.warning
+    reference = decoded(folder / "aac.ts")[:, round(1.4 * RATE) :]
+    for sound in (decoded(path), ear.heard):
+        assert abs(lag(sound[:, 5 * RATE :], reference[:, 5 * RATE :])) < 100
+
+
 def test_clips_may_overlap_and_be_opened_late(folder: Path) -> None:
     whole = decoded(folder / "noise.wav")
     ears = [Ear() for _ in range(3)]
@@ -332,6 +351,23 @@ def test_a_track_reads_lazily_and_forgets(folder: Path) -> None:
         track.forget(Fraction(5))
         track.reader(5.0)
         assert track.held < 20
+
+
+@pytest.mark.parametrize("seconds", [0.02, 0.3, 2.0])
+@pytest.mark.parametrize("silent", [True, False])
+def test_loudness_of_what_is_short_or_silent(folder: Path, tmp_path: Path, seconds: float, silent: bool) -> None:
+    source = folder / "noise.wav"
+    if silent:
+        source = tmp_path / "silence.wav"
+        ffmpeg("-f", "lavfi", "-i", f"anullsrc=r={RATE}", "-t", SECONDS, source)
+    path = str(tmp_path / "short.m4a")
+    with SoundTrack(str(source)) as track:
+        end = 1 + Fraction(seconds)
+        sound = Sound(loudness=-20.0)
+        file = SoundFile(path, "m4a", track, start=Fraction(1), sound=sound, bit_rate=64_000, listeners=[])
+        file.close(end)
+    assert decoded(path).shape[1] - seconds * RATE <= FRAME
+    assert decoded(path).any() != silent
 
 
 def test_encoders_take_all_they_say(tmp_path: Path) -> None:

@@ -18,8 +18,6 @@ from v2d_spark.udfs.engine.sound_track import Piece, SoundTrack
 _TOLERANCE_S = 0.02
 # Time stamps that jump farther are wrong: a file may not make us write silence for days.
 _MOST_SILENCE_S = 3600
-# Full scale is 1. What damaged files decode to may be anything, and encoders refuse the worst.
-_ABSURD = 16
 _ALL_SAMPLES = 1 << 29  # AV_CODEC_FLAG2_SKIP_MANUAL: what is not to be heard is cut here, where its time is known
 
 
@@ -160,8 +158,6 @@ class DecodedSound:
         """The samples of a frame, in the format that the track began with."""
         format = Format(frame.sample_rate, layout_name(frame.layout))
         block = to_floats(frame)
-        if block.size and not np.abs(block).max() < _ABSURD:  # nor is NaN
-            block = np.nan_to_num(block).clip(-1, 1)
         if format == self.format:
             self._converter = None
             return block

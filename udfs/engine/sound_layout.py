@@ -19,6 +19,8 @@ MOST_CHANNELS = max(LAYOUTS)
 # Samples of all channels in turn. PyAV looks for one plane too many in frames of eight or more.
 PACKED = "flt"
 _MOST_PLANES = 8
+# Full scale is 1. Damaged files, and filters that hear silence alone, may give anything; encoders refuse the worst.
+_ABSURD = 16
 
 
 @dataclass(frozen=True)
@@ -65,6 +67,8 @@ def to_floats(frame: av.AudioFrame) -> Block:
         floats = floats - 128
     if samples.dtype.kind in "ui":
         floats = floats * np.float32(2.0 ** (1 - 8 * samples.dtype.itemsize))
+    elif floats.size and not np.abs(floats).max() < _ABSURD:  # nor is what is no number
+        floats = np.nan_to_num(floats).clip(-1, 1)
     return floats
 
 

@@ -10,6 +10,7 @@ from itertools import islice
 
 import av
 import av.error
+from av.bitstream import BitStreamFilterContext
 
 from v2d_spark.udfs.engine.sound_layout import LAYOUTS, Block, Format, Packet
 from v2d_spark.udfs.engine.sound_track import PRE_ROLL, Piece, SoundTrack
@@ -127,6 +128,11 @@ class CopiedSound:
         # Who reads the file leaves out the delay that the codec's header tells of, whatever comes first.
         first_counts = edited or output.format.name in TIMELESS
         self._earliest = float("-inf") if first_counts else self._start - track.delay / track.rate - track.tick
+        self._track = track
+        # In streams as they are broadcast, each packet of aac has a header of its own. Muxers would take it off, and fail
+        # at the first that is damaged.
+        has_headers = track.codec == "aac" and not track.stream.codec_context.extradata_size
+        self._headers = BitStreamFilterContext("aac_adtstoasc", track.stream) if has_headers else None
         self._waiting: list[Piece] = []
         self._last: int | None = None
 
@@ -160,8 +166,9 @@ class CopiedSound:
             is_late = self._last is not None and time <= self._last
             if piece.at < self._earliest or is_late or (piece.hidden and time >= 0) or (end is not None and time >= end):
                 continue
-            packet: Packet = av.Packet(piece.packet.size)
-            packet.update(bytes(piece.packet))
+            packet = self._copy(piece)
+            if packet is None:
+                continue
             packet.stream = self._stream
             packet.time_base = self._time_base
             packet.pts = packet.dts = self._last = time
@@ -170,6 +177,20 @@ class CopiedSound:
             packet.is_keyframe = True
             packets.append(packet)
         return packets
+
+    def _copy(self, piece: Piece) -> Packet | None:
+        """A packet's bytes in a new one; None where they are damaged."""
+        packet: Packet = av.Packet(piece.packet.size)
+        packet.update(bytes(piece.packet))
+        if self._headers is None:
+            return packet
+        try:
+            return next(iter(self._headers.filter(packet)), None)
+        except av.error.FFmpegError as error:
+            if isinstance(error, MemoryError):
+                raise
+            self._track.does_not_decode(piece)
+            return None
 
 
 def can_hold(container: str, track: SoundTrack, start: Fraction) -> bool:
