@@ -138,8 +138,6 @@ class _ShardWriter:
             for row, caption, sample, text in zip(media, captions, fields, texts, strict=True):
                 if any(row.extra.values()):
                     text = to_json(json_writer.with_extra(sample, row.extra))
-                if not row.streams:
-                    raise V2dError(f"sample {row.key} has no bytes in media")
                 yield Sample(row.key, caption, text, row.streams)
                 self.progress.count(OK, sum(stream.size for stream in row.streams.values()))
 

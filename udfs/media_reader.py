@@ -116,7 +116,7 @@ class MediaRow:
         key: name of the source or sample.
         batch_id: the batch that made it.
         streams: those it has, by name.
-        extra: values of `EXTRA_COLUMNS`, as plain Python.
+        extra: values of the further columns that were asked for, as plain Python.
     """
 
     key: str
@@ -141,6 +141,7 @@ class MediaReader:
         buffer_bytes: bytes of streams held in memory before they are spilled.
         scratch: folder on this host to spill to.
         streams: columns that are streams and are wanted.
+        extra: further columns that are wanted; those that a file lacks are left out.
     """
 
     def __init__(
@@ -152,6 +153,7 @@ class MediaReader:
         buffer_bytes: int,
         scratch: str,
         streams: Sequence[str] = STREAMS,
+        extra: Sequence[str] = EXTRA_COLUMNS,
     ) -> None:
         self._dataset_path = dataset_path
         self._table_path = table_path
@@ -161,6 +163,7 @@ class MediaReader:
         self._buffer_bytes = buffer_bytes
         self._scratch = scratch
         self._streams = tuple(streams)
+        self._extra = tuple(extra)
         self._open: OrderedDict[str, _File] = OrderedDict()
 
     def rows(self, keys: Sequence[str], source_nums: Sequence[int], batch_ids: Sequence[int]) -> Generator[MediaRow]:
@@ -212,10 +215,14 @@ class MediaReader:
             path = self._paths[number]
             file = self._file(path)
             for group in np.flatnonzero(file.sources.hold(sorted_sources) & file.batches.hold(sorted_batches)).tolist():
-                names = file.parquet.read_row_group(group, columns=["key", "batch_id"], use_threads=False)
+                columns = ["key", "batch_id", *(["is_sample"] if "is_sample" in file.columns else [])]
+                names = file.parquet.read_row_group(group, columns=columns, use_threads=False)
                 positions = pc.fill_null(pc.index_in(names["key"], value_set=wanted), -1).to_numpy()
                 rows = np.flatnonzero(positions >= 0)
                 rows = rows[names["batch_id"].to_numpy()[rows] == batches[positions[rows]]]
+                if "is_sample" in file.columns:
+                    # The row of a source whose original is kept has the key of its sample.
+                    rows = rows[names["is_sample"].to_numpy()[rows]]
                 # A row that is there twice is taken once: the pair names it.
                 rows = rows[missing[positions[rows]]]
                 rows = rows[np.sort(np.unique(positions[rows], return_index=True)[1])]
@@ -241,7 +248,7 @@ class MediaReader:
     def _read_group(self, file: _File, place: _Place) -> Iterator[dict[int, MediaRow]]:
         parquet = file.parquet
         step = _STEP_BYTES * parquet.metadata.row_group(place.group).num_rows // max(1, place.bytes)
-        columns = [name for name in ("key", "batch_id", *self._streams, *EXTRA_COLUMNS) if name in file.columns]
+        columns = [name for name in ("key", "batch_id", *self._streams, *self._extra) if name in file.columns]
         begin = 0
         batches = parquet.iter_batches(
             min(max(1, step), _STEP_ROWS), row_groups=[place.group], columns=columns, use_threads=False
@@ -266,7 +273,7 @@ class MediaReader:
                 key=plain["key"][row],
                 batch_id=plain["batch_id"][row],
                 streams={name: stream for name, column in streams.items() if (stream := column.stream(row))},
-                extra={name: plain[name][row] for name in EXTRA_COLUMNS if name in plain},
+                extra={name: plain[name][row] for name in self._extra if name in plain},
             )
 
     def _file(self, path: str) -> _File:

@@ -19,13 +19,14 @@ STATUS = "status"
 ERROR_MESSAGE = "error_message"
 YT_META_DICT = "yt_meta_dict"
 VIDEO_METADATA = "video_metadata"
+CLIP_SUBTITLES = "clip_subtitles"
 USER_COLUMNS = "columns"
 SUCCESS = "success"
 
 # Columns that stay inside: they say where a row is in the tables, not what it is.
 INTERNAL = frozenset(("source_num", "shard", "batch_id"))
 _FIRST = ("key", "url", "caption")
-ADDED = (STATUS, ERROR_MESSAGE, YT_META_DICT, VIDEO_METADATA)
+ADDED = (STATUS, ERROR_MESSAGE, YT_META_DICT, VIDEO_METADATA, CLIP_SUBTITLES)
 _OURS = frozenset((*_FIRST, "clips", *ADDED, USER_COLUMNS))
 
 
@@ -60,7 +61,7 @@ class JsonWriter:
             fields[VIDEO_METADATA] = video_metadata(row["probe"]) if row["probe"] else {}
         for name in self._columns:
             if name not in fields and name not in self._apart:
-                fields[name] = row[name]
+                fields[name] = _cuts(row[name]) if name == "cuts" and row[name] else row[name]
         kept: dict[str, str] = {}
         for name, value in sorted(row.get(USER_COLUMNS) or ()):
             (kept if name.casefold() in self._reserved else fields)[name] = value
@@ -75,8 +76,15 @@ class JsonWriter:
             fields: what `fields` gave.
             extra: `info` (JSON text) and `subtitles` (cues) of the row of media.
         """
-        told = yt_meta_dict(extra.get("info"), extra.get("subtitles"))
-        return fields | {YT_META_DICT: told} if told and self._everything else fields
+        if not self._everything:
+            return fields
+        info, cues = extra.get("info"), extra.get("subtitles")
+        if fields.get("clip_index") is None:
+            told = yt_meta_dict(info, cues)
+            return fields | {YT_META_DICT: told} if told else fields
+        told = yt_meta_dict(info, None)
+        more = {YT_META_DICT: told} if told else {}
+        return fields | more | ({CLIP_SUBTITLES: clip_subtitles(cues)} if cues is not None else {})
 
 
 def to_json(fields: Mapping[str, Any]) -> bytes:
@@ -247,6 +255,31 @@ def yt_meta_dict(info: str | None, subtitles: Sequence[Mapping[str, Any]] | None
             languages.setdefault(cue["language"] or "", []).append(timed)
         told["subtitles"] = languages
     return told
+
+
+def clip_subtitles(subtitles: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The subtitles of a clip in video2dataset's shape: lines of all languages by time.
+
+    Args:
+        subtitles: cues: language, start_s, end_s, text.
+    """
+    by_time: dict[tuple[float, float], dict[str, list[str]]] = {}
+    for cue in subtitles:
+        lines = by_time.setdefault((cue["start_s"], cue["end_s"]), {})
+        lines.setdefault(cue["language"] or "", []).extend((cue["text"] or "").splitlines())
+    return [{"start": _clock(start), "end": _clock(end), "lines": lines} for (start, end), lines in sorted(by_time.items())]
+
+
+def _cuts(cuts: Mapping[str, Any]) -> dict[str, Any]:
+    """Cuts under the names that video2dataset gives them, and what else is known of them under ours."""
+    told = dict(cuts)
+    by_rate = told.pop("by_rate", None) or ()
+    return {
+        "original_fps": told.pop("original_fps", None),
+        "cuts_original_fps": told.pop("cuts", None),
+        **{f"cuts_{one['fps']:g}": one["cuts"] for one in by_rate},
+        **told,
+    }
 
 
 def _clips(row: Mapping[str, Any]) -> list[list[float]]:

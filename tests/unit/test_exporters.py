@@ -162,6 +162,33 @@ def test_what_a_platform_says() -> None:
     }
 
 
+def test_a_clip_has_the_fields_that_video2dataset_gives_it() -> None:
+    cuts = {"original_fps": 25.0, "cuts": [[0, 5], [5, 9]], "by_rate": [{"fps": 4.0, "cuts": [[0, 9]]}], "detector": "content"}
+    row = {"key": "k_00001", "clips": None, "start_s": 1.0, "end_s": 3.5, "clip_index": 1, "cuts": cuts, "measure": {"luma": 3.0}}
+    cues = [
+        {"language": "en", "start_s": 1.0, "end_s": 2.0, "text": "one\ntwo"},
+        {"language": "de", "start_s": 1.0, "end_s": 2.0, "text": "eins"},
+    ]
+    writer = JsonWriter(list(row), everything=True)
+
+    fields = writer.with_extra(writer.fields(row), {"info": None, "subtitles": cues})
+
+    assert fields["clips"] == [[1.0, 3.5]]
+    assert fields["cuts"] == {
+        "original_fps": 25.0,
+        "cuts_original_fps": [[0, 5], [5, 9]],
+        "cuts_4": [[0, 9]],
+        "detector": "content",
+    }
+    assert fields["measure"] == {"luma": 3.0}
+    assert fields["clip_subtitles"] == [
+        {"start": "00:00:01.000", "end": "00:00:02.000", "lines": {"en": ["one", "two"], "de": ["eins"]}}
+    ]
+    assert fields["yt_meta_dict"] == {}
+    whole = writer.fields({**row, "clip_index": None})
+    assert set(writer.with_extra(whole, {"subtitles": cues})["yt_meta_dict"]["subtitles"]) == {"en", "de"}
+
+
 def test_json_text_is_plain_json() -> None:
     assert to_json({"a": "é", "b": [1.5, None]}) == '{"a": "é", "b": [1.5, null]}'.encode()
     assert json.loads(to_json({"a": math.nan, "b": [{"c": math.inf}]})) == {"a": None, "b": [{"c": None}]}

@@ -249,3 +249,12 @@ def test_small_columns_come_along(tmp_path: Path) -> None:
     first, second = table.reader().rows(["000000000000", "000000000001"], [0, 1], [1_000_001] * 2)
     assert first.extra == {"info": '{"id": 1}', "subtitles": [cue]}
     assert second.extra == {"info": None, "subtitles": None}
+
+
+def test_of_two_rows_of_one_key_the_sample_is_read(tmp_path: Path) -> None:
+    """A source whose original is kept beside what was made of it."""
+    table = Table(tmp_path)
+    original, made = media_row(0, size=10, is_sample=False), media_row(0, size=20, role="sample")
+    table.write([original, media_row(1), made])
+
+    assert_equal(read(table.reader(), [made]), [made])
