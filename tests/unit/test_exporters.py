@@ -164,7 +164,8 @@ def test_what_a_platform_says() -> None:
 
 def test_a_clip_has_the_fields_that_video2dataset_gives_it() -> None:
     cuts = {"original_fps": 25.0, "cuts": [[0, 5], [5, 9]], "by_rate": [{"fps": 4.0, "cuts": [[0, 9]]}], "detector": "content"}
-    row = {"key": "k_00001", "clips": None, "start_s": 1.0, "end_s": 3.5, "clip_index": 1, "cuts": cuts, "measure": {"luma": 3.0}}
+    row = {"key": "k_00001", "clips": None, "start_s": 1.0, "end_s": 3.5, "clip_index": 1, "cuts": cuts}
+    row["measure"] = {"luma": 3.0}
     cues = [
         {"language": "en", "start_s": 1.0, "end_s": 2.0, "text": "one\ntwo"},
         {"language": "de", "start_s": 1.0, "end_s": 2.0, "text": "eins"},
