@@ -31,14 +31,17 @@ def answer(request: dict[str, Any], memory_limit: int) -> dict[str, Any]:
 
     Args:
         request: `{"path": …, "keyframes": …, "timeout": …}` to probe,
+            `{"do": "subsample", "path": …, "folder": …, "plan": {…}, "source": {…}, "timeout": …}` to make samples,
             `{"do": "enrich", "step": …, "settings": {…}, "path": …, "output": …, "timeout": …}` to run an enricher.
         memory_limit: bytes.
 
     Returns:
-        `{"look": …}` or `{"columns": …}`, or `{"error_class": …, "message": …}`.
+        `{"look": …}`, what `subsample` gives, or `{"columns": …}`; or `{"error_class": …, "message": …}`.
     """
     _allow_cpu(float(request["timeout"]))
     try:
+        if request.get("do") == "subsample":
+            return _subsample(request, memory_limit)
         if request.get("do") == "enrich":
             return {"columns": _enrich(request)}
         return {"look": probe(request["path"], keyframes=request["keyframes"], memory_limit=memory_limit)}
@@ -50,6 +53,19 @@ def answer(request: dict[str, Any], memory_limit: int) -> dict[str, Any]:
         return {"error_class": "decoder_error", "message": f"the file cannot be read: {error.strerror}"}
     except Exception as error:  # of a hostile file anything may come; it is that file's fault, not the job's
         return {"error_class": "decoder_error", "message": f"the file cannot be read: {type(error).__name__}"}
+
+
+def _subsample(request: dict[str, Any], memory_limit: int) -> dict[str, Any]:
+    from v2d_spark.udfs.engine.subsample import subsample
+
+    return subsample(
+        request["path"],
+        request["folder"],
+        request["plan"],
+        request["source"],
+        timeout=request["timeout"],
+        memory_limit=memory_limit,
+    )
 
 
 def _enrich(request: dict[str, Any]) -> dict[str, Any]:

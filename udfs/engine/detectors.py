@@ -41,21 +41,42 @@ class _Adaptive(_ScoresContent, AdaptiveDetector):  # type: ignore[misc]
 
 @dataclass(frozen=True)
 class _Kind:
+    """A detector: how it is made, how late it tells, and the first frame that is open after it has looked at one."""
+
     make: Callable[[float, int, FlashFilter.Mode], Any]
     late: Callable[[Any], int | None]
+    settled: Callable[[Any, int], int]
+
+
+def _content_settled(made: Any, number: int) -> int:
+    """While cuts are merged, the last frame above the threshold may become the cut: if the merged are long enough for it."""
+    merging = made._flash_filter
+    if merging._merge_triggered and merging._min_length_met(merging._merge_start, merging._last_above):
+        return int(merging._last_above.frame_num)
+    return number + 1
+
+
+def _at_once(_: Any, number: int) -> int:
+    return number + 1
 
 
 _KINDS: dict[str, _Kind] = {
     # Cuts that are merged: the last is told when as many frames have been quiet as a shot has at least.
     "content": _Kind(
-        lambda threshold, length, mode: _Content(threshold, length, filter_mode=mode), lambda made: made.event_buffer_length
+        lambda threshold, length, mode: _Content(threshold, length, filter_mode=mode),
+        lambda made: made.event_buffer_length,
+        _content_settled,
     ),
     # Held against the two frames before and after.
-    "adaptive": _Kind(lambda threshold, length, _: _Adaptive(threshold, length), lambda made: made.event_buffer_length),
-    "hash": _Kind(lambda threshold, length, _: HashDetector(threshold, min_scene_len=length), lambda _: 0),
-    "histogram": _Kind(lambda threshold, length, _: HistogramDetector(threshold, min_scene_len=length), lambda _: 0),
+    "adaptive": _Kind(
+        lambda threshold, length, _: _Adaptive(threshold, length),
+        lambda made: made.event_buffer_length,
+        lambda made, number: number + 1 - made.event_buffer_length,
+    ),
+    "hash": _Kind(lambda threshold, length, _: HashDetector(threshold, min_scene_len=length), lambda _: 0, _at_once),
+    "histogram": _Kind(lambda threshold, length, _: HistogramDetector(threshold, min_scene_len=length), lambda _: 0, _at_once),
     # The cut is in the middle of the dark, and that may last.
-    "threshold": _Kind(lambda threshold, length, _: ThresholdDetector(threshold, length), lambda _: None),
+    "threshold": _Kind(lambda threshold, length, _: ThresholdDetector(threshold, length), lambda _: None, lambda *_: 0),
 }
 
 
@@ -71,6 +92,7 @@ class Detector:
 
     Attributes:
         late: how many frames after a cut it may tell of it; None where there is no bound.
+        settled: number of the first frame of which it may still tell that it begins a shot.
         cuts: the numbers of all frames told so far that begin a shot, in order.
     """
 
@@ -79,6 +101,8 @@ class Detector:
         kind = _KINDS[name]
         self._detector = kind.make(threshold, min_scene_len, FlashFilter.Mode.MERGE if merge else FlashFilter.Mode.SUPPRESS)
         self.late = kind.late(self._detector)
+        self._settled = kind.settled
+        self.settled = 0
         self.cuts: list[int] = []
         self._clock = FrameTimecode(0, fps=fps)
         self._shape: tuple[int, ...] | None = None
@@ -97,7 +121,9 @@ class Detector:
             self._shape = image.shape
         elif image.shape != self._shape:  # a stream may change its size: what comes is held against what was
             image = cv2.resize(image, self._shape[1::-1], interpolation=cv2.INTER_AREA)
-        return self._told(self._detector.process_frame(self._at(number), image))
+        told = self._told(self._detector.process_frame(self._at(number), image))
+        self.settled = self._settled(self._detector, number)
+        return told
 
     def finish(self, frames: int) -> list[int]:
         """Tell the cuts that only the end makes sure of.

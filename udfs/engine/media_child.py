@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,6 +89,31 @@ class MediaChild:
         if "look" not in answer:
             raise SampleError(answer["error_class"], answer["message"])
         return Look(**answer["look"])
+
+    def subsample(
+        self, *, path: Path, folder: Path, plan: Mapping[str, Any], source: Mapping[str, Any], timeout: float
+    ) -> dict[str, Any]:
+        """Make the samples of a file.
+
+        Args:
+            path: the file.
+            folder: where the samples' files go; whoever asks removes them, also those that are left after a fault.
+            plan: what is done: `subsample`, `encode_formats`, `encode`, `captions_are_subtitles`.
+            source: `key`, `spans`, `cuts`, `subtitles`.
+            timeout: seconds.
+
+        Returns:
+            What `engine.subsample.subsample` gives.
+
+        Raises:
+            SampleError: if the file cannot be decoded, takes too much, or kills the child.
+            V2dError: if no child can be started.
+        """
+        request = {"do": "subsample", "path": os.fspath(path), "folder": os.fspath(folder), "plan": plan, "source": source}
+        answer = self._ask(request | {"timeout": timeout}, timeout)
+        if "samples" not in answer:
+            raise SampleError(answer["error_class"], answer["message"])
+        return answer
 
     def enrich(self, step: str, settings: dict[str, Any], path: Path, output: Path, *, timeout: float) -> dict[str, Any]:
         """Run an enricher on a file.

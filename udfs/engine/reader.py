@@ -18,6 +18,8 @@ _NO_PICTURE = Disposition.attached_pic | Disposition.timed_thumbnails
 # Packets that may fail one after the other, and of all the part that may, before a source is given up.
 _MOST_IN_A_ROW = 500
 _MOST_OF_ALL = 0.5
+# Containers with an index of their keyframes.
+_INDEXED = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
 
 
 class VideoReader:
@@ -42,6 +44,8 @@ class VideoReader:
         self.dropped = 0
         self._read = 0
         self._in_a_row = 0
+        self._skips = False
+        self._skipped_to = -(1 << 63)
         try:
             options = {"fd": str(self._fd), "protocol_whitelist": "fd", "format_whitelist": FORMAT_WHITELIST}
             self._container = av.open("fd:", metadata_errors="replace", container_options=options)
@@ -105,12 +109,24 @@ class VideoReader:
                 if last is None and self._start is None:
                     self.origin = frame.pts
                 if last is not None and frame.pts <= last:
-                    self.dropped += 1
+                    self.dropped += not self._skips
                     continue
+                self._skips = False
                 last = frame.pts
                 yield frame
         if last is None or self.faults > _MOST_OF_ALL * self._read:
             raise SampleError("decoder_error", f"{self.faults} of {self._read} pieces of the video do not decode")
+
+    def skip_to(self, pts: int) -> None:
+        """Go on with the last keyframe at or before a time stamp, in files that can tell where that is.
+
+        Frames before it are left out: those that lie between here and there.
+        """
+        if self._container.format.name not in _INDEXED or pts <= self._skipped_to:
+            return
+        self._skipped_to = pts
+        self._container.seek(pts, stream=self.stream, backward=True)
+        self._skips = True
 
     def _packets(self) -> Iterator[av.Packet[av.VideoStream]]:
         """Every packet; where the file cannot be read on, another try follows."""

@@ -1,7 +1,8 @@
-"""A decoded frame, and the small pictures of it that were asked for: each is made once."""
+"""A decoded frame, and what was made of it: each is made once."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import av
@@ -21,15 +22,20 @@ class Seen:
         number: of the frame in the source, from 0.
         frame: the frame; its pts is in the stream's time base.
         views: who makes the small pictures.
+        change: who makes the picture that samples hold.
     """
 
-    __slots__ = ("_images", "_views", "frame", "number", "pts")
+    __slots__ = ("_change", "_changed", "_images", "_views", "frame", "number", "pts")
 
-    def __init__(self, number: int, frame: av.VideoFrame, views: Views) -> None:
+    def __init__(
+        self, number: int, frame: av.VideoFrame, views: Views, change: Callable[[av.VideoFrame], av.VideoFrame]
+    ) -> None:
         self.number = number
         self.frame = frame
         self.pts: int = frame.pts or 0
         self._views = views
+        self._change = change
+        self._changed: av.VideoFrame | None = None
         self._images: dict[View, npt.NDArray[np.uint8]] = {}
 
     def image(self, view: View) -> npt.NDArray[np.uint8]:
@@ -38,3 +44,13 @@ class Seen:
         if image is None:
             image = self._images[view] = self._views.image(self.frame, view)
         return image
+
+    def changed(self) -> av.VideoFrame:
+        """The picture as samples hold it. Its time stamps are whoever's who writes it next."""
+        if self._changed is None:
+            self._changed = self._change(self.frame)
+        return self._changed
+
+    def become(self, frame: av.VideoFrame) -> Seen:
+        """The same frame, made whole."""
+        return Seen(self.number, frame, self._views, self._change)

@@ -126,6 +126,22 @@ def on_keyframes(spans: Iterable[Span], keyframes: Sequence[Fraction]) -> list[S
     return narrowed
 
 
+def in_turns(spans: Sequence[Span]) -> list[list[Span]]:
+    """Divide spans so that of each part no more overlap than can be made at once."""
+    turns: list[list[Span]] = []
+    still_open: list[list[Fraction]] = []
+    for span in sorted(spans, key=lambda one: one.start):
+        assert span.end is not None
+        still_open = [[end for end in ends if end > span.start] for ends in still_open]
+        place = next((at for at, ends in enumerate(still_open) if len(ends) < MOST_AT_ONCE), len(turns))
+        if place == len(turns):
+            turns.append([])
+            still_open.append([])
+        turns[place].append(span)
+        still_open[place].append(span.end)
+    return turns
+
+
 @dataclass(frozen=True)
 class Open:
     """A clip that is being made: its span, and the number of it among all."""
@@ -152,21 +168,31 @@ class Tracker(Protocol):
     def over(self) -> bool:
         """Whether no clip is open and none will begin."""
 
+    @property
+    def next_start(self) -> int | None:
+        """Time stamp before which no clip begins, while none is open; None where nobody knows."""
+
 
 class Whole:
-    """One sample: all of the source."""
+    """One sample: all of the source.
+
+    Args:
+        length: seconds of the source, about.
+    """
 
     over = False
+    next_start: int | None = None
 
-    def __init__(self) -> None:
+    def __init__(self, length: Fraction) -> None:
         self._begun = False
+        self._length = length
 
     def at(self, pts: int, *, cut: bool) -> tuple[list[Open], list[Open]]:
         """As `Tracker`."""
         if self._begun:
             return [], []
         self._begun = True
-        return [], [Open(0, Span(Fraction(0), None))]
+        return [], [Open(0, Span(Fraction(0), self._length))]
 
 
 class Shots:
@@ -179,6 +205,7 @@ class Shots:
     """
 
     over = False
+    next_start: int | None = None
 
     def __init__(self, max_length: Fraction, *, first_piece_only: bool, time_base: Fraction) -> None:
         self._max = max_length / time_base if max_length else None
@@ -236,7 +263,7 @@ class Fixed:
 
     @property
     def next_start(self) -> int | None:
-        """Time stamp at which the next clip begins, while none is open; else None."""
+        """As `Tracker`."""
         return self._waiting[-1][0] if self._waiting and not self._active else None
 
     def at(self, pts: int, *, cut: bool) -> tuple[list[Open], list[Open]]:

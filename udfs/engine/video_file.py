@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import av
 from av.video.frame import PictureType
+from av.video.stream import VideoStream
 
 from v2d_spark.udfs.engine.settings import EncodeSettings
+
+if TYPE_CHECKING:
+    Packet: TypeAlias = av.Packet[Any]
 
 # Content type and codecs of each format that `encode_formats.video` may name.
 FORMATS = {
@@ -25,11 +29,11 @@ _FRAME_DURATION = 1 << 8  # AV_CODEC_FLAG_FRAME_DURATION: a packet lasts as long
 class SoundPackets(Protocol):
     """The sound of one sample, as packets for the file that it was opened for."""
 
-    def packets(self, until: Fraction) -> list[av.Packet]:
+    def packets(self, until: Fraction) -> list[Packet]:
         """Those up to a time of the source, in seconds, that were not given yet."""
 
-    def finish(self, end: Fraction) -> list[av.Packet]:
-        """The rest, up to the sample's end."""
+    def finish(self, end: Fraction | None) -> list[Packet]:
+        """The rest, up to the sample's end; None where that is the sound's own."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +74,7 @@ class VideoFile:
         movie = {"movflags": "+faststart"} if format.name == "mp4" else {}
         self._file = av.open(path, "w", format=_MUXERS[format.name], options={"fflags": "+bitexact", **movie})
         stream = self._file.add_stream(codec, rate=_speakable(format.fps), options=_options(codec, format.encode))
+        assert isinstance(stream, VideoStream)
         stream.width, stream.height, stream.pix_fmt = first.width, first.height, first.format.name
         stream.time_base = format.time_base
         context = stream.codec_context
@@ -96,11 +101,11 @@ class VideoFile:
             if self._sound:
                 self._mux(self._sound.packets(at))
 
-    def close(self, end: Fraction) -> None:
+    def close(self, end: Fraction | None) -> None:
         """Write what is left.
 
         Args:
-            end: the sample's end in the source, in seconds.
+            end: the sample's end in the source, in seconds; None where sound goes on to its own end.
         """
         self._mux(self._stream.encode(None))
         if self._sound:
@@ -114,7 +119,7 @@ class VideoFile:
         except (av.error.FFmpegError, OSError):
             return
 
-    def _mux(self, packets: list[av.Packet]) -> None:
+    def _mux(self, packets: list[Packet]) -> None:
         for packet in packets:
             self._file.mux_one(packet)
 

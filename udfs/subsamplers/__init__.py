@@ -88,10 +88,15 @@ class CutFinder(Protocol):
     Attributes:
         view: the picture it looks at.
         late: how many frames after a cut it may tell of it; None where there is no bound.
+        settled: number of the first frame of which it may still tell that it begins a shot.
     """
 
     view: View
     late: int | None
+
+    @property
+    def settled(self) -> int:
+        """As above."""
 
     def look(self, number: int, pts: int, image: npt.NDArray[np.uint8]) -> list[int]:
         """Look at a frame.
@@ -202,13 +207,11 @@ class Stills:
         at: `interval`, `count`, `keyframes`, `sharpest` or `cues`.
         every_s: seconds between two, for `interval`.
         count: how many: spread evenly for `count`, the sharpest of as many equal parts for `sharpest`.
-        quality: of jpeg and webp, 1 to 100.
     """
 
     at: str
     every_s: float = 1.0
     count: int = 1
-    quality: int = 95
 
 
 class Subsampler:
@@ -219,6 +222,7 @@ class Subsampler:
         version: raised when the same settings come to give other samples.
         Settings: a frozen dataclass of `setting(…)` fields; all of them are part of the fingerprint.
         columns: fields of its struct column; none where it measures nothing.
+        finds_cuts: whether it has a cut finder.
 
     Args:
         settings: an instance of `Settings`.
@@ -228,6 +232,7 @@ class Subsampler:
     version: ClassVar[int] = 1
     Settings: ClassVar[type[Any]]
     columns: ClassVar[tuple[Column, ...]] = ()
+    finds_cuts: ClassVar[bool] = False
 
     def __init__(self, settings: Any) -> None:
         self.settings = settings
@@ -254,9 +259,18 @@ class Subsampler:
         """Whether the probe lists the times of keyframes."""
         return False
 
-    def cut_finder(self, fps: Fraction) -> CutFinder | None:
-        """Who finds the cuts of a source, of which `fps` is the average rate."""
+    def cut_finder(self, fps: Fraction, time_base: Fraction) -> CutFinder | None:
+        """Who finds the cuts of a source.
+
+        Args:
+            fps: its average rate.
+            time_base: seconds of a unit of its time stamps.
+        """
         return None
+
+    def usable(self, stored: Mapping[str, Any]) -> bool:
+        """Whether cuts that a table holds (the struct of its columns) are those that its cut finder would find."""
+        return False
 
     def spans(self) -> SpanRules | None:
         """How sources are divided into clips."""

@@ -96,6 +96,8 @@ class Cuts(Subsampler):
         Column("mode", "string", "all shots, or the longest alone"),
     )
 
+    finds_cuts = True
+
     settings: CutSettings
 
     def check(self) -> None:
@@ -120,23 +122,16 @@ class Cuts(Subsampler):
         """The threshold that the detector is given."""
         return self.settings.threshold or DETECTORS[self.settings.detector][0]
 
-    def cut_finder(self, fps: Fraction, time_base: Fraction | None = None) -> Finder:
-        """As `Subsampler`.
-
-        Args:
-            fps: average rate of the source.
-            time_base: of its time stamps, for the result to tell.
-        """
+    def cut_finder(self, fps: Fraction, time_base: Fraction) -> Finder:
+        """As `Subsampler`."""
         return Finder(self.settings, self.threshold, fps, time_base)
 
-    def usable(self, stored: Mapping[str, Any] | None) -> bool:
+    def usable(self, stored: Mapping[str, Any]) -> bool:
         """Tell whether cuts that were found before are those that would be found now.
 
         Args:
             stored: the struct of columns.
         """
-        if not stored or not stored.get("cuts"):
-            return False
         told = self.settings
         return (
             all(stored[name] == getattr(told, name) for name in ("detector", "min_scene_len", "close_cuts", "width", "mode"))
@@ -152,14 +147,14 @@ class Finder:
         settings: how.
         threshold: of the detector.
         fps: average rate of the source.
-        time_base: of its time stamps; None where nobody knows.
+        time_base: of its time stamps.
 
     Attributes:
         view: the picture to look at.
         late: how many frames after a cut it may tell of it; None where there is no bound.
     """
 
-    def __init__(self, settings: CutSettings, threshold: float, fps: Fraction, time_base: Fraction | None) -> None:
+    def __init__(self, settings: CutSettings, threshold: float, fps: Fraction, time_base: Fraction) -> None:
         from v2d_spark.udfs.engine.detectors import Detector
 
         self.view = View(settings.width)
@@ -172,6 +167,11 @@ class Finder:
         }
         self.late = self._detectors[1].late
         self._stamps = array("q")
+
+    @property
+    def settled(self) -> int:
+        """As `CutFinder`."""
+        return self._detectors[1].settled
 
     def look(self, number: int, pts: int, image: npt.NDArray[np.uint8]) -> list[int]:
         """As `CutFinder`."""
@@ -195,7 +195,7 @@ class Finder:
             "original_fps": float(self._fps),
             "cuts": shots,
             "cuts_pts": [[self._stamp(first), self._stamp(end)] for first, end in shots],
-            "time_base": str(self._time_base) if self._time_base else None,
+            "time_base": str(self._time_base),
             "by_rate": [
                 {"fps": rate, "cuts": self._shots(step)}
                 for rate, step in zip(self._settings.framerates, self._steps, strict=True)
@@ -220,7 +220,7 @@ class Finder:
             return self._stamps[number]
         if len(self._stamps) > 1:
             return 2 * self._stamps[-1] - self._stamps[-2]
-        return self._stamps[-1] + (max(1, round(1 / (self._fps * self._time_base))) if self._time_base else 1)
+        return self._stamps[-1] + max(1, round(1 / (self._fps * self._time_base)))
 
 
 def frame_step(fps: Fraction, rate: float) -> int:

@@ -1,0 +1,166 @@
+"""The pass over a source's frames: each is decoded once, looked at, and given to the samples that it belongs to."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import av
+
+from v2d_spark.udfs.engine.geometry import Geometry, Views
+from v2d_spark.udfs.engine.reader import VideoReader
+from v2d_spark.udfs.engine.sample import Job, Made, SampleInMaking
+from v2d_spark.udfs.engine.seen import Seen
+from v2d_spark.udfs.engine.spans import Open, SpanRules, Tracker
+from v2d_spark.udfs.subsamplers import CutFinder, Subsampler
+
+_SEEK_S = 4  # seconds without a clip from which on it is quicker to jump than to decode
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Which of the clips that a tracker tells of are wanted.
+
+    Attributes:
+        shortest: seconds; shorter ones are thrown away.
+        first_only: whether one is enough.
+        whole: whether the one sample is all of the source.
+    """
+
+    shortest: Fraction = Fraction(0)
+    first_only: bool = False
+    whole: bool = False
+
+    @classmethod
+    def by(cls, rules: SpanRules) -> Choice:
+        """For clips whose lengths are known only when they end."""
+        return cls(Fraction(rules.min_length), rules.clip_strategy == "first")
+
+
+class OnePass:
+    """Goes over the frames of a source once.
+
+    Args:
+        reader: decodes them.
+        finder: finds cuts; None where nobody looks for them.
+    """
+
+    def __init__(self, reader: VideoReader, finder: CutFinder | None) -> None:
+        self._reader = reader
+        self._finder = finder
+        self._views = Views()
+        self._samples: list[SampleInMaking] = []
+        self._made: list[Made] = []
+
+    def look(self) -> None:
+        """Look for cuts alone."""
+        for _ in self._looked_at(lambda frame: frame):
+            pass
+
+    def make(
+        self, job: Job, subsamplers: tuple[Subsampler, ...], tracker: Tracker, choice: Choice, *, by_cuts: bool
+    ) -> list[Made]:
+        """Make samples.
+
+        Args:
+            job: what is made of each.
+            subsamplers: that change pictures.
+            tracker: tells when samples begin and end.
+            choice: which are wanted.
+            by_cuts: whether the tracker goes by the cuts that are found now.
+
+        Returns:
+            The samples, in the order of their ends.
+        """
+        geometry = Geometry(subsamplers)
+        aspect = self._reader.sample_aspect
+        try:
+            frames = self._looked_at(lambda frame: geometry(frame, aspect))
+            last: Seen | None = None
+            for seen, is_cut in self._settled(frames) if by_cuts else ((seen, False) for seen, _ in frames):
+                last = seen
+                ended, begun = tracker.at(seen.pts, cut=is_cut)
+                for clip in ended:
+                    self._end(clip, seen.pts, choice)
+                if choice.first_only and self._made:
+                    begun = []
+                    if self._finder is None:
+                        break
+                for clip in begun:
+                    self._begin(job, clip, seen.pts, choice)
+                for sample in self._samples:
+                    sample.take(seen)
+                if job.track:
+                    earliest = min((sample.start for sample in self._samples), default=seen.pts)
+                    job.track.forget(earliest * job.clock)
+                if self._finder is None and not self._samples:
+                    if tracker.over:
+                        break
+                    self._jump(tracker, seen.pts)
+            if last is not None:
+                end = last.pts + (last.frame.duration or self._reader.step)
+                for sample in list(self._samples):
+                    self._end(sample.clip, end, choice)
+            return self._made
+        except BaseException:
+            for sample in self._samples:
+                sample.discard()
+            raise
+
+    def _jump(self, tracker: Tracker, pts: int) -> None:
+        start = tracker.next_start
+        if start is not None and (start - pts) * self._reader.time_base > _SEEK_S:
+            self._reader.skip_to(start)
+
+    def _looked_at(self, change: Callable[[av.VideoFrame], av.VideoFrame]) -> Iterator[tuple[Seen, list[int]]]:
+        """Every frame, with the numbers of frames that are now known to begin a shot."""
+        finder = self._finder
+        number = -1
+        for number, frame in enumerate(self._reader.frames()):
+            seen = Seen(number, frame, self._views, change)
+            yield seen, finder.look(number, seen.pts, seen.image(finder.view)) if finder else []
+        if finder:
+            self._told_at_end = finder.finish(number + 1)
+
+    def _settled(self, frames: Iterator[tuple[Seen, list[int]]]) -> Iterator[tuple[Seen, bool]]:
+        """Every frame, once it is known whether it begins a shot."""
+        assert self._finder is not None
+        held: deque[Seen] = deque()
+        cuts: set[int] = set()
+        for seen, told in frames:
+            held.append(seen)
+            cuts.update(told)
+            while held and held[0].number < self._finder.settled:
+                first = held.popleft()
+                yield first, first.number in cuts
+        cuts.update(self._told_at_end)
+        for first in held:
+            yield first, first.number in cuts
+
+    def _begin(self, job: Job, clip: Open, pts: int, choice: Choice) -> None:
+        span = clip.span
+        duration = None if span.end is None else span.end - span.start
+        self._samples.append(SampleInMaking(job, clip, pts, hold=choice.shortest, duration=duration, whole=choice.whole))
+
+    def _end(self, clip: Open, pts: int, choice: Choice) -> None:
+        sample = next((one for one in self._samples if one.clip is clip), None)
+        if sample is None:
+            return
+        self._samples.remove(sample)
+        length = (pts - sample.start) * self._reader.time_base
+        if length < choice.shortest or (choice.first_only and self._made):
+            sample.discard()
+            return
+        try:
+            self._made.append(sample.close(pts))
+        except BaseException:
+            sample.discard()
+            raise
+
+
+def cut_columns(name: str | None, finder: CutFinder | None) -> dict[str, dict[str, Any]]:
+    """The columns of who found cuts, if it has any."""
+    return {name: finder.result()} if name and finder else {}

@@ -1,0 +1,124 @@
+"""The still pictures of one sample."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from v2d_spark.udfs.engine.geometry import still
+from v2d_spark.udfs.engine.seen import Seen
+from v2d_spark.udfs.subsamplers import Stills, View
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+_LOOK = View(256, "gray")
+
+
+class StillPart:
+    """Chooses frames and writes them as files.
+
+    Args:
+        stem: beginning of the files' paths.
+        stills: which frames.
+        format: jpg, png or webp.
+        quality: of jpg and webp, 1 to 100.
+        start: time stamp of the sample's first frame.
+        clock: seconds of a unit of the source's time stamps.
+        duration: seconds of the sample; None where nobody knows yet. Wanted for `count` and `sharpest`.
+        cues: seconds from the sample's beginning at which subtitles begin, in order.
+
+    Attributes:
+        paths: of the files, in order.
+    """
+
+    def __init__(
+        self,
+        stem: str,
+        stills: Stills,
+        format: str,
+        quality: int,
+        *,
+        start: int,
+        clock: Fraction,
+        duration: Fraction | None,
+        cues: Sequence[Fraction],
+    ) -> None:
+        self.paths: list[Path] = []
+        self._stem = stem
+        self._at = stills.at
+        self._format = format
+        self._quality = quality
+        self._start = start
+        self._clock = clock
+        self._every = Fraction(stills.every_s)
+        self._part = (duration or Fraction(0)) / stills.count
+        self._count = stills.count
+        self._cues = list(cues)
+        self._next = 0
+        self._sharpest: tuple[float, Seen] | None = None
+
+    def show(self, seen: Seen, until: int) -> None:
+        """Take a frame in, which is shown until a time stamp."""
+        if self._at == "keyframes":
+            if seen.frame.key_frame:
+                self._write(seen)
+        elif self._at == "sharpest":
+            self._compare(seen)
+        else:
+            end = (until - self._start) * self._clock
+            due = self._due()
+            if due is not None and due < end:
+                self._write(seen)
+                # A frame is one picture, however many times fall on it.
+                while due is not None and due < end:
+                    self._next += 1
+                    due = self._due()
+
+    def _due(self) -> Fraction | None:
+        """Seconds from the sample's beginning at which the next picture is wanted."""
+        if self._at == "interval":
+            return self._next * self._every
+        if self._at == "cues":
+            return self._cues[self._next] if self._next < len(self._cues) else None
+        return (self._next + Fraction(1, 2)) * self._part if self._next < self._count else None
+
+    def _compare(self, seen: Seen) -> None:
+        time = (seen.pts - self._start) * self._clock
+        part = min(int(time / self._part), self._count - 1) if self._part else 0
+        if part > self._next:
+            self._write_sharpest()
+            self._next = part
+        score = sharpness(seen.image(_LOOK))
+        if self._sharpest is None or score > self._sharpest[0]:
+            self._sharpest = (score, seen)
+
+    def _write_sharpest(self) -> None:
+        if self._sharpest is not None:
+            self._write(self._sharpest[1])
+            self._sharpest = None
+
+    def _write(self, seen: Seen) -> None:
+        path = Path(f"{self._stem}_{len(self.paths):05d}.{self._format}")
+        path.write_bytes(still(seen.changed(), self._format, self._quality))
+        self.paths.append(path)
+
+    def close(self) -> None:
+        """Write what is left."""
+        self._write_sharpest()
+
+    def discard(self) -> None:
+        """Leave no file."""
+        for path in self.paths:
+            path.unlink(missing_ok=True)
+        self.paths.clear()
+
+
+def sharpness(luma: npt.NDArray[np.uint8]) -> float:
+    """Variance of the Laplacian of a gray picture. J. L. Pech-Pacheco et al., ICPR 2000."""
+    import cv2
+
+    return float(cv2.Laplacian(luma, cv2.CV_32F).var())

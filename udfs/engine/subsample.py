@@ -1,0 +1,579 @@
+"""A source in, samples out: what the child does when it is asked to subsample."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+from v2d_spark.udfs.engine.copies import copied, copy_format
+from v2d_spark.udfs.engine.formats import AUDIO, IMAGE, VIDEO
+from v2d_spark.udfs.engine.geometry import Geometry, still
+from v2d_spark.udfs.engine.one_pass import Choice, OnePass, cut_columns
+from v2d_spark.udfs.engine.plan import Plan, compiled
+from v2d_spark.udfs.engine.probe import probe
+from v2d_spark.udfs.engine.reader import VideoReader
+from v2d_spark.udfs.engine.sample import Job, Made
+from v2d_spark.udfs.engine.sound import SoundCut, SoundFile, SoundTrack
+from v2d_spark.udfs.engine.spans import Fixed, Shots, Span, Tracker, Whole, chosen, divided, in_turns, on_keyframes
+from v2d_spark.udfs.engine.subtitles import Cue, cues_within, read_subtitles
+from v2d_spark.udfs.subsamplers import CutFinder
+from v2d_spark.udfs.vocabulary import SampleError
+
+# Bytes of pictures that may wait until it is known whether they begin a shot; beyond, cuts are found in a pass of its own.
+_MOST_HELD = 320 << 20
+_MICRO = 1_000_000
+_SOUND_FORMATS = {"mp3": "mp3", "aac": "m4a", "alac": "m4a", "flac": "flac", "opus": "opus"}
+_EXTENSIONS = {"jpg", "png", "webp"}
+
+
+class _Nothing(Exception):
+    """No sample comes of it: an error class and a reason."""
+
+
+def subsample(
+    path: str, folder: str, plan: Mapping[str, Any], source: Mapping[str, Any], *, timeout: float, memory_limit: int
+) -> dict[str, Any]:
+    """Make the samples of one source.
+
+    Args:
+        path: the source's file.
+        folder: where the samples' files go; it is empty.
+        plan: `subsample`, `encode_formats`, `encode`, `captions_are_subtitles`.
+        source: `key`; `spans` that the input wants, as [start, end, caption] in seconds; `cuts` and `subtitles` as a table
+            holds them; each may be None.
+        timeout: seconds that copying a span may take.
+        memory_limit: bytes.
+
+    Returns:
+        `look`, `skipped` (error class and reason, where nothing comes of it), `warning`, `columns` and `subtitles` of the
+        source, and `samples`.
+
+    Raises:
+        SampleError: if the source cannot be decoded.
+    """
+    wanted = compiled(plan)
+    rules = wanted.rules
+    copies = rules is not None and rules.precision != "exact"
+    look = probe(path, keyframes=wanted.wants_keyframes or copies, memory_limit=memory_limit)
+    source_look = look
+    if not wanted.wants_keyframes:
+        source_look = look | {"probe": look["probe"] | {"keyframes_s": None}}
+    answer: dict[str, Any] = {
+        "look": source_look,
+        "skipped": None,
+        "warning": None,
+        "columns": {},
+        "subtitles": None,
+        "samples": [],
+    }
+    reason = wanted.drop(look)
+    if reason:
+        return answer | {"skipped": ["not_selected", reason]}
+    work = _Work(path, Path(folder), wanted, source, look, timeout, memory_limit)
+    try:
+        answer["samples"] = work.samples()
+    except _Nothing as nothing:
+        answer["skipped"] = list(nothing.args)
+    answer["warning"] = "; ".join(work.warnings) or None
+    answer["columns"] = work.columns
+    answer["subtitles"] = work.cues or None
+    return answer
+
+
+class _Work:
+    """The work on one source."""
+
+    def __init__(
+        self,
+        path: str,
+        folder: Path,
+        plan: Plan,
+        source: Mapping[str, Any],
+        look: Mapping[str, Any],
+        timeout: float,
+        memory_limit: int,
+    ) -> None:
+        self.path = path
+        self.folder = folder
+        self.plan = plan
+        self.source = source
+        self.look = look
+        self.timeout = timeout
+        self.memory_limit = memory_limit
+        self.warnings: list[str] = []
+        self.columns: dict[str, dict[str, Any]] = {}
+        self.cues: list[Cue] = list(source["subtitles"] or ())
+        if not self.cues and look["probe"]["subtitle_streams"]:
+            self.cues = read_subtitles(path)
+        self.formats = plan.formats
+        self.rules = plan.rules
+        if self.rules is not None and self.rules.source == "input" and not source["spans"]:
+            self.rules = None
+
+    # --- which streams are made ---
+
+    def samples(self) -> list[dict[str, Any]]:
+        """Make them."""
+        kind = self.look["kind"]
+        if kind == IMAGE:
+            return [self._image()]
+        if self.formats is not None and not set(self.formats) & self._there():
+            if VIDEO in self.formats or IMAGE in self.formats:
+                if self.formats:
+                    raise _Nothing("no_video", "there is no picture in it")
+            elif self.formats:
+                raise _Nothing("no_audio", "there is no sound in it")
+        return self._sound_samples() if kind == AUDIO else self._video_samples()
+
+    def _there(self) -> set[str]:
+        """Streams that can be made of this source."""
+        there = {AUDIO} if self.look["probe"]["audio_streams"] else set()
+        return there | {VIDEO, IMAGE} if self.look["kind"] == VIDEO else there
+
+    def _image(self) -> dict[str, Any]:
+        """A still picture, changed or not."""
+        if self.formats is not None and self.formats and IMAGE not in self.formats:
+            raise _Nothing("no_video" if VIDEO in self.formats else "no_audio", "it is a still picture")
+        sample = self._whole_sample({}, self.look)
+        if self.formats == {}:
+            return sample
+        own = self.look["extension"]
+        format = (self.formats or {}).get(IMAGE) or (own if own in _EXTENSIONS else "png")
+        if own == format and not self.plan.changes_pictures:
+            sample["streams"] = {IMAGE: self._own_bytes()}
+            return sample
+        with VideoReader(self.path) as reader:
+            frame = next(reader.frames())
+            picture = Geometry(self.plan.subsamplers)(frame, reader.sample_aspect)
+        path = self.folder / f"00000.{format}"
+        path.write_bytes(still(picture, format, self.plan.encode.image_quality))
+        return self._whole_sample({IMAGE: path}, None)
+
+    # --- sources with a picture that moves ---
+
+    def _video_samples(self) -> list[dict[str, Any]]:
+        plan = self.plan
+        with VideoReader(self.path, keyframes_only=self._keyframes_suffice()) as reader:
+            name, finder = plan.cut_finder(reader.fps, reader.time_base)
+            stored = plan.usable_cuts(self.source["cuts"])
+            if stored is not None:
+                if name:
+                    self.columns[name] = dict(stored)
+                finder = None
+            spans = self._known_spans(reader, stored)
+            if spans is None and self.rules is not None and self.rules.source == "cuts" and self._looks_first(finder):
+                assert finder is not None
+                OnePass(reader, finder).look()
+                self.columns |= cut_columns(name, finder)
+                spans = self._spans_of_cuts(finder.result(), reader)
+                finder = None
+                with VideoReader(self.path, keyframes_only=self._keyframes_suffice()) as again:
+                    return self._made_of(again, spans, None, None)
+            return self._made_of(reader, spans, name, finder)
+
+    def _keyframes_suffice(self) -> bool:
+        plan = self.plan
+        only = plan.rate is not None and plan.rate.keyframes_only
+        looked_at = any(one.finds_cuts for one in plan.subsamplers) or bool(plan.lookers())
+        return only and not looked_at and (self.rules is None or self.rules.source != "cuts")
+
+    def _looks_first(self, finder: CutFinder | None) -> bool:
+        """Whether all cuts must be known before the first clip is made."""
+        assert finder is not None and self.rules is not None
+        plan, stored = self.plan, self.look["probe"]["video"]
+        bytes_held = (finder.late or 0) * (stored["stored_width"] or 0) * (stored["stored_height"] or 0) * 3 // 2
+        needs_length = plan.stills is not None and plan.stills.at in ("count", "sharpest")
+        longest_alone = any(getattr(one.settings, "mode", None) == "longest" for one in plan.subsamplers if one.finds_cuts)
+        return self.rules.needs_all or finder.late is None or bytes_held > _MOST_HELD or needs_length or longest_alone
+
+    def _known_spans(self, reader: VideoReader, stored: Mapping[str, Any] | None) -> list[Span] | None:
+        """The clips, where they are known before the first frame; None for a whole sample, and where they are not."""
+        rules = self.rules
+        if rules is None:
+            return None
+        if rules.source == "cuts":
+            return None if stored is None else self._spans_of_cuts(stored, reader)
+        return self._narrowed(self._raw_spans(float(self._length(reader))), reader)
+
+    def _length(self, reader: VideoReader) -> Fraction:
+        """Seconds of the source, a little more rather than less."""
+        told = self.look["duration_s"] or 0.0
+        picture = self.look["probe"]["video"]["duration_s"] or 0.0
+        return Fraction(max(told, picture)).limit_denominator(_MICRO) + 2 * reader.step * reader.time_base
+
+    def _raw_spans(self, length_s: float) -> list[Span]:
+        rules = self.rules
+        assert rules is not None
+        if rules.source == "input":
+            told = self.source["spans"]
+            spans = [Span(_seconds(start), _seconds(end), at, text) for at, (start, end, text) in enumerate(told)]
+            return [replace(span, start=max(span.start, Fraction(0))) for span in spans if span.end and span.end > 0]
+        if rules.source == "subtitles":
+            if not self.cues:
+                raise _Nothing("no_clip", "it has no subtitles")
+            language = self.cues[0].get("language")
+            cues = [cue for cue in self.cues if cue.get("language") == language]
+            return [Span(_seconds(cue["start_s"]), _seconds(cue["end_s"]), None, cue["text"]) for cue in cues]
+        step = Fraction(rules.window_s).limit_denominator(_MICRO)
+        count = int(Fraction(length_s) / step) + 1
+        return [Span(at * step, (at + 1) * step) for at in range(count)]
+
+    def _spans_of_cuts(self, told: Mapping[str, Any], reader: VideoReader) -> list[Span]:
+        base = Fraction(told["time_base"])
+        origin = reader.origin * reader.time_base
+        spans = [Span(first * base - origin, end * base - origin) for first, end in told["cuts_pts"]]
+        return self._narrowed(spans, reader)
+
+    def _narrowed(self, spans: Sequence[Span], reader: VideoReader) -> list[Span]:
+        """What the rules leave of spans."""
+        rules = self.rules
+        assert rules is not None
+        length = self._length(reader)
+        within = [replace(span, end=min(span.end, length)) for span in spans if span.end is not None and span.start < length]
+        pieces = divided(within, rules)
+        if rules.precision == "keyframe_adjusted":
+            origin = reader.origin * reader.time_base
+            keyframes = [_seconds(time) - origin for time in self.look["probe"]["keyframes_s"] or ()]
+            pieces = on_keyframes(pieces, [*keyframes, _seconds(self.look["duration_s"] or 0.0)])
+        pieces = chosen(pieces, rules, self.source["key"])
+        if not pieces:
+            raise _Nothing("no_clip", "none of its parts is a clip by the settings subsample.clip")
+        return pieces
+
+    def _made_of(
+        self, reader: VideoReader, spans: list[Span] | None, name: str | None, finder: CutFinder | None
+    ) -> list[dict[str, Any]]:
+        plan, rules = self.plan, self.rules
+        rate = self._rate(reader)
+        unchanged = not plan.changes_pictures and plan.rate is None
+        copies = rules is not None and rules.precision != "exact" and spans is not None and unchanged and plan.sound is None
+        video, own = self._video_format(unchanged, whole=rules is None)
+        audio = (self.formats or {}).get(AUDIO) if self._there() & {AUDIO} else None
+        image = None
+        if plan.stills is not None and (self.formats is None or IMAGE in self.formats):
+            image = (self.formats or {}).get(IMAGE, "jpg")
+        hears = bool(plan.listeners())
+        track = SoundTrack(self.path) if (video or audio or hears) and AUDIO in self._there() else None
+        try:
+            if track is not None and not track.exists:
+                track.close()
+                track = None
+            job = Job(
+                plan=plan,
+                folder=self.folder,
+                video=None if copies else video,
+                audio=audio,
+                image=image,
+                track=track,
+                cues=self.cues,
+                clock=reader.time_base,
+                origin=reader.origin,
+                rate=rate,
+                fps=reader.fps,
+            )
+            made: list[Made]
+            if not (job.video or audio or image or finder or plan.lookers() or (track and hears) or rules):
+                made = []
+            elif copies and not (audio or image or plan.lookers() or (track and hears)):
+                assert spans is not None
+                made = []
+            else:
+                made = self._passed(reader, job, spans, finder)
+        finally:
+            if track is not None:
+                if track.warning:
+                    self.warnings.append(track.warning)
+                track.close()
+        if reader.warning:
+            self.warnings.append(reader.warning)
+        self.columns |= cut_columns(name, finder)
+        if copies and video:
+            assert spans is not None and rules is not None
+            return self._copied(reader, spans, made, video)
+        if rules is None:
+            return self._whole(made, own, reader, hears or bool(plan.lookers()))
+        samples = [sample for one in sorted(made, key=_place) for sample in self._samples_of(one, reader)]
+        if not samples:
+            raise _Nothing("no_clip", "none of its parts is a clip by the settings subsample.clip")
+        return samples
+
+    def _rate(self, reader: VideoReader) -> Fraction | None:
+        told = self.plan.rate
+        if told is None or told.keyframes_only:
+            return None
+        return told.fps or reader.fps / told.divisor
+
+    def _video_format(self, unchanged: bool, *, whole: bool) -> tuple[str | None, bool]:
+        """The format of the video that is written, None for none; and whether the source's own bytes are the sample."""
+        formats = self.formats
+        own = self.look["extension"]
+        if formats is None:
+            if self.plan.stills is not None:
+                return None, False
+            if whole and unchanged and not (self.plan.sound and AUDIO in self._there()):
+                return None, True
+            return ("mp4", False)
+        if VIDEO not in formats:
+            return None, False
+        if whole and unchanged and own == formats[VIDEO] and not (self.plan.sound and AUDIO in self._there()):
+            return None, True
+        return formats[VIDEO], False
+
+    def _passed(self, reader: VideoReader, job: Job, spans: list[Span] | None, finder: CutFinder | None) -> list[Made]:
+        """Go over the frames, once; again only where more clips overlap than can be made at once."""
+        rules, changing = self.rules, self.plan.subsamplers
+        if rules is None:
+            length = self._length(reader)
+            tracker: Tracker = Whole(length)
+            return OnePass(reader, finder).make(job, changing, tracker, Choice(whole=True), by_cuts=False)
+        if spans is None:
+            tracker = Shots(
+                Fraction(rules.max_length),
+                first_piece_only=rules.max_length_strategy == "first",
+                time_base=reader.time_base,
+            )
+            return OnePass(reader, finder).make(job, changing, tracker, Choice.by(rules), by_cuts=True)
+        made: list[Made] = []
+        for turn, some in enumerate(in_turns(spans)):
+            tracker = Fixed(some, origin=reader.origin, time_base=reader.time_base)
+            if turn == 0:
+                made += OnePass(reader, finder).make(job, changing, tracker, Choice(), by_cuts=False)
+                continue
+            with VideoReader(self.path, keyframes_only=self._keyframes_suffice()) as again:
+                track = SoundTrack(self.path) if job.track else None
+                try:
+                    made += OnePass(again, None).make(replace(job, track=track), changing, tracker, Choice(), by_cuts=False)
+                finally:
+                    if track is not None:
+                        track.close()
+        return made
+
+    # --- what is said of samples ---
+
+    def _whole(self, made: list[Made], own: bool, reader: VideoReader, measured: bool) -> list[dict[str, Any]]:
+        one = made[0] if made else None
+        streams: dict[str, Path] = dict(one.files) if one else {}
+        samples = []
+        if self.formats is None and self.plan.stills is not None:
+            pass  # the pictures are all that is kept
+        else:
+            sample = self._whole_sample(streams, None if VIDEO in streams else self.look if own or not streams else None)
+            if own:
+                sample["streams"] = {VIDEO: self._own_bytes()} | sample["streams"]
+                sample["look"] = self.look
+            sample["columns"] = one.columns if one else {}
+            samples.append(sample)
+        if one:
+            samples += [self._still(path, number, None, None, None) for number, path in enumerate(one.stills)]
+        if not samples:
+            raise _Nothing("no_clip", "no still picture comes of it by the settings subsample.frames")
+        return samples
+
+    def _whole_sample(self, streams: Mapping[str, Path], look: Mapping[str, Any] | None) -> dict[str, Any]:
+        told = {name: self._written(path) for name, path in streams.items()}
+        cues = self.cues or None
+        return {
+            "clip": False,
+            "still": None,
+            "span": None,
+            "wanted": None,
+            "caption": _text(cues) if cues and self.plan.captions_are_subtitles else None,
+            "subtitles": cues,
+            "streams": {name: stream for name, (stream, _) in told.items()},
+            "look": look or _main_look({name: seen for name, (_, seen) in told.items()}) or self.look,
+            "columns": {},
+        }
+
+    def _samples_of(self, made: Made, reader: VideoReader) -> list[dict[str, Any]]:
+        base, origin = reader.time_base, reader.origin
+        span = _span(made.start, made.end, base, origin)
+        streams = {name: self._written(path) for name, path in made.files.items()}
+        samples = []
+        if self.formats is not None or self.plan.stills is None:
+            samples.append(self._clip(span, made.clip.span, streams, made.columns))
+        samples += [self._still(path, number, span, made.clip.span, made.columns) for number, path in enumerate(made.stills)]
+        return samples
+
+    def _clip(
+        self,
+        span: dict[str, Any],
+        wanted: Span,
+        streams: Mapping[str, tuple[dict[str, Any], dict[str, Any]]],
+        columns: dict[str, dict[str, Any]],
+    ) -> dict[str, Any]:
+        cues = cues_within(self.cues, span["start_s"], span["end_s"])
+        by_cues = self.rules is not None and self.rules.source == "subtitles"
+        caption = None if by_cues else wanted.caption
+        if self.plan.captions_are_subtitles:
+            caption = wanted.caption if by_cues else _text(cues) or wanted.caption
+        look = _main_look({name: seen for name, (_, seen) in streams.items()})
+        if look is None:
+            length = span["end_s"] - span["start_s"]
+            look = dict(self.look) | {
+                "duration_s": length,
+                "probe": self.look["probe"] | {"duration_s": length, "keyframes_s": None},
+            }
+        return {
+            "clip": True,
+            "still": None,
+            "span": span,
+            "wanted": wanted.wanted,
+            "caption": caption,
+            "subtitles": cues or None,
+            "streams": {name: stream for name, (stream, _) in streams.items()},
+            "look": look,
+            "columns": columns,
+        }
+
+    def _still(
+        self,
+        path: Path,
+        number: int,
+        span: dict[str, Any] | None,
+        wanted: Span | None,
+        columns: dict[str, dict[str, Any]] | None,
+    ) -> dict[str, Any]:
+        stream, look = self._written(path)
+        return {
+            "clip": span is not None,
+            "still": number,
+            "span": span,
+            "wanted": wanted.wanted if wanted else None,
+            "caption": wanted.caption if wanted else None,
+            "subtitles": None,
+            "streams": {IMAGE: stream},
+            "look": look,
+            "columns": {},
+        }
+
+    def _written(self, path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What is said of a file, and what it holds: read from what was written."""
+        look = probe(str(path), keyframes=False, memory_limit=self.memory_limit)
+        return {"path": str(path), "content_type": look["content_type"], "extension": look["extension"]}, look
+
+    def _own_bytes(self) -> dict[str, Any]:
+        return {"path": None, "content_type": self.look["content_type"], "extension": self.look["extension"]}
+
+    def _copied(self, reader: VideoReader, spans: Sequence[Span], made: Sequence[Made], video: str) -> list[dict[str, Any]]:
+        """Clips whose streams are copied; what was looked at and heard of them is added."""
+        measured = {one.clip.number: one for one in made}
+        format = copy_format(self.look, None if self.formats is None else video)
+        samples = []
+        for number, span in sorted(enumerate(spans), key=lambda one: one[1].start):
+            copy = copied(self.path, self.folder / f"{number:05d}-copy", format, span, reader, self.look, self.timeout)
+            if copy is None:
+                continue
+            path, start, end = copy
+            told = _span(start, end, reader.time_base, reader.origin)
+            also = measured.get(number)
+            streams = {VIDEO: self._written(path)}
+            streams |= {name: self._written(file) for name, file in (also.files if also else {}).items()}
+            samples.append(self._clip(told, span, streams, also.columns if also else {}))
+            samples += [self._still(file, at, told, span, None) for at, file in enumerate(also.stills if also else ())]
+        if not samples:
+            raise _Nothing("no_clip", "none of its parts is a clip by the settings subsample.clip")
+        return samples
+
+    # --- sources of sound alone ---
+
+    def _sound_samples(self) -> list[dict[str, Any]]:
+        plan = self.plan
+        if self.rules is not None and self.rules.source == "cuts":
+            raise _Nothing("no_video", "there is no picture in which cuts could be found")
+        codec = self.look["probe"]["audio"]["codec"] or ""
+        own = _SOUND_FORMATS.get(codec, "wav" if codec.startswith("pcm") else "m4a")
+        format = own if self.formats is None else self.formats.get(AUDIO)
+        if plan.stills is not None and self.formats is None:
+            raise _Nothing("no_video", "there is no picture in it")
+        with SoundTrack(self.path) as track:
+            if not track.exists:
+                raise SampleError("unsupported", "its sound cannot be decoded")
+            if self.rules is None:
+                keeps = format is None or (plan.sound is None and (self.formats is None or format == self.look["extension"]))
+                sample = self._heard(track, None, 0, None if keeps else format)
+                if keeps and format is not None:
+                    sample["streams"], sample["look"] = {AUDIO: self._own_bytes()}, self.look
+                return [sample]
+            length = self.look["duration_s"] or 0.0
+            last = None if self.look["duration_s"] is None else _seconds(length)
+            spans = [
+                replace(span, end=span.end if last is None else min(span.end, last))
+                for span in self._raw_spans(length)
+                if span.end is not None and (last is None or span.start < last)
+            ]
+            spans = chosen(divided(spans, self.rules), self.rules, self.source["key"])
+            samples = []
+            for number, span in sorted(enumerate(spans), key=lambda one: one[1].start):
+                samples.append(self._heard(track, span, number, format))
+                track.forget(track.start + span.start)
+        if not samples:
+            raise _Nothing("no_clip", "none of its parts is a clip by the settings subsample.clip")
+        return samples
+
+    def _heard(self, track: SoundTrack, span: Span | None, number: int, format: str | None) -> dict[str, Any]:
+        """One sample of sound."""
+        plan = self.plan
+        origin = track.start
+        start = origin + (span.start if span else 0)
+        end = None if span is None or span.end is None else origin + span.end
+        listeners = plan.listeners()
+        ears = [listener for _, listener in listeners]
+        sound, bit_rate = plan.sound, plan.encode.audio_bit_rate
+        files: dict[str, Path] = {}
+        if format is not None:
+            path = self.folder / f"{number:05d}.{format}"
+            file = SoundFile(str(path), format, track, start=start, sound=sound, bit_rate=bit_rate, listeners=ears)
+            try:
+                file.close(end)
+            except BaseException:
+                file.discard()
+                path.unlink(missing_ok=True)
+                raise
+            files[AUDIO] = path
+        elif ears:
+            cut = SoundCut(track, None, codec=None, start=start, sound=sound, bit_rate=bit_rate, listeners=ears)
+            cut.finish(end)
+        if track.warning and track.warning not in self.warnings:
+            self.warnings.append(track.warning)
+        if span is None:
+            sample = self._whole_sample(files, None)
+            length = self.look["duration_s"] or 0.0
+        else:
+            assert span.end is not None
+            rate = Fraction(1, track.rate)
+            told = _span(round(start / rate), round((end or start) / rate), rate, round(origin / rate))
+            sample = self._clip(told, span, {name: self._written(file) for name, file in files.items()}, {})
+            length = float(span.end - span.start)
+        for name, listener in listeners:
+            sample["columns"].setdefault(name, {}).update(listener.result(length))
+        return sample
+
+
+def _span(start: int, end: int, base: Fraction, origin: int) -> dict[str, Any]:
+    return {
+        "start_pts": start,
+        "end_pts": end,
+        "time_base": f"{base.numerator}/{base.denominator}",
+        "start_s": float((start - origin) * base),
+        "end_s": float((end - origin) * base),
+    }
+
+
+def _place(made: Made) -> tuple[int, int]:
+    return made.start, made.clip.number
+
+
+def _seconds(time: float) -> Fraction:
+    return Fraction(time).limit_denominator(_MICRO)
+
+
+def _text(cues: Sequence[Cue]) -> str | None:
+    return " ".join(cue["text"] for cue in cues) or None
+
+
+def _main_look(looks: Mapping[str, dict[str, Any]]) -> dict[str, Any] | None:
+    """What a sample of several streams is: its video, or else what it has."""
+    return looks.get(VIDEO) or looks.get(AUDIO) or looks.get(IMAGE)
