@@ -228,7 +228,6 @@ def test_stored_cuts_are_used_where_they_were_found_in_the_same_way() -> None:
     assert not Cuts(CutSettings(threshold=11.5, framerates=[2.0])).usable(stored)
     assert not Cuts(CutSettings(close_cuts="suppress", framerates=[2.0])).usable(stored)
     assert not Cuts(CutSettings(mode="longest", framerates=[2.0])).usable(stored)
-    assert not Cuts(CutSettings()).usable(None)
 
 
 def test_the_columns_are_those_that_are_told() -> None:
