@@ -353,6 +353,37 @@ def test_a_track_reads_lazily_and_forgets(folder: Path) -> None:
         assert track.held < 20
 
 
+def test_what_was_let_go_is_read_again(folder: Path) -> None:
+    ear = Ear()
+    with SoundTrack(str(folder / "flac.flac")) as track:
+        open_reader = track.reader(4.0)
+        track.forget(Fraction(5))
+        cut = SoundCut(track, None, codec=None, start=Fraction(1), sound=None, bit_rate=0, listeners=[ear])
+        cut.finish(Fraction(2))
+        assert next(open_reader.until(9.0)).number == open_reader.number - 1
+    np.testing.assert_array_equal(ear.heard, decoded(folder / "flac.flac")[:, RATE : 2 * RATE])
+
+
+def test_only_so_much_is_kept(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("v2d_spark.udfs.engine.sound_track._MOST_BYTES", 50_000)
+    path = tmp_path / "whole.wav"
+    with SoundTrack(str(folder / "noise.wav")) as track:
+        file = SoundFile(str(path), "wav", track, start=Fraction(0), sound=None, bit_rate=0, listeners=[])
+        file.advance(Fraction(5))
+        assert track.held < 20
+        file.close(None)
+    np.testing.assert_array_equal(decoded(path), decoded(folder / "noise.wav"))
+
+
+def test_time_stamps_that_leap_for_days_cost_nothing(folder: Path, tmp_path: Path) -> None:
+    path = with_time_stamps(tmp_path / "leap.mkv", folder / "aac.mp4", [(0, 2, 0), (2, 4, 1e6)])
+    with SoundTrack(str(path)) as track:
+        out = str(tmp_path / "leap.wav")
+        file = SoundFile(out, "wav", track, start=Fraction(0), sound=None, bit_rate=0, listeners=[])
+        file.close(None)
+    assert decoded(out).shape[1] == pytest.approx(4 * RATE, abs=FRAME)
+
+
 @pytest.mark.parametrize("seconds", [0.02, 0.3, 2.0])
 @pytest.mark.parametrize("silent", [True, False])
 def test_loudness_of_what_is_short_or_silent(folder: Path, tmp_path: Path, seconds: float, silent: bool) -> None:

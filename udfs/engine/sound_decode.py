@@ -127,13 +127,8 @@ class DecodedSound:
         """Put a frame where it belongs in time."""
         block = self._converted(frame)
         count = block.shape[1]
-        position = self._position
-        if at is not None:
-            told = round((at - self._start_s) * self.format.rate)
-            if position is None or self._is_apart(told, position):
-                position = told
-        elif position is None:
-            position = self._queued
+        follows = self._queued if self._position is None else self._position
+        position = follows if at is None else self._believed(round((at - self._start_s) * self.format.rate))
         self._position = position + count
         skip = count if piece is not None and piece.hidden else min(self._skip, count)
         self._skip = max(0, self._skip - count)
@@ -147,12 +142,14 @@ class DecodedSound:
         self._append(block[:, skip:])
         self.heard = True
 
-    def _is_apart(self, told: int, position: int) -> bool:
-        """Whether a frame belongs elsewhere than where the last one ended."""
-        apart = abs(told - position)
-        if position > 0 and apart > _MOST_SILENCE_S * self.format.rate:
-            return False
-        return apart > _TOLERANCE_S * self.format.rate
+    def _believed(self, told: int) -> int:
+        """Where a frame belongs that is said to belong somewhere: what is said may be inexact, or absurd."""
+        most = _MOST_SILENCE_S * self.format.rate
+        if self._position is None:
+            return told if told - self._queued <= most else self._queued
+        apart = abs(told - self._position)
+        is_absurd = self._position > 0 and apart > most
+        return self._position if is_absurd or apart <= _TOLERANCE_S * self.format.rate else told
 
     def _converted(self, frame: av.AudioFrame) -> Block:
         """The samples of a frame, in the format that the track began with."""

@@ -76,9 +76,10 @@ class SoundFile:
         Args:
             end: where the sample ends, in seconds on the source's clock; None where its sound does.
         """
-        # In steps, for a file may be long.
+        # In steps, for a file may be long; time stamps may leap.
         while not self._track.ended and (end is None or self._until < end):
-            self.advance(self._until + _STEP_S if end is None else min(self._until + _STEP_S, end))
+            until = max(self._until, Fraction(max(self._track.read_to, 0.0))) + _STEP_S
+            self.advance(until if end is None else min(until, end))
         self._file.mux(self._cut.finish(end))
         self._file.close()
 

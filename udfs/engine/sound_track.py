@@ -27,6 +27,8 @@ PRE_ROLL = 10
 _MOST_IN_A_ROW = 500  # faults one after the other before the rest of a file is given up
 _MOST_CHANNELS = 64
 _MICROS = 1_000_000
+# More is not kept for readers that may yet be opened: sound that is not compressed is as large as its file.
+_MOST_BYTES = 64 << 20
 # What is said to last longer, or to come later, is wrong. Some recorders count from 1970.
 _LONGEST_S = 30.0
 _LAST_S = 1e10
@@ -96,7 +98,7 @@ class SoundTrack:
         self._lost = 0
         self._in_a_row = 0
         self._pieces: dict[int, Piece] = {}
-        self._oldest = self._count = 0
+        self._oldest = self._count = self._bytes = 0
         self._last: int | None = None
         self._start: float | None = None
         self._end = 0.0
@@ -106,19 +108,19 @@ class SoundTrack:
             self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             raise SampleError("storage", f"the fetched file cannot be opened: {error.strerror}") from error
+        self.takers: dict[str, bool] = {}
         try:
-            options = {"fd": str(self._fd), "protocol_whitelist": "fd", "format_whitelist": FORMAT_WHITELIST}
-            self._container = av.open("fd:", metadata_errors="replace", container_options=options)
-            self.container = self._container.format.name
-            self.takers: dict[str, bool] = {}
-            self._choose()
+            self._open()
         except BaseException as error:
             os.close(self._fd)
             if isinstance(error, av.error.FFmpegError) and not isinstance(error, MemoryError):
                 raise SampleError("decoder_error", f"the file is damaged: {error.strerror}") from error
             raise
 
-    def _choose(self) -> None:
+    def _open(self) -> None:
+        options = {"fd": str(self._fd), "protocol_whitelist": "fd", "format_whitelist": FORMAT_WHITELIST}
+        self._container = av.open("fd:", metadata_errors="replace", container_options=options)
+        self.container = self._container.format.name
         for stream in self._container.streams.audio:
             context = stream.codec_context
             if context is not None and context.sample_rate > 0 and 0 < context.channels <= _MOST_CHANNELS:
@@ -177,6 +179,11 @@ class SoundTrack:
         return Fraction(self._end).limit_denominator(_MICROS)
 
     @property
+    def read_to(self) -> float:
+        """When the last packet that was read begins, in seconds; minus infinity before the first."""
+        return float("-inf") if self._last is None else self._pieces[self._count - 1].at
+
+    @property
     def held(self) -> int:
         """Packets that are buffered."""
         return len(self._pieces)
@@ -201,13 +208,16 @@ class SoundTrack:
         self._faulty.add(piece.number)
 
     def reader(self, start: float, pre_roll: int = PRE_ROLL) -> TrackReader:
-        """Read from a time on; it may lie before what was already read.
+        """Read from a time on. Where it lies before what is kept, the file is read from its beginning again.
 
         Args:
             start: seconds.
             pre_roll: packets wanted before the one in which the start lies.
         """
-        self._read(start)
+        if self._oldest and start < self._pieces[self._oldest].at:
+            self._rewind()
+        while self._read_one(start):
+            pass
         numbers = range(self._oldest, self._count)
         here = bisect_right(numbers, start, key=lambda number: self._pieces[number].at) - 1
         reader = TrackReader(self, max(self._oldest, self._oldest + here - pre_roll))
@@ -215,7 +225,7 @@ class SoundTrack:
         return reader
 
     def forget(self, before: Fraction) -> None:
-        """Let go what no reader needs that is opened for this time or later, and none that is open.
+        """Let go what no reader needs that is open, or will be opened for this time or later.
 
         Args:
             before: seconds.
@@ -228,10 +238,20 @@ class SoundTrack:
         while (
             (ahead := self._oldest + PRE_ROLL + 1) < self._count
             and self._oldest < keep
-            and self._pieces[ahead].at <= self._before
+            and (self._pieces[ahead].at <= self._before or self._bytes > _MOST_BYTES)
         ):
-            del self._pieces[self._oldest]
+            self._bytes -= self._pieces.pop(self._oldest).packet.size
             self._oldest += 1
+
+    def _rewind(self) -> None:
+        """Begin again. Packets get the numbers they had, so that readers go on where they are."""
+        self._container.close()
+        self._pieces.clear()
+        self._oldest = self._count = self._bytes = 0
+        self._last, self._end, self._before = None, 0.0, float("-inf")
+        self._lost = self._in_a_row = self.dropped = 0
+        os.lseek(self._fd, 0, os.SEEK_SET)
+        self._open()
 
     def piece(self, number: int, until: float) -> Piece | None:
         """The packet of this number, read if need be.
@@ -247,13 +267,9 @@ class SoundTrack:
             pass
         return self._pieces.get(number)
 
-    def _read(self, until: float) -> None:
-        while self._read_one(until):
-            pass
-
     def _read_one(self, until: float) -> bool:
         """Read a packet unless the last one begins at this time or later."""
-        if self.ended or (self._last is not None and self._pieces[self._count - 1].at >= until):
+        if self.ended or self.read_to >= until:
             return False
         packet = self._next()
         if packet is None:
@@ -285,10 +301,11 @@ class SoundTrack:
                 skip, drop = struct.unpack_from("<II", side)
         self._pieces[self._count] = Piece(self._count, packet, at, lasts, skip, drop, packet.is_discard)
         self._count += 1
+        self._bytes += packet.size
         self._last, self._end = stamp, at + lasts
         if self._start is None and not packet.is_discard:
             self._start = at + skip / self.rate
-        if at <= self._before:
+        if at <= self._before or self._bytes > _MOST_BYTES:
             self._let_go()
 
     def _next(self) -> Packet | None:
