@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,7 @@ class _Downloads(Supply):
         self.waiting = _WAITING_PER_THREAD * settings.threads
         self._fetcher = Fetcher(settings, access)
 
-    def sources(self, rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    def sources(self, rows: Iterable[dict[str, Any]], must_stop: Callable[[], bool]) -> Iterator[dict[str, Any]]:
         return iter(rows)
 
     def get(self, source: dict[str, Any], path: Path, share: Share) -> Fetched:

@@ -246,6 +246,7 @@ class RowMaker:
             "error_message": None,
             "attempts": (source["attempts"] or 0) + 1,
             "next_clip_index": source["next_clip_index"] or 0,
+            "info": source.get("info"),
             "timings": timings,
             "bytes": fetched,
         }

@@ -10,7 +10,7 @@ import re
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,8 +48,13 @@ class Supply(ABC):
     waiting: int
 
     @abstractmethod
-    def sources(self, rows: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        """Go through the sources, in order; called in the thread that writes."""
+    def sources(self, rows: Iterable[dict[str, Any]], must_stop: Callable[[], bool]) -> Iterator[dict[str, Any]]:
+        """Go through the sources, in order; called in the thread that writes.
+
+        Args:
+            rows: the sources, as the task is given them.
+            must_stop: tells whether no further source is started; once it is so, it stays so. The first always is.
+        """
 
     @abstractmethod
     def get(self, source: dict[str, Any], path: Path, share: Share) -> Fetched:
@@ -194,7 +199,7 @@ class _Partition:
                 progress.count(outcome.source["status"], outcome.source["bytes"] or 0)
 
             try:
-                for number, source in enumerate(supply.sources(sources)):
+                for number, source in enumerate(supply.sources(sources, self._must_stop)):
                     while waiting and (waiting[0][0].done() or len(waiting) >= supply.waiting):
                         take()
                     # The first is always started, so that every round of a job makes progress.

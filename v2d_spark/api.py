@@ -22,10 +22,12 @@ from v2d_spark.steps import download as downloading
 from v2d_spark.steps import enrich as enriching
 from v2d_spark.steps import export as exporting
 from v2d_spark.steps import ingest as ingesting
+from v2d_spark.steps import subsample as subsampling
 from v2d_spark.steps.export import ExportResult
 from v2d_spark.steps.ingest import IngestResult
 from v2d_spark.steps.making import MakeResult, Unwatched, Watcher
-from v2d_spark.tables import Dataset
+from v2d_spark.steps.subsample import Compared
+from v2d_spark.tables import Dataset, resolve
 from v2d_spark.udfs.vocabulary import ConfigError
 
 if TYPE_CHECKING:
@@ -105,6 +107,41 @@ def download(
         ingested = ingesting.ingest(spark, opened, inputs, options, settings, lease) if inputs else None
         watcher.phase("looking for what is due")
         return ingested, downloading.download(spark, opened, lease, settings, watcher=watcher)
+
+
+def subsample(
+    origin: str,
+    dataset: str,
+    *,
+    config: Config = None,
+    overrides: Sequence[str] = (),
+    watcher: Watcher | None = None,
+) -> tuple[Compared, MakeResult]:
+    """Make a dataset of the samples of another one, with no network: clips, sizes, frame rates as the settings say.
+
+    Args:
+        origin: folder of the dataset that samples are taken from.
+        dataset: folder of the dataset that is made of them; another one, made if it is not there.
+        config: settings.
+        overrides: `key=value` texts.
+        watcher: who watches the run, and may end it.
+
+    Returns:
+        What was new in `origin`, and what was done.
+
+    Raises:
+        V2dError: with one sentence that says what to change.
+    """
+    settings = _settings(config, overrides)
+    watcher = watcher or Unwatched()
+    taken = Dataset.open(origin)
+    if resolve(dataset) == taken.path:
+        raise ConfigError(f"The samples of {origin} cannot become samples of the same dataset; choose another folder.")
+    made = Dataset.create(dataset, shard_size=taken.shard_size, made_from=taken.identifier)
+    spark = get_session(scratch=settings.scratch)
+    watcher.phase("comparing")
+    with writer_lease(made, "subsample") as lease:
+        return subsampling.subsample(spark, taken, made, lease, settings, watcher=watcher)
 
 
 def enrich(

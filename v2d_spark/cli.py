@@ -112,6 +112,12 @@ def _settings_options(command: Command) -> Command:
     return click.option("--config", metavar="FILE|PRESET", help="Settings: a YAML file or a preset's name.")(command)
 
 
+def _fail_option(command: Command) -> Command:
+    return click.option(
+        "--fail-above", type=click.FloatRange(0, 1), metavar="RATIO", help="Exit with 3 if more of the sources failed."
+    )(command)
+
+
 def _quiet_option(command: Command) -> Command:
     return click.option("--quiet", is_flag=True, help="No progress bar, no summary.")(command)
 
@@ -227,7 +233,7 @@ def ingest(words: tuple[str, ...], dataset: str, config: str | None, quiet: bool
 @click.argument("words", nargs=-1, metavar="[INPUT]... [KEY=VALUE]...")
 @_dataset_option
 @_input_options
-@click.option("--fail-above", type=click.FloatRange(0, 1), metavar="RATIO", help="Exit with 3 if more of the sources failed.")
+@_fail_option
 @_settings_options
 @_quiet_option
 def download(
@@ -249,16 +255,34 @@ def download(
         if ingested is not None:
             click.echo(_ingested(ingested))
         _print_download(result, dataset)
-    if result.stopped:
-        click.echo("Stopped on request; run the same command again to go on.", err=True)
-        return EXIT_INTERRUPTED
-    if fail_above is not None and result.failed_ratio > fail_above:
-        _complain(
-            f"{_count(result.report.statuses[FAILED], 'source')} failed, {result.failed_ratio:.1%} of those tried, "
-            f"which is more than {fail_above:.1%}; v2d status shows the classes."
-        )
-        return EXIT_TOO_MANY_FAILED
-    return EXIT_DONE
+    return _ended(result, fail_above)
+
+
+@cli.command()
+@click.argument("words", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--from", "origin", required=True, metavar="DIR", help="Folder of the dataset whose samples are taken.")
+@_dataset_option
+@_fail_option
+@_settings_options
+@_quiet_option
+def subsample(
+    words: tuple[str, ...], origin: str, dataset: str, fail_above: float | None, config: str | None, quiet: bool
+) -> int:
+    """Make a dataset of the samples of another one: clips, sizes, frame rates as the settings say. No network.
+
+    Run again, it takes what is new or was made again there. Ctrl-C ends it after what is under way is committed.
+    """
+    from v2d_spark import api
+    from v2d_spark.watch import TerminalWatcher
+
+    settings = configuration.load(config, _only_overrides(words))
+    with TerminalWatcher(Console(stderr=True), settings.scratch, "starting Spark", quiet=quiet, ends_batches=True) as watcher:
+        compared, result = api.subsample(origin, dataset, config=settings, watcher=watcher)
+    if not quiet:
+        told = [f"{compared.new} new", f"{compared.again} made again", f"{compared.changed} with other captions or columns"]
+        click.echo(f"Samples of {origin}: {', '.join(told)}, {compared.vanished} gone.")
+        _print_download(result, dataset)
+    return _ended(result, fail_above)
 
 
 @cli.command()
@@ -418,6 +442,20 @@ def config_show(words: tuple[str, ...], config: str | None) -> int:
     """The settings as they will be, as YAML."""
     settings = configuration.load(config, _only_overrides(words))
     click.echo(yaml.safe_dump(settings.to_dict(), sort_keys=False, default_flow_style=False).rstrip())
+    return EXIT_DONE
+
+
+def _ended(result: Any, fail_above: float | None) -> int:
+    """The exit code of a run."""
+    if result.stopped:
+        click.echo("Stopped on request; run the same command again to go on.", err=True)
+        return EXIT_INTERRUPTED
+    if fail_above is not None and result.failed_ratio > fail_above:
+        _complain(
+            f"{_count(result.report.statuses[FAILED], 'source')} failed, {result.failed_ratio:.1%} of those tried, "
+            f"which is more than {fail_above:.1%}; v2d status shows the classes."
+        )
+        return EXIT_TOO_MANY_FAILED
     return EXIT_DONE
 
 

@@ -1,0 +1,10 @@
+"""Make samples of the samples of another dataset: `v2d subsample` for spark-submit, with the same arguments and exit codes."""
+
+from __future__ import annotations
+
+import sys
+
+from v2d_spark.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main(["subsample", *sys.argv[1:]]))
