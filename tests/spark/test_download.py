@@ -56,17 +56,26 @@ def state(spark: SparkSession, dataset: Dataset) -> tuple[list[Any], list[Any]]:
     return sorted(sources.collect()), sorted(samples.collect())
 
 
-def test_good_and_bad_urls_become_rows(
-    spark: SparkSession, new_dataset: NewDataset, tmp_path: Path, server: MediaServer, bodies: dict[str, bytes]
-) -> None:
-    dataset = new_dataset(shard_size=10)
+@pytest.fixture(scope="module")
+def downloaded(
+    spark: SparkSession, tmp_path_factory: pytest.TempPathFactory, server: MediaServer, bodies: dict[str, bytes]
+) -> tuple[Dataset, MakeResult]:
+    """A dataset of good and bad URLs, and what its download said: for tests that change nothing."""
+    folder = tmp_path_factory.mktemp("downloaded")
+    dataset = Dataset.create(str(folder / "dataset"), shard_size=10)
     urls = [server.url(name) for name in bodies]
     urls[3] = server.url("status/404")
     urls[25] = server.url("status/503")
     add_sources(dataset, urls)
+    result = run(spark, dataset, settings(folder, "batch.sources=20"))
+    assert list((folder / "scratch").iterdir()) == []
+    return dataset, result
 
-    result = run(spark, dataset, settings(tmp_path, "batch.sources=20"))
 
+def test_good_and_bad_urls_become_rows(
+    spark: SparkSession, downloaded: tuple[Dataset, MakeResult], bodies: dict[str, bytes]
+) -> None:
+    dataset, result = downloaded
     assert dict(result.report.statuses) == {"ok": 28, "failed": 2}
     assert dict(result.report.errors) == {"http_404": 1, "http_5xx": 1}
     assert result.batches == 2
@@ -83,15 +92,12 @@ def test_good_and_bad_urls_become_rows(
     assert failed["http_5xx"]["attempts"] == 1
     runs = sorted(dataset.read_control("runs"), key=lambda row: row["batch_id"])
     assert [row["statuses"] for row in runs] == [{"ok": 19, "failed": 1}, {"ok": 9, "failed": 1}]
-    assert list((tmp_path / "scratch").iterdir()) == []
 
 
 def test_a_second_run_fetches_nothing_and_commits_nothing(
-    spark: SparkSession, new_dataset: NewDataset, tmp_path: Path, server: MediaServer
+    spark: SparkSession, downloaded: tuple[Dataset, MakeResult], tmp_path: Path, server: MediaServer
 ) -> None:
-    dataset = new_dataset()
-    add_sources(dataset, [server.url("000.mp4"), server.url("status/404"), server.url("status/500")])
-    run(spark, dataset, settings(tmp_path))
+    dataset, _ = downloaded
     before = {name: version for name, version in dataset.versions().items() if name != "leases"}
     asked = server.requests.total()
 
@@ -152,12 +158,8 @@ def test_what_a_batch_has_no_room_for_is_taken_in_the_next_round(
     assert result.batches == 2
 
 
-def test_what_is_merged_is_read_from_narrow_leaves(
-    spark: SparkSession, new_dataset: NewDataset, tmp_path: Path, server: MediaServer
-) -> None:
-    dataset = new_dataset()
-    add_sources(dataset, [server.url("000.mp4")])
-    run(spark, dataset, settings(tmp_path))
+def test_what_is_merged_is_read_from_narrow_leaves(spark: SparkSession, downloaded: tuple[Dataset, MakeResult]) -> None:
+    dataset, _ = downloaded
 
     def read(query: str) -> str:
         """The columns that all scans of a query read."""
