@@ -70,7 +70,7 @@ def quality(options: Options) -> list[Figure]:
 def speed(options: Options) -> list[Figure]:
     """CPU of the detectors, beside PySceneDetect's own, and of a whole look, beside decoding alone."""
     path = clip_path(VIDEO)
-    views, finder = Views(), Cuts(CutSettings()).cut_finder(FPS)
+    views, finder = Views(), Cuts(CutSettings()).cut_finder(FPS, 1 / FPS)
     with VideoReader(path) as reader:
         pictures = [views.image(frame, finder.view) for frame in reader.frames()]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -106,6 +107,12 @@ def _compiled(plan: str) -> Plan:
     for name, settings in told["subsample"].items():
         kind = subsampler(name)
         members.append(kind(kind.Settings(**settings)))
+    # Looking for cuts loads large libraries. What is there now stays: each clip's end looks for its encoder's remains among
+    # what came since.
+    for one in members:
+        one.cut_finder(Fraction(25), Fraction(1, 25))
+    gc.collect()
+    gc.freeze()
     return Plan(
         subsamplers=tuple(members),
         formats=told["encode_formats"],

@@ -136,6 +136,8 @@ class VideoReader:
                     self._read += 1
                     yield packet
                 return
+            except IndexError:  # how PyAV meets the end of a file whose streams turned up on the way
+                return
             except av.error.FFmpegError as error:
                 self._count(error)
 

@@ -78,6 +78,8 @@ def read_packets(
                         read.keyframes.append(time)
             if not to_the_end and (read.frame or read.packets > _MAX_TRIES):
                 break
+    except IndexError:  # how PyAV meets the end of a file whose streams turned up on the way
+        pass
     except av.error.FFmpegError as error:  # what was read until here counts
         read.error = read.error or error
     return read
