@@ -106,7 +106,7 @@ def merge_captions(spark: SparkSession, dataset: Dataset, changes: str, batch_id
           t.columns = s.columns
         WHEN MATCHED AND t.caption <=> {old_caption} THEN UPDATE SET
           t.caption = {caption},
-          t.captions = {_clip_captions("s.captions", caption, "s.caption")},
+          t.captions = {_clip_captions(f"{span}.caption", "s.captions")},
           t.columns = {_clip_columns("s.columns", span)}
         WHEN MATCHED THEN UPDATE SET t.columns = {_clip_columns("s.columns", span)}
         """,
@@ -167,9 +167,9 @@ def _captions(source: str) -> str:
     return f"coalesce({source}.captions, filter(transform({source}.spans, x -> x.caption), c -> c IS NOT NULL))"
 
 
-def _clip_captions(captions: str, caption: str, of_source: str) -> str:
+def _clip_captions(own: str, captions: str) -> str:
     """SQL expression: all captions of a clip: its own one, or those of its source."""
-    return f"if({caption} <=> {of_source}, {captions}, array({caption}))"
+    return f"if({own} IS NULL, {captions}, array({own}))"
 
 
 def _clip_columns(columns: str, span: str) -> str:
@@ -241,12 +241,11 @@ def samples_query(dataset: Dataset, batch_id: int, first: int, last: int) -> str
         first: lowest source_num of the batch.
         last: highest source_num of the batch.
     """
-    caption = "coalesce(m.caption, o.caption)"
     of_clip = "m.clip_index IS NOT NULL"
     from_source = {
         "shard": "o.shard",
-        "caption": caption,
-        "captions": f"if({of_clip}, {_clip_captions('o.captions', caption, 'o.caption')}, {_captions('o')})",
+        "caption": "coalesce(m.caption, o.caption)",
+        "captions": f"if({of_clip}, {_clip_captions('m.caption', 'o.captions')}, {_captions('o')})",
         "clips": f"if({of_clip}, NULL, transform(o.spans, s -> array(s.start_s, s.end_s)))",
         "columns": f"if({of_clip}, {_clip_columns('o.columns', 'get(o.spans, m.span_index)')}, o.columns)",
         **{f"{stream}_{name}": f"m.{stream}.{name}" for stream in STREAMS for name in ("size", "sha256", "content_type")},

@@ -16,7 +16,9 @@ import psutil
 from tests.support import cli
 from tests.support.media import make_video
 from tests.support.server import MediaServer
+from v2d_spark import config
 from v2d_spark.tables import Dataset
+from v2d_spark.udfs.engine import media_child
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -41,6 +43,7 @@ class Job:
         self.scratch = folder / "scratch"
         self.list = folder / "urls.csv"
         contents = [make_video(folder / f"{n}.mp4", seconds=0.2, size=(64, 48), start=n).read_bytes() for n in range(5)]
+        clips = [self._clip(folder / f"{n}.mp4") for n in range(5)]
         self.expected: dict[str, list[Any]] = {"sources": [], "samples": []}
         lines = ["url,caption,start,end"]
         for number in range(FILES):
@@ -49,8 +52,17 @@ class Job:
             is_bad, has_span = number % 17 == 3, number % 10 == 0
             url = server.url(f"status/404?of={name}" if is_bad else f"slow/{name}?rate=20000" if number % 3 == 0 else name)
             lines.append(f"{url},caption {number},{'0,0.1' if has_span else ','}")
-            self._expect(number, url, contents[number % 5], is_bad=is_bad, has_span=has_span)
+            body = (clips if has_span else contents)[number % 5]
+            self._expect(number, url, body, is_bad=is_bad, has_span=has_span)
         self.list.write_text("\n".join(lines))
+
+    def _clip(self, video: Path) -> bytes:
+        """What is made of the span that some sources want."""
+        folder = video.with_suffix("")
+        folder.mkdir()
+        source = {"key": "", "spans": [[0.0, 0.1, None]], "cuts": None, "subtitles": None}
+        answer = media_child().subsample(path=video, folder=folder, plan=config.load().plan, source=source, timeout=60)
+        return (folder / answer["samples"][0]["streams"]["video"]["path"]).read_bytes()
 
     def _expect(self, number: int, url: str, body: bytes, *, is_bad: bool, has_span: bool) -> None:
         """What an undisturbed run leaves of a source."""
@@ -60,9 +72,10 @@ class Job:
         outcome = {"status": "failed", "error_class": "http_404"} if is_bad else {"status": "ok", "error_class": None}
         self.expected["sources"].append({**common, "caption": None if has_span else caption, "spans": spans, **outcome})
         if not is_bad:
-            sample = {"caption": None if has_span else caption, "clips": [[0.0, 0.1]] if has_span else None}
+            sample = {"caption": caption, "clips": None}
             checks = {"video_sha256": hashlib.sha256(body).hexdigest(), "video_size": len(body)}
-            self.expected["samples"].append({**common, **sample, **checks})
+            key = common["key"] + ("_00000" if has_span else "")
+            self.expected["samples"].append({**common, "key": key, **sample, **checks})
 
     def arguments(self, dataset: Path) -> list[object]:
         """The command line."""
