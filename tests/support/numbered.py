@@ -50,6 +50,10 @@ class Unreadable(ValueError):
     """A picture without a number, or sound without a time."""
 
 
+class NoSound(Unreadable):
+    """A stream of sound with nothing in it."""
+
+
 # --- one picture ---
 
 
@@ -190,7 +194,10 @@ def read_film(path: Path, *, turned: int = 0, stretch: float = 1, side: float | 
                     number = read_number(np.ascontiguousarray(luma[field::2]), stretch=2, side=height / 4)
                 shown.append((frame.pts, frame.dts, number))
         has_sound = bool(file.streams.audio)
-    delay, heard = sound_of(path) if has_sound else (None, 0.0)
+    try:
+        delay, heard = sound_of(path) if has_sound else (None, 0.0)
+    except NoSound:
+        delay, heard = None, 0.0
     times = [stamp * base for stamp in _stamps(shown, step)]
     return Film(times, [one[2] for one in shown], width, height, rotation, times[0] if start is None else start, delay, heard)
 
@@ -225,12 +232,16 @@ def sound_of(path: Path) -> tuple[float, float]:
             if begin is None and frame.pts is not None:
                 begin = float(frame.pts * frame.time_base)
             rate = frame.sample_rate
+            if begin is not None and frame.pts is not None:
+                # A gap is silence; what is less than its rounding in some containers is none.
+                gap = float(frame.pts * frame.time_base) - begin - sum(map(len, pieces)) / rate
+                pieces.append(np.zeros(round(gap * rate) if gap > 0.01 else 0, np.float32))
             samples = frame.to_ndarray()
             if not frame.format.is_planar:
                 samples = samples.reshape(-1, frame.layout.nb_channels).T
             pieces.append(samples.mean(axis=0, dtype=np.float32))
     if begin is None:
-        raise Unreadable("there is no sound")
+        raise NoSound("there is no sound")
     sound = np.concatenate(pieces)
     seconds = len(sound) / rate
     coarse = np.interp(np.arange(int(seconds * _COARSE)) / _COARSE, np.arange(len(sound)) / rate, sound)

@@ -68,14 +68,29 @@ class VideoReader:
         self._unordered = self._container.format.name == "avi"
         self.sample_aspect = self.stream.sample_aspect_ratio
         start = self._container.start_time
-        self._start = None if start is None else round(Fraction(start, av.time_base) / self.time_base)
-        self.origin = self._start or 0
+        self._frames = self._decoded()
+        self._ahead: list[av.VideoFrame] = []
+        if start is not None:
+            self.origin = round(Fraction(start, av.time_base) / self.time_base)
+            return
+        self.origin = 0
+        try:
+            # Only the first frame tells when the file begins.
+            self._ahead = [next(self._frames)]
+        except BaseException:
+            self.close()
+            raise
+        self.origin = self._ahead[0].pts or 0
 
     def __enter__(self) -> VideoReader:
         """Close the file at the end of the block."""
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the file."""
         self._container.close()
         os.close(self._fd)
 
@@ -91,6 +106,11 @@ class VideoReader:
             SampleError: if too many do not decode.
             MemoryError: if there is not enough memory; frames are not passed over for that.
         """
+        yield from self._ahead
+        self._ahead = []
+        yield from self._frames
+
+    def _decoded(self) -> Iterator[av.VideoFrame]:
         last: int | None = None
         for packet in self._packets():
             try:
@@ -106,8 +126,6 @@ class VideoReader:
             for frame in frames:
                 if frame.pts is None or self._unordered:
                     frame.pts = frame.dts if frame.dts is not None else (self.origin if last is None else last + self.step)
-                if last is None and self._start is None:
-                    self.origin = frame.pts
                 if last is not None and frame.pts <= last:
                     self.dropped += not self._skips
                     continue

@@ -25,6 +25,7 @@ from v2d_spark.udfs.vocabulary import SampleError
 # Bytes of pictures that may wait until it is known whether they begin a shot; beyond, cuts are found in a pass of its own.
 _MOST_HELD = 320 << 20
 _MICRO = 1_000_000
+_COPY_LACKS_S, _COPY_HAS_OVER_S = 0.05, 0.5  # what a copied span may be shorter or longer than told
 _SOUND_FORMATS = {"mp3": "mp3", "aac": "m4a", "alac": "m4a", "flac": "flac", "opus": "opus"}
 _EXTENSIONS = {"jpg", "png", "webp"}
 
@@ -291,8 +292,8 @@ class _Work:
             self.warnings.append(reader.warning)
         self.columns |= cut_columns(name, finder)
         if copies and video:
-            assert spans is not None and rules is not None
-            return self._copied(reader, spans, made, video)
+            assert spans is not None
+            return self._copied(reader, replace(job, track=None, audio=None, image=None), spans, made, video)
         if rules is None:
             return self._whole(made, own, reader, hears or bool(plan.lookers()))
         samples = [sample for one in sorted(made, key=_place) for sample in self._samples_of(one, reader)]
@@ -457,25 +458,55 @@ class _Work:
     def _own_bytes(self) -> dict[str, Any]:
         return {"path": None, "content_type": self.look["content_type"], "extension": self.look["extension"]}
 
-    def _copied(self, reader: VideoReader, spans: Sequence[Span], made: Sequence[Made], video: str) -> list[dict[str, Any]]:
-        """Clips whose streams are copied; what was looked at and heard of them is added."""
-        measured = {one.clip.number: one for one in made}
+    def _copied(
+        self, reader: VideoReader, job: Job, spans: Sequence[Span], made: Sequence[Made], video: str
+    ) -> list[dict[str, Any]]:
+        """Clips whose streams are copied; what was looked at and heard of them is added.
+
+        A few files cannot be cut so: what comes is not as long as the span. Such spans are cut exactly.
+        """
+        measured = {one.clip.span: one for one in made}
         format = copy_format(self.look, None if self.formats is None else video)
-        samples = []
-        for number, span in sorted(enumerate(spans), key=lambda one: one[1].start):
+        samples: list[dict[str, Any]] = []
+        left = []
+        for number, span in enumerate(sorted(spans, key=lambda one: one.start)):
             copy = copied(self.path, self.folder / f"{number:05d}-copy", format, span, reader, self.look, self.timeout)
-            if copy is None:
+            stream = self._held(*copy, reader.time_base) if copy else None
+            if copy is None or stream is None:
+                left.append(span)
                 continue
-            path, start, end = copy
-            told = _span(start, end, reader.time_base, reader.origin)
-            also = measured.get(number)
-            streams = {VIDEO: self._written(path)}
-            streams |= {name: self._written(file) for name, file in (also.files if also else {}).items()}
-            samples.append(self._clip(told, span, streams, also.columns if also else {}))
-            samples += [self._still(file, at, told, span, None) for at, file in enumerate(also.stills if also else ())]
+            samples += self._of_copy(span, _span(*copy[1:], reader.time_base, reader.origin), stream, measured.get(span))
+        if left:
+            with VideoReader(self.path) as again, SoundTrack(self.path) as track:
+                exact = replace(job, video=video, track=track if track.exists else None)
+                for one in self._passed(again, exact, left, None):
+                    told = _span(one.start, one.end, reader.time_base, reader.origin)
+                    stream = self._written(one.files[VIDEO])
+                    samples += self._of_copy(one.clip.span, told, stream, measured.get(one.clip.span))
         if not samples:
             raise _Nothing("no_clip", "none of its parts is a clip by the settings subsample.clip")
-        return samples
+        return sorted(samples, key=lambda sample: (sample["span"]["start_pts"], sample["wanted"] or 0))
+
+    def _held(self, path: Path, start: int, end: int, base: Fraction) -> tuple[dict[str, Any], dict[str, Any]] | None:
+        """What was copied; None, and no file, where that is not the span."""
+        try:
+            stream, look = self._written(path)
+        except SampleError:
+            path.unlink()
+            return None
+        over = (look["probe"]["video"]["duration_s"] or 0.0) - float((end - start) * base)
+        if not -_COPY_LACKS_S < over < _COPY_HAS_OVER_S:
+            path.unlink()
+            return None
+        return stream, look
+
+    def _of_copy(
+        self, span: Span, told: dict[str, Any], stream: tuple[dict[str, Any], dict[str, Any]], also: Made | None
+    ) -> list[dict[str, Any]]:
+        streams = {VIDEO: stream}
+        streams |= {name: self._written(file) for name, file in (also.files if also else {}).items()}
+        samples = [self._clip(told, span, streams, also.columns if also else {})]
+        return samples + [self._still(file, at, told, span, None) for at, file in enumerate(also.stills if also else ())]
 
     # --- sources of sound alone ---
 

@@ -1,0 +1,540 @@
+"""Clips hold the frames of their spans, all of them and no others, and their sound: read off numbered videos."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import av
+import pytest
+
+from tests.support.numbered import FRAMES, KINDS, SHOTS, Film, Numbered, numbered, read_film, read_number, shot_of, sound_of
+from tests.support.subsampling import Answer, Sample, check_answer, subsample, written
+from v2d_spark.udfs.engine import MediaChild
+from v2d_spark.udfs.vocabulary import SampleError
+
+# The longest frame of sound of the codecs here, in seconds.
+AUDIO_FRAME = {
+    "aac": 1024,
+    "libmp3lame": 1152,
+    "mp2": 1152,
+    "libopus": 960,
+    "libvorbis": 2048,
+    "wmav2": 2048,
+    "pcm_s16le": 1024,
+}
+SQUARE = {"resolution": {"size": 112}}
+
+
+@pytest.fixture(scope="module")
+def child() -> Iterator[MediaChild]:
+    child = MediaChild()
+    yield child
+    child.close()
+
+
+@pytest.fixture
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.getbasetemp()
+
+
+def read(sample: Sample, source: Numbered, **more: Any) -> Film:
+    """What a clip shows, which is upright with square pixels."""
+    kind = source.kind
+    more = {"turned": kind.turned, "side": kind.side} | more
+    return read_film(written(sample), **more)
+
+
+def clips_of(answer: Answer) -> list[Sample]:
+    return [sample for sample in answer["samples"] if sample["clip"] and sample["still"] is None]
+
+
+def between(film: Film, first: int, end: int) -> float:
+    """A time between two frames that follow each other, given by their places in the film, as a person would write it."""
+    assert end == first + 1
+    a, b = film.times[first] - film.start, film.times[end] - film.start
+    return round(float(a + (b - a) * Fraction(2, 5)), 4)
+
+
+def check_sound(clip: Film, source: Numbered, first: int | None = None) -> None:
+    """Check that with its first picture a clip plays what the source plays with a frame, to one frame of sound.
+
+    That frame is the same one, but where others may have been left out: there it is the first of the span.
+    """
+    if source.kind.sound is None:
+        assert clip.delay is None
+        return
+    number = clip.numbers[0]
+    one_frame = AUDIO_FRAME[source.kind.sound] / 44100
+    first = number if first is None else first
+    assert clip.sound_at(number) == pytest.approx(source.film.sound_at(first), abs=one_frame)
+
+
+def check_span(sample: Sample, source: Numbered, numbers: Sequence[int]) -> None:
+    """Check that the row tells the span that the clip has in the source."""
+    film, span = source.film, sample["span"]
+    base = Fraction(span["time_base"])
+    first, last = film.numbers.index(numbers[0]), film.numbers.index(numbers[-1])
+    assert span["start_pts"] * base == film.times[first]
+    assert span["start_s"] == pytest.approx(float(film.times[first] - film.start), abs=1e-6)
+    if last + 1 < len(film.times):
+        assert span["end_pts"] * base == film.times[last + 1]
+        assert span["end_s"] == pytest.approx(float(film.times[last + 1] - film.start), abs=1e-6)
+    else:
+        assert film.times[last] < span["end_pts"] * base <= film.times[last] + Fraction(1, 8)
+
+
+def slots(film: Film, numbers: Sequence[int], rate: Fraction, end: Fraction) -> list[int]:
+    """Which frame each slot of a clip at a constant rate holds: one fills the slots until the next one's begin."""
+    places = [film.numbers.index(number) for number in numbers]
+    times = [film.times[place] for place in places] + [end]
+    borders = [math.floor((time - times[0]) * rate + Fraction(1, 2)) for time in times]
+    return [number for number, (a, b) in zip(numbers, pairwise(borders), strict=True) for _ in range(a, b)]
+
+
+# --- spans of the input ---
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_spans(child: MediaChild, base: Path, tmp_path: Path, name: str) -> None:
+    source = numbered(base, name)
+    film = source.film
+    # Two neighbours that share a border, and one that overlaps both.
+    places = [(10, 24), (24, 41), (20, 31)]
+    spans = [(between(film, first - 1, first), between(film, end - 1, end)) for first, end in places]
+
+    answer = subsample(child, source.path, tmp_path / "clips", {"clip": {}}, spans=spans)
+
+    check_answer(child, answer, tmp_path / "clips")
+    assert sorted(sample["wanted"] for sample in answer["samples"]) == [0, 1, 2]
+    for sample in answer["samples"]:
+        first, end = places[sample["wanted"]]
+        clip = read(sample, source)
+        assert clip.numbers == film.numbers[first:end]
+        check_span(sample, source, clip.numbers)
+        check_sound(clip, source)
+        # Frames keep their own times, to a tick of the clip's clock.
+        shift = film.times[first] - clip.times[0]
+        assert [float(time + shift) for time in clip.times] == pytest.approx(
+            [float(time) for time in film.times[first:end]], abs=0.0011
+        )
+        span = sample["span"]
+        assert sample["look"]["duration_s"] == pytest.approx(span["end_s"] - span["start_s"], abs=0.06)
+
+
+@pytest.mark.parametrize("name", ["25", "29.97", "variable", "26.5 hours", "negative", "top field first"])
+def test_a_border_on_a_frame_is_that_frames(child: MediaChild, base: Path, tmp_path: Path, name: str) -> None:
+    source = numbered(base, name)
+    film = source.film
+    # Times rounded to the millisecond, as people and subtitles give them, lie a little before or after the frame's.
+    stamps = [round(float(film.times[place] - film.start), 3) for place in (7, 19, 33, 34)]
+
+    answer = subsample(child, source.path, tmp_path / "clips", {"clip": {}}, spans=list(pairwise(stamps)))
+
+    *longer, single = clips_of(answer)
+    assert [read(sample, source).numbers for sample in longer] == [film.numbers[7:19], film.numbers[19:33]]
+    assert single["span"]["start_pts"] == longer[-1]["span"]["end_pts"]
+    if source.kind.field is None:  # a field has nothing to be made whole from, where it is alone
+        assert read(single, source).numbers == film.numbers[33:34]
+
+
+def test_spans_beyond_the_source(child: MediaChild, base: Path, tmp_path: Path) -> None:
+    source = numbered(base, "25")
+
+    answer = subsample(child, source.path, tmp_path / "clips", {"clip": {}}, spans=[(6.8, 9), (-1, 0.2), (8, 9)])
+
+    found = {sample["wanted"]: read(sample, source).numbers for sample in clips_of(answer)}
+    assert found == {0: list(range(170, FRAMES)), 1: [0, 1, 2, 3, 4]}
+
+
+def test_no_span_holds_a_frame(child: MediaChild, base: Path, tmp_path: Path) -> None:
+    source = numbered(base, "25")
+    try:
+        answer = subsample(child, source.path, tmp_path / "clips", {"clip": {}}, spans=[(8, 9)])
+    except SampleError as fault:
+        assert fault.error_class == "no_clip"
+    else:
+        assert answer["skipped"][0] == "no_clip" and answer["samples"] == []
+    assert list((tmp_path / "clips").iterdir()) == []
+
+
+def test_captions_go_with_their_spans(child: MediaChild, base: Path, tmp_path: Path) -> None:
+    source = numbered(base, "25")
+
+    answer = subsample(
+        child, source.path, tmp_path / "clips", {"clip": {}}, spans=[(3, 4), (1, 2), (1.5, 3.5)], captions=["c", "a", "b"]
+    )
+
+    assert {sample["caption"]: read(sample, source).numbers[0] for sample in clips_of(answer)} == {"a": 25, "b": 38, "c": 75}
+
+
+# --- windows, cuts, subtitles ---
+
+
+@pytest.mark.parametrize("name", ["25", "23.976", "variable", "negative", "open gop mpeg2", "edit list", "avi b frames", "gif"])
+def test_windows_share_no_frame_and_lose_none(child: MediaChild, base: Path, tmp_path: Path, name: str) -> None:
+    source = numbered(base, name)
+    film = source.film
+
+    answer = subsample(child, source.path, tmp_path / "clips", {"clip": {"source": "windows", "window_s": 1.3}})
+
+    check_answer(child, answer, tmp_path / "clips")
+    clips = [read(sample, source) for sample in clips_of(answer)]
+    assert [number for clip in clips for number in clip.numbers] == film.numbers
+    for clip, sample in zip(clips, clips_of(answer), strict=True):
+        check_span(sample, source, clip.numbers)
+        place = film.numbers.index(clip.numbers[0])
+        if place:
+            before, here = (film.times[at] - film.start + Fraction(1, 1000) for at in (place - 1, place))
+            assert before // Fraction(13, 10) < here // Fraction(13, 10), "a window begins elsewhere"
+        if len(clip.numbers) > 10 and film.time_of(clip.numbers[0]) < film.heard - 0.5:  # the pause outlasts the sound
+            check_sound(clip, source)
+
+
+@pytest.mark.parametrize("name", ["25", "59.94", "120", "variable", "b frames", "negative", "hdr10", "squeezed", "turned 90"])
+def test_shots_hold_no_frame_of_another(child: MediaChild, base: Path, tmp_path: Path, name: str) -> None:
+    source = numbered(base, name)
+
+    answer = subsample(child, source.path, tmp_path / "clips", {"cuts": {}, "clip": {"source": "cuts"}})
+
+    check_answer(child, answer, tmp_path / "clips")
+    clips = [read(sample, source) for sample in clips_of(answer)]
+    borders = [*(shot for shot in SHOTS if shot < source.kind.frames), source.kind.frames]
+    assert [clip.numbers for clip in clips] == [list(range(first, end)) for first, end in pairwise(borders)]
+    assert answer["columns"]["cuts"]["cuts"] == [list(pair) for pair in pairwise(borders)]
+    for clip, sample in zip(clips, clips_of(answer), strict=True):
+        check_span(sample, source, clip.numbers)
+        check_sound(clip, source)
+
+
+def test_stored_cuts_are_not_looked_for_again(child: MediaChild, base: Path, tmp_path: Path) -> None:
+    source = numbered(base, "25")
+    plan: dict[str, dict[str, Any]] = {"cuts": {}, "clip": {"source": "cuts"}}
+    stored = subsample(child, source.path, tmp_path / "first", plan)["columns"]["cuts"]
+    stored["cuts"] = [[0, 50], [50, 60], [60, FRAMES]]
+    stored["cuts_pts"] = [[512 * first, 512 * end] for first, end in stored["cuts"]]
+    assert Fraction(stored["time_base"]) == Fraction(1, 12800)
+
+    answer = subsample(child, source.path, tmp_path / "clips", plan, cuts=stored)
+
+    assert [read(sample, source).numbers for sample in clips_of(answer)] == [
+        list(range(first, end)) for first, end in stored["cuts"]
+    ]
+
+
+def test_subtitles_and_captions_are_cut_along(child: MediaChild, base: Path, tmp_path: Path) -> None:
+    source = numbered(base, "25")
+    cues = [
+        {"language": "en", "start_s": 0.5, "end_s": 1.5, "text": "one"},
+        {"language": "en", "start_s": 1.5, "end_s": 3.0, "text": "two"},
+        {"language": "en", "start_s": 5.0, "end_s": 6.0, "text": "three"},
+    ]
+
+    answer = subsample(child, source.path, tmp_path / "spans", {"clip": {}}, spans=[(1, 2), (4, 5)], subtitles=cues)
+
+    first, second = clips_of(answer)
+    assert first["subtitles"] == [
+        {"language": "en", "start_s": 0, "end_s": 0.5, "text": "one"},
+        {"language": "en", "start_s": 0.5, "end_s": 1, "text": "two"},
+    ]
+    assert not second["subtitles"]
+
+    answer = subsample(
+        child,
+        source.path,
+        tmp_path / "cues",
+        {"clip": {"source": "subtitles"}},
+        subtitles=cues,
+        captions_are_subtitles=True,
+    )
+    found = {sample["caption"]: read(sample, source).numbers for sample in clips_of(answer)}
+    assert {text: (numbers[0], numbers[-1] + 1) for text, numbers in found.items()} == {
+        "one": (13, 38),
+        "two": (38, 75),
+        "three": (125, 150),
+    }
+
+
+# --- lengths and choices ---
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        # Shots are 1.8, 1.4, 1.8 and 2.2 s long.
+        ({"min_length": 1.5}, [(0, 45), (80, 125), (125, 180)]),
+        (
+            {"max_length": 1.0},
+            [(0, 25), (25, 45), (45, 70), (70, 80), (80, 105), (105, 125), (125, 150), (150, 175), (175, 180)],
+        ),
+        ({"min_length": 0.5, "max_length": 1.0}, [(0, 25), (25, 45), (45, 70), (80, 105), (105, 125), (125, 150), (150, 175)]),
+        ({"max_length": 1.0, "max_length_strategy": "first"}, [(0, 25), (45, 70), (80, 105), (125, 150)]),
+        ({"clip_strategy": "longest"}, [(125, 180)]),
+        ({"clip_strategy": "first"}, [(0, 45)]),
+        ({"clip_strategy": "first", "min_length": 1.9}, [(125, 180)]),
+        ({"clip_strategy": "longest", "max_length": 1.5}, [(0, 38)]),
+    ],
+)
+@pytest.mark.parametrize("by", ["cuts", "input"])
+def test_lengths_and_strategies(
+    child: MediaChild, base: Path, tmp_path: Path, by: str, settings: dict[str, Any], expected: list[tuple[int, int]]
+) -> None:
+    source = numbered(base, "25")
+    spans = [(first / 25, end / 25) for first, end in pairwise([*SHOTS, FRAMES])] if by == "input" else None
+    plan: dict[str, dict[str, Any]] = {"clip": {"source": by, **settings}} | ({"cuts": {}} if by == "cuts" else {})
+
+    answer = subsample(child, source.path, tmp_path / "clips", plan, spans=spans)
+
+    assert [read(sample, source).numbers for sample in clips_of(answer)] == [list(range(*pair)) for pair in expected]
+    check_answer(child, answer, tmp_path / "clips")
+
+
+def test_random_clips_are_seeded(child: MediaChild, base: Path, tmp_path: Path) -> None:
+    source = numbered(base, "silent")
+    firsts = []
+    for seed in range(8):
+        plan = {"clip": {"source": "windows", "window_s": 1.0, "clip_strategy": "random", "seed": seed}}
+        pair = [
+            [
+                read(sample, source).numbers
+                for sample in clips_of(subsample(child, source.path, tmp_path / f"{seed}{again}", plan))
+            ]
+            for again in range(2)
+        ]
+        assert pair[0] == pair[1] and len(pair[0]) == 1
+        firsts.append(pair[0][0][0])
+    assert all(first % 25 == 0 for first in firsts) and len(set(firsts)) > 2
+    other = subsample(child, source.path, tmp_path / "other", plan, key="000000000008")
+    assert len(clips_of(other)) == 1
+
+
+# --- frame rates ---
+
+
+@pytest.mark.parametrize("rate", [5, 10])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "25",
+        "23.976",
+        "29.97",
+        "59.94",
+        "120",
+        "variable",
+        "variable mkv",
+        "negative",
+        "bottom field first",
+        "hdr10",
+        "h264 avi",
+    ],
+)
+def test_a_constant_rate_takes_no_frame_of_a_neighbour(
+    child: MediaChild, base: Path, tmp_path: Path, name: str, rate: int
+) -> None:
+    source = numbered(base, name)
+    film = source.film
+    places = [(3, 44), (44, 80)]
+    spans = [(between(film, first - 1, first), between(film, end - 1, end)) for first, end in places]
+
+    answer = subsample(child, source.path, tmp_path / "clips", {"clip": {}, "frame_rate": {"fps": rate}, **SQUARE}, spans=spans)
+
+    check_answer(child, answer, tmp_path / "clips")
+    assert len(answer["samples"]) == 2
+    for (first, end), sample in zip(places, clips_of(answer), strict=True):
+        clip = read(sample, source)
+        assert clip.numbers == slots(film, film.numbers[first:end], Fraction(rate), film.times[end])
+        assert [time - clip.times[0] for time in clip.times] == [Fraction(slot, rate) for slot in range(len(clip.times))]
+        look, span = sample["look"], sample["span"]
+        assert (look["width"], look["height"], look["fps"]) == (112, 112, rate)
+        picture_s = look["probe"]["video"]["duration_s"]
+        assert picture_s == pytest.approx(span["end_s"] - span["start_s"], abs=0.5 / rate + 0.002)
+        check_span(sample, source, film.numbers[first:end])
+        check_sound(clip, source, film.numbers[first])
+
+
+@pytest.mark.parametrize("rate", [5, 10, 60])
+def test_shots_at_a_constant_rate(child: MediaChild, base: Path, tmp_path: Path, rate: int) -> None:
+    source = numbered(base, "25")
+    plan = {"cuts": {}, "clip": {"source": "cuts"}, "frame_rate": {"fps": rate}, **SQUARE}
+
+    answer = subsample(child, source.path, tmp_path / "clips", plan)
+
+    check_answer(child, answer, tmp_path / "clips")
+    for shot, sample in enumerate(clips_of(answer)):
+        numbers = read(sample, source).numbers
+        assert {shot_of(number) for number in numbers} == {shot}
+        every = list(range(SHOTS[shot], [*SHOTS, FRAMES][shot + 1]))
+        assert numbers == slots(source.film, every, Fraction(rate), Fraction(every[-1] + 1, 25))
+
+
+def test_a_divisor(child: MediaChild, base: Path, tmp_path: Path) -> None:
+    source = numbered(base, "29.97")
+
+    answer = subsample(child, source.path, tmp_path / "whole", {"frame_rate": {"divisor": 3}})
+
+    (sample,) = answer["samples"]
+    clip = read(sample, source)
+    rate = Fraction(10000, 1001)
+    assert sample["look"]["fps"] == pytest.approx(float(rate), abs=0.001)
+    assert clip.numbers == slots(source.film, source.film.numbers, rate, Fraction(FRAMES * 1001, 30000))
+    check_sound(clip, source, 0)
+
+
+def test_keyframes_alone(child: MediaChild, base: Path, tmp_path: Path) -> None:
+    source = numbered(base, "open gop")
+
+    answer = subsample(child, source.path, tmp_path / "whole", {"frame_rate": {"keyframes": True}})
+
+    (sample,) = answer["samples"]
+    clip = read(sample, source)
+    assert clip.numbers == list(range(0, FRAMES, 12))
+    assert [float(time) for time in clip.times] == pytest.approx([number / 25 for number in clip.numbers], abs=0.001)
+
+
+# --- precision ---
+
+
+@pytest.mark.parametrize("name", ["edit list", "vp9", "avi", "silent", "sound late", "mpeg2 keyframes"])
+def test_keyframe_adjusted_clips_begin_and_end_on_keyframes(child: MediaChild, base: Path, tmp_path: Path, name: str) -> None:
+    source = numbered(base, "25" if name == "mpeg2 keyframes" else name)
+    looked = child.probe(source.path, keyframes=True, timeout=20)
+    keyframes = looked.probe["keyframes_s"]
+    film = source.film
+    wanted = (float(film.times[5] - film.start), float(film.times[-5] - film.start))
+
+    plan = {"clip": {"precision": "keyframe_adjusted"}}
+    inside = [time for time in [*keyframes, looked.duration_s] if wanted[0] <= time <= wanted[1]]
+    if len(inside) < 2:
+        try:
+            answer = subsample(child, source.path, tmp_path / "clips", plan, spans=[wanted])
+        except SampleError as fault:
+            assert fault.error_class == "no_clip"
+        else:
+            assert answer["skipped"][0] == "no_clip"
+        return
+    answer = subsample(child, source.path, tmp_path / "clips", plan, spans=[wanted])
+
+    check_answer(child, answer, tmp_path / "clips")
+    (sample,) = clips_of(answer)
+    assert sample["span"]["start_s"] == pytest.approx(inside[0], abs=0.001)
+    assert sample["span"]["end_s"] == pytest.approx(inside[-1], abs=0.001)
+    clip = read(sample, source)
+    first = next(place for place, time in enumerate(film.times) if float(time - film.start) >= inside[0] - 0.001)
+    end = next(place for place, time in enumerate(film.times) if float(time - film.start) >= inside[-1] - 0.001)
+    assert clip.numbers == film.numbers[first:end]
+    check_sound(clip, source)
+
+
+def test_low_precision_holds_the_span_at_least(child: MediaChild, base: Path, tmp_path: Path) -> None:
+    source = numbered(base, "edit list")
+    film = source.film
+    spans = [
+        (float(film.times[first] - film.start), float(film.times[end] - film.start)) for first, end in [(30, 70), (70, 110)]
+    ]
+
+    answer = subsample(child, source.path, tmp_path / "clips", {"clip": {"precision": "low"}}, spans=spans)
+
+    check_answer(child, answer, tmp_path / "clips")
+    for (first, end), sample in zip([(30, 70), (70, 110)], clips_of(answer), strict=True):
+        clip = read(sample, source)
+        assert set(film.numbers[first:end]) <= set(clip.numbers)
+        assert clip.numbers == sorted(set(clip.numbers))
+        # Begins with the last keyframe before, which is one of every 50 frames, and ends within a group of pictures.
+        assert len(clip.numbers) <= end - first + 50
+        assert sample["span"]["start_s"] == pytest.approx(float(film.time_of(clip.numbers[0])), abs=0.001)
+        check_sound(clip, source)
+
+
+# --- the same bytes ---
+
+
+def digests(answer: Answer) -> list[str]:
+    return [
+        hashlib.sha256(Path(stream["path"]).read_bytes()).hexdigest()
+        for sample in answer["samples"]
+        for _, stream in sorted(sample["streams"].items())
+    ]
+
+
+def test_the_same_bytes_in_every_process(child: MediaChild, base: Path, tmp_path: Path) -> None:
+    source = numbered(base, "59.94")
+    other_source = numbered(base, "vp9")
+    plan: dict[str, dict[str, Any]] = {
+        "cuts": {},
+        "clip": {"source": "cuts"},
+        "frame_rate": {"fps": 10},
+        "audio": {"rate": 16000},
+        "frames": {"at": "count", "count": 1},
+        **SQUARE,
+    }
+    formats = {"video": "mp4", "audio": "opus", "image": "webp"}
+
+    first = subsample(child, source.path, tmp_path / "first", plan, formats=formats)
+    subsample(child, other_source.path, tmp_path / "between", plan, formats=formats)
+    again = subsample(child, source.path, tmp_path / "again", plan, formats=formats)
+    script = f"""
+import json, sys
+from pathlib import Path
+from tests.support.subsampling import subsample
+from v2d_spark.udfs.engine import MediaChild
+child = MediaChild()
+answer = subsample(child, Path({str(source.path)!r}), Path({str(tmp_path / "other")!r}), {plan!r}, formats={formats!r})
+child.close()
+print(json.dumps(answer))
+"""
+    printed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    other = json.loads(printed)
+
+    assert len(digests(first)) >= 8
+    assert digests(first) == digests(again) == digests(other)
+
+
+# --- sound alone, sound beside ---
+
+
+@pytest.mark.parametrize("format", ["m4a", "mp3", "flac", "wav", "opus"])
+def test_sound_as_a_second_stream(child: MediaChild, base: Path, tmp_path: Path, format: str) -> None:
+    source = numbered(base, "25")
+
+    answer = subsample(
+        child,
+        source.path,
+        tmp_path / "clips",
+        {"clip": {}, "audio": {"rate": 24000} if format != "mp3" else {}},
+        spans=[(1.02, 3.5)],
+        formats={"video": "mp4", "audio": format},
+    )
+
+    check_answer(child, answer, tmp_path / "clips")
+    (sample,) = answer["samples"]
+    delay, seconds = sound_of(written(sample, "audio"))
+    assert delay == pytest.approx(1.04, abs=0.001 if format in ("flac", "wav") else 0.025)
+    assert seconds == pytest.approx(2.48, abs=0.001 if format in ("flac", "wav") else 0.05)
+    assert read(sample, source).numbers == list(range(26, 88))
+
+
+def test_tones_of_sound_that_is_too_short(child: MediaChild, base: Path, tmp_path: Path) -> None:
+    source = numbered(base, "25")
+
+    answer = subsample(child, source.path, tmp_path / "clips", {"clip": {}}, spans=[(1.0, 1.04), (2.0, 2.005)])
+
+    check_answer(child, answer, tmp_path / "clips")
+    assert {sample["wanted"]: read_numbers(sample) for sample in clips_of(answer)} == {0: [25], 1: [50]}
+
+
+def read_numbers(sample: Sample) -> list[int]:
+    """The numbers alone: sound this short has no time."""
+    with av.open(str(written(sample))) as file:
+        return [read_number(frame) for frame in file.decode(video=0)]
+
+
+def test_kinds_are_known() -> None:
+    assert set(AUDIO_FRAME) >= {kind.sound for kind in KINDS.values() if kind.sound}
