@@ -95,6 +95,8 @@ def _leave_with(parent: int) -> None:
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(1.0)
+        if os.getpgrp() == os.getpid():
+            os.killpg(0, signal.SIGKILL)  # what it started goes, too
         os._exit(0)
 
     threading.Thread(target=watch, daemon=True).start()

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import glob
 import math
-import os
 import re
 import shutil
-import signal
 import subprocess
 from collections.abc import Sequence
 from fractions import Fraction
@@ -116,18 +113,15 @@ def binary() -> str:
 
 
 def _run(command: list[str], path: str, timeout: float) -> None:
-    # A process group of its own, so that what it starts is ended with it.
-    with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True
-    ) as process:
+    # In the process group of who asks, so that it is ended with that one.
+    with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
         try:
             _, told = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
             raise SampleError("decoder_timeout", "copying a span took longer than it may") from None
         finally:
-            with contextlib.suppress(ProcessLookupError):
-                if process.poll() is None:
-                    os.killpg(process.pid, signal.SIGKILL)
+            if process.poll() is None:
+                process.kill()
     if process.returncode:
         lines = told.decode(errors="replace").strip().splitlines() or [f"exit code {process.returncode}"]
         # `[mp4 @ 0x55d0c0]` before it says nothing, and another thing each time.

@@ -7,6 +7,7 @@ a request runs, kills the child, names the fault, and starts another one for the
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import select
 import signal
@@ -178,6 +179,7 @@ class MediaChild:
                 bufsize=0,
                 env=_environment(),
                 cwd="/",
+                start_new_session=True,  # a group of its own: what it starts is ended with it
             )
         except OSError as error:
             raise V2dError(
@@ -231,7 +233,8 @@ class MediaChild:
         process, self._process = self._process, None
         if process is None:
             return
-        process.kill()
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         for pipe in (process.stdin, process.stdout):
             assert pipe is not None
             pipe.close()
@@ -243,6 +246,7 @@ def _environment() -> dict[str, str]:
     environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
     environment["PYTHONPATH"] = os.pathsep.join(str(Path(folder).absolute()) for folder in sys.path)
     environment["PYTHONSAFEPATH"] = "1"
+    environment["OPENBLAS_NUM_THREADS"] = "1"  # its threads' stacks count against the child's address space
     environment["PYTHONDONTWRITEBYTECODE"] = "1"
     return environment
 
