@@ -46,6 +46,7 @@ class EnrichTask:
         table_schema: Arrow schema of that table.
         batch_id: the batch that this belongs to.
         timeout: seconds that one sample may take.
+        memory: bytes of memory that one sample may take.
         scratch: folder on this host for what is being looked at.
         inline_limit: streams over this many bytes go to files beside the tables.
         buffer_bytes: bytes of media to hold at once.
@@ -66,6 +67,7 @@ class EnrichTask:
     table_schema: pa.Schema
     batch_id: int
     timeout: float
+    memory: int
     scratch: str
     inline_limit: int
     buffer_bytes: int
@@ -163,7 +165,8 @@ class _Partition:
         path, output = spool.new_path(), spool.new_path()
         try:
             self._bring(media, path)
-            row |= media_child().enrich(self._task.step, self._task.settings, path, output, timeout=self._task.timeout)
+            child = media_child(self._task.memory)
+            row |= child.enrich(self._task.step, self._task.settings, path, output, timeout=self._task.timeout)
             if self._kind.made is not None and output.exists():
                 row |= self._stream(sample["key"], output, self._kind.made.content_type, self._kind.made.extension)
         except SampleError as error:

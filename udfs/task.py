@@ -6,7 +6,9 @@ them out of another dataset.
 
 from __future__ import annotations
 
+import contextlib
 import re
+import threading
 import time
 from abc import ABC, abstractmethod
 from collections import deque
@@ -19,7 +21,7 @@ from typing import Any
 import pyarrow as pa
 
 from v2d_spark.udfs.content_types import content_type_of, extension
-from v2d_spark.udfs.engine import Look, media_child
+from v2d_spark.udfs.engine import Look, MediaChild, media_child
 from v2d_spark.udfs.fetch import Fetched, Room, Share
 from v2d_spark.udfs.fetch.settings import FetchSettings
 from v2d_spark.udfs.media_rows import Outcome, RowMaker
@@ -90,6 +92,7 @@ class SampleTask(ABC):
         keyframes: whether the times of keyframes are listed where it does not work.
         keep_originals: whether the bytes of sources are kept beside what is made of them.
         decode_timeout: seconds that the engine may work on one source.
+        decode_memory: bytes of memory that it may take for it.
         fetch: how to fetch, and how many sources at once.
         scratch: folder on this host for what is being worked on.
         inline_limit: streams over this many bytes go to files beside the tables.
@@ -112,6 +115,7 @@ class SampleTask(ABC):
     keyframes: bool
     keep_originals: bool
     decode_timeout: float
+    decode_memory: int
     fetch: FetchSettings
     scratch: str
     inline_limit: int
@@ -168,6 +172,7 @@ class _Partition:
             max_attempts=task.fetch.max_attempts,
             keep_originals=task.keep_originals,
         )
+        self._child_lock = threading.Lock()
         self._fetched_bytes = 0
         self._report = Report()
 
@@ -267,20 +272,27 @@ class _Partition:
 
     def _made(self, source: dict[str, Any], fetched: Fetched, folder: Path, timings: dict[str, float]) -> Outcome:
         task = self._task
-        started = time.monotonic()
         if task.engine_for_all or (task.cuts_spans and source["spans"]):
             folder.mkdir()
-            answer = media_child().subsample(
-                path=fetched.path, folder=folder, plan=task.plan, source=_asked(source), timeout=task.decode_timeout
-            )
-            timings["subsample_s"] = time.monotonic() - started
+            with self._turn("subsample_s", timings) as child:
+                answer = child.subsample(
+                    path=fetched.path, folder=folder, plan=task.plan, source=_asked(source), timeout=task.decode_timeout
+                )
             return self._rows.made(source, fetched, answer, folder, timings)
-        if task.fetch.probe:
-            look = media_child().probe(fetched.path, keyframes=task.keyframes, timeout=task.fetch.probe_timeout)
-        else:
-            look = _unprobed(fetched, source["url"] or "")
-        timings["probe_s"] = time.monotonic() - started
+        with self._turn("probe_s", timings) as child:
+            if task.fetch.probe:
+                look = child.probe(fetched.path, keyframes=task.keyframes, timeout=task.fetch.probe_timeout)
+            else:
+                look = _unprobed(fetched, source["url"] or "")
         return self._rows.whole(source, fetched, look, timings)
+
+    @contextlib.contextmanager
+    def _turn(self, phase: str, timings: dict[str, float]) -> Iterator[MediaChild]:
+        """The child, once it is free: to wait for it is no work."""
+        with self._child_lock:
+            started = time.monotonic()
+            yield media_child()
+            timings[phase] = time.monotonic() - started
 
 
 def _asked(source: dict[str, Any]) -> dict[str, Any]:

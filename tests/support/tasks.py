@@ -35,6 +35,7 @@ def make_task(folder: Path, settings: Settings | None = None, **changed: Any) ->
         "keyframes": False,
         "keep_originals": False,
         "decode_timeout": 60.0,
+        "decode_memory": 1 << 30,
         "fetch": FetchSettings(retries=0),
         "access": Access(allow_hosts=("127.0.0.1",)),
         "scratch": str(folder / "scratch"),

@@ -206,7 +206,7 @@ def test_a_task_that_dies_leaves_no_file(tmp_path: Path) -> None:
 
 
 def test_a_child_that_cannot_start_ends_the_task_and_marks_no_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(task_module, "media_child", lambda: MediaChild(command=["/nowhere/python"]))
+    monkeypatch.setattr(task_module, "media_child", lambda _: MediaChild(command=["/nowhere/python"]))
     with MediaServer(bodies={"a": b"x"}) as server, pytest.raises(V2dError, match="cannot start") as caught:
         list(make_task(tmp_path)(iter([sources([server.url("a")] * 3)])))
 

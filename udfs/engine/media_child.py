@@ -271,19 +271,22 @@ def _died(process: subprocess.Popen[bytes]) -> SampleError:
     return SampleError("decoder_crashed", f"the decoder ended with exit code {code}")
 
 
-_of_this_process: dict[int, MediaChild] = {}
+_of_this_process: dict[tuple[int, int], MediaChild] = {}
 _of_this_process_lock = threading.Lock()
 
 
-def media_child() -> MediaChild:
+def media_child(memory_limit: int = DEFAULT_MEMORY_LIMIT) -> MediaChild:
     """Return the child handle of this Python process, kept from task to task.
 
     A process that was forked gets its own: pipes cannot be shared.
+
+    Args:
+        memory_limit: bytes of resident memory at which the child is killed.
     """
     with _of_this_process_lock:
-        child = _of_this_process.get(os.getpid())
+        child = _of_this_process.get((os.getpid(), memory_limit))
         if child is None:
-            child = MediaChild()
-            _of_this_process[os.getpid()] = child
+            child = MediaChild(memory_limit)
+            _of_this_process[os.getpid(), memory_limit] = child
             atexit.register(child.close)
         return child

@@ -183,6 +183,7 @@ class _Work:
             table_schema=dataset.arrow_schema(f"{step}{STEP_MEDIA}"),
             batch_id=batch_id,
             timeout=settings.decode.timeout,
+            memory=settings.decode.memory,
             scratch=settings.scratch,
             inline_limit=settings.inline_limit,
             buffer_bytes=settings.export.buffer_bytes,

@@ -264,6 +264,7 @@ class _Work:
             keyframes=any(one.wants_keyframes() for one in settings.subsamplers),
             keep_originals=settings.keep_originals,
             decode_timeout=settings.decode.timeout,
+            decode_memory=settings.decode.memory,
             fetch=settings.fetch,
             scratch=settings.scratch,
             inline_limit=settings.inline_limit,
