@@ -1,7 +1,7 @@
 """The child process that opens media, but decoding files of certain names goes wrong in the middle.
 
-Run as the child is, with one more argument before its own: bytes of address space that it may take beyond what it starts
-with; 0 for what it takes always.
+Run as the child is, with one more argument before its own: bytes of address space that each file may take beyond what there
+is before it is opened; 0 for what the child takes always.
 """
 
 from __future__ import annotations
@@ -19,12 +19,15 @@ import av
 from v2d_spark.udfs.engine import child, reader
 
 AFTER = 60  # frames
+MORE = int(sys.argv[1])
 
 honest_init, honest_frames = reader.VideoReader.__init__, reader.VideoReader.frames
 
 
 def init(self: reader.VideoReader, path: str, **more: bool) -> None:
     self.fault = Path(path).stem  # type: ignore[attr-defined]
+    if MORE:
+        confine_to(MORE)
     honest_init(self, path, **more)
 
 
@@ -66,6 +69,4 @@ def confine_to(more: int) -> None:
 
 if __name__ == "__main__":
     reader.VideoReader.__init__, reader.VideoReader.frames = init, frames  # type: ignore[method-assign]
-    if more := int(sys.argv[1]):
-        child._confine = lambda memory_limit: confine_to(more)
     child.main(*map(int, sys.argv[2:]))

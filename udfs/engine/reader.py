@@ -12,12 +12,14 @@ import av.error
 from av.stream import Discard, Disposition
 
 from v2d_spark.udfs.engine.formats import FORMAT_WHITELIST
+from v2d_spark.udfs.engine.memory import is_short
 from v2d_spark.udfs.vocabulary import SampleError
 
 _NO_PICTURE = Disposition.attached_pic | Disposition.timed_thumbnails
 # Packets that may fail one after the other, and of all the part that may, before a source is given up.
 _MOST_IN_A_ROW = 500
 _MOST_OF_ALL = 0.5
+_BYTES_PER_PIXEL = 3  # of the largest common pictures: 4:2:0 of 10 bit, 4:4:4 of 8
 # Containers with an index of their keyframes.
 _INDEXED = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
 
@@ -162,6 +164,9 @@ class VideoReader:
     def _count(self, error: av.error.FFmpegError) -> None:
         if isinstance(error, MemoryError):
             raise error
+        codec = self.stream.codec_context
+        if is_short(codec.width * codec.height * _BYTES_PER_PIXEL):
+            raise MemoryError from error
         self.faults += 1
         self._in_a_row += 1
 

@@ -11,6 +11,7 @@ import av
 import av.error
 import numpy as np
 
+from v2d_spark.udfs.engine.memory import is_short
 from v2d_spark.udfs.engine.sound_layout import PACKED, Block, Format, layout_name, to_floats
 from v2d_spark.udfs.engine.sound_track import Piece, SoundTrack
 
@@ -111,6 +112,8 @@ class DecodedSound:
         except av.error.FFmpegError as error:
             if isinstance(error, MemoryError):
                 raise
+            if is_short():
+                raise MemoryError from error
             if piece is not None:
                 self._track.does_not_decode(piece)
                 self._position = None  # time goes on without it

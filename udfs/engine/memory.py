@@ -1,0 +1,25 @@
+"""Telling a want of memory from bad data."""
+
+from __future__ import annotations
+
+import resource
+from pathlib import Path
+
+_MARGIN = 64 << 20  # bytes: the libraries' smaller allocations
+_PICTURES = 16  # those that a decoder may ask for at once, each with its tables
+
+
+def is_short(picture_bytes: int = 0) -> bool:
+    """Whether an allocation may just have failed.
+
+    Where the address space is used up, libav says of some failures that memory is wanting, of others that the data is bad:
+    a decoder that cannot get room for a picture drops it. So bad data is not believed while little room is left.
+
+    Args:
+        picture_bytes: bytes of one of the pictures that are being decoded.
+    """
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if limit == resource.RLIM_INFINITY:
+        return False
+    used = int(Path("/proc/self/statm").read_bytes().split()[0]) * resource.getpagesize()
+    return limit - used < _MARGIN + _PICTURES * picture_bytes
