@@ -291,7 +291,7 @@ class _Partition:
         """The child, once it is free: to wait for it is no work."""
         with self._child_lock:
             started = time.monotonic()
-            yield media_child()
+            yield media_child(self._task.decode_memory)
             timings[phase] = time.monotonic() - started
 
 
