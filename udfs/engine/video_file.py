@@ -23,6 +23,10 @@ FORMATS = {
     "webm": ("video/webm", "libvpx-vp9", "libopus"),
 }
 _MUXERS = {"mp4": "mp4", "mkv": "matroska", "webm": "webm"}
+# Pictures that presets of x264 look ahead; it keeps all of them.
+_LOOKAHEAD = {"veryfast": 10, "faster": 20, "fast": 30, "medium": 40, "slow": 50, "slower": 60, "veryslow": 60, "placebo": 60}
+_LOOKAHEAD_BYTES = 96 << 20
+_LOOKAHEAD_BYTES_PER_PIXEL = 3  # the picture, a half of its size for motion, costs
 _FRAME_DURATION = 1 << 8  # AV_CODEC_FLAG_FRAME_DURATION: a packet lasts as long as its frame said
 
 
@@ -73,7 +77,7 @@ class VideoFile:
         _, codec, _ = FORMATS[format.name]
         movie = {"movflags": "+faststart"} if format.name == "mp4" else {}
         self._file = av.open(path, "w", format=_MUXERS[format.name], options={"fflags": "+bitexact", **movie})
-        stream = self._file.add_stream(codec, rate=_speakable(format.fps), options=_options(codec, format.encode))
+        stream = self._file.add_stream(codec, rate=_speakable(format.fps), options=_options(codec, format.encode, first))
         assert isinstance(stream, VideoStream)
         stream.width, stream.height, stream.pix_fmt = first.width, first.height, first.format.name
         stream.time_base = format.time_base
@@ -129,14 +133,16 @@ def _speakable(fps: Fraction) -> Fraction:
     return min(max(fps, Fraction(1, 100)), Fraction(1000)).limit_denominator(1001)
 
 
-def _options(codec: str, encode: EncodeSettings) -> dict[str, str]:
+def _options(codec: str, encode: EncodeSettings, first: av.VideoFrame) -> dict[str, str]:
     """One thread, and nothing that depends on the processor: the same pictures give the same bytes."""
     if codec == "libx264":
+        lookahead = _LOOKAHEAD_BYTES // (_LOOKAHEAD_BYTES_PER_PIXEL * first.width * first.height)
+        bounded = f":rc-lookahead={lookahead}" if lookahead < _LOOKAHEAD.get(encode.preset, 0) else ""
         return {
             "preset": encode.preset,
             "crf": str(encode.crf),
             "threads": "1",
-            "x264-params": "cpu-independent=1",
+            "x264-params": f"cpu-independent=1{bounded}",
             "flags": "+bitexact",
         }
     return {"crf": str(encode.crf), "b": "0", "threads": "1", "row-mt": "0", "cpu-used": "4", "flags": "+bitexact"}
