@@ -94,7 +94,8 @@ class OnePass:
                 for sample in self._samples:
                     sample.take(seen)
                 if job.track:
-                    earliest = min((sample.start for sample in self._samples), default=seen.pts)
+                    waiting = (sample.start for sample in self._samples if sample.waits_for_sound)
+                    earliest = min(waiting, default=seen.pts)
                     job.track.forget(earliest * job.clock)
                 if self._finder is None and not self._samples:
                     if tracker.over:

@@ -169,6 +169,11 @@ class SampleInMaking:
             cues=sorted(time for time in begins if time >= 0),
         )
 
+    @property
+    def waits_for_sound(self) -> bool:
+        """Whether its sound is yet to be opened, from the sample's beginning on."""
+        return self._video is not None and not self._video.is_begun
+
     def take(self, seen: Seen) -> None:
         """Take a frame in."""
         self._last = seen

@@ -57,6 +57,11 @@ class VideoPart:
         self._fits: Picture | None = None
         self._size: tuple[int, int] | None = None
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether the file is being written, and the sound that goes into it read."""
+        return self._file is not None
+
     def show(self, seen: Seen, until: int) -> None:
         """Take a frame in, which is shown until a time stamp."""
         if self._slots is None:
