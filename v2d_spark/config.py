@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from v2d_spark.udfs.engine.settings import DecodeSettings, EncodeSettings
+from v2d_spark.udfs.engine.settings import PRESETS, DecodeSettings, EncodeSettings
 from v2d_spark.udfs.enrichers import enrichers
 from v2d_spark.udfs.fetch.guard import Guard
 from v2d_spark.udfs.fetch.settings import LONGEST_S, Access, FetchSettings
@@ -196,6 +196,8 @@ def load(config: str | Path | Mapping[str, Any] | None = None, overrides: Sequen
     settings: Settings = _build(Settings, values, "")
     _check_reach(settings)
     _check_formats(settings.encode_formats)
+    if settings.encode.preset not in PRESETS:
+        raise ConfigError(f"Setting encode.preset must be one of {', '.join(PRESETS)}, not {settings.encode.preset!r}.")
     for one in settings.subsamplers:
         one.check()
     return settings

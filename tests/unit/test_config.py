@@ -130,3 +130,8 @@ def test_the_fingerprint_is_of_the_subsamplers_that_are_on(monkeypatch: pytest.M
 def test_every_setting_is_documented_and_every_preset_loads() -> None:
     assert all(one.doc for one in config.reference())
     assert all(config.load(name) for name in config.presets())
+
+
+def test_an_unknown_preset_of_the_encoder_is_refused() -> None:
+    with pytest.raises(ConfigError, match=r"encode\.preset must be one of ultrafast, .*, not 'quick'"):
+        load(overrides=["encode.preset=quick"])

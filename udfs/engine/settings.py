@@ -15,6 +15,9 @@ class DecodeSettings:
     memory: int = setting(1 << 30, "bytes of memory that it may take; the process is ended beyond", minimum=256 << 20)
 
 
+PRESETS = ("ultrafast", "superfast", "veryfast", "faster", "fast", "medium", "slow", "slower", "veryslow", "placebo")
+
+
 @dataclass(frozen=True)
 class EncodeSettings:
     """How pictures and sound that have changed are written."""
