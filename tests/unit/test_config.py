@@ -134,4 +134,4 @@ def test_every_setting_is_documented_and_every_preset_loads() -> None:
 
 def test_an_unknown_preset_of_the_encoder_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"encode\.preset must be one of ultrafast, .*, not 'quick'"):
-        load(overrides=["encode.preset=quick"])
+        config.load(overrides=["encode.preset=quick"])
