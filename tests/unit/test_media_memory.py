@@ -1,0 +1,121 @@
+"""Memory does not grow with a source's length, and stays under 500 MB for pictures up to 1080p."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from tests.support.media import ffmpeg, make_video
+from tests.support.subsampling import FAST, Answer, subsample
+from v2d_spark.udfs.engine import MediaChild
+
+MOST = 500 << 20  # bytes, of child and worker each
+# What grows with the file itself: the list of an mp4's packets, which libav keeps for each reader, and for what is written.
+INDEX = 8 << 20  # bytes of 68,000 packets, read twice
+LONG_INDEX = 24 << 20  # and of 57,000 that are written into one file
+DOWNSAMPLE: dict[str, dict[str, Any]] = {
+    "cuts": {},
+    "clip": {"source": "cuts", "min_length": 2.0, "max_length": 10.0},
+    "resolution": {"size": 96},
+    "frame_rate": {"fps": 2},
+    "measure": {},
+}
+
+
+def peak(pid: int) -> int:
+    """The most memory that a process ever held, in bytes."""
+    match = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert match is not None
+    return int(match[1]) * 1024
+
+
+def repeated(path: Path, times: int, target: Path) -> Path:
+    """The same pictures and sound again and again, in one file."""
+    ffmpeg("-stream_loop", times - 1, "-i", path, "-c", "copy", "-fflags", "+bitexact", target)
+    return target
+
+
+def peak_of(path: Path, folder: Path, settings: dict[str, dict[str, Any]], **more: Any) -> tuple[int, Answer]:
+    """Have a new child make samples of a file.
+
+    Returns:
+        The most memory that it held, and its answer.
+    """
+    child = MediaChild()
+    try:
+        before = psutil.Process().memory_info().rss
+        answer = subsample(child, path, folder, settings, **{"timeout": 280, **more})
+        assert psutil.Process().memory_info().rss - before < 50 << 20, "the worker itself holds what the child made"
+        assert child.pid is not None
+        return peak(child.pid), answer
+    finally:
+        child.close()
+
+
+@pytest.fixture(scope="module")
+def two_minutes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two minutes of 160 lines, with a cut every 6 s."""
+    folder = tmp_path_factory.mktemp("long")
+    shots = [folder / f"shot{number}.ts" for number in range(2)]
+    for number, shot in enumerate(shots):
+        make_video(shot, size=(284, 160), fps=10, seconds=6, options=("-vf", f"hue=h={160 * number}:b={3 * number}", "-g", 60))
+    both = folder / "both.ts"
+    both.write_bytes(shots[0].read_bytes())
+    ffmpeg("-i", f"concat:{shots[0]}|{shots[1]}", "-c", "copy", both)
+    return repeated(both, 10, folder / "two_minutes.mp4")
+
+
+@pytest.mark.parametrize(
+    ("settings", "slack"),
+    [
+        pytest.param(DOWNSAMPLE, INDEX, id="clips"),
+        pytest.param({"frame_rate": {"fps": 1}, "resolution": {"size": 64, "operations": ["scale"]}}, LONG_INDEX, id="whole"),
+    ],
+)
+def test_ten_times_as_long_takes_no_more(
+    two_minutes: Path, tmp_path: Path, settings: dict[str, dict[str, Any]], slack: int
+) -> None:
+    long = repeated(two_minutes, 10, tmp_path / "twenty_minutes.mp4")
+
+    short_peak, short_answer = peak_of(two_minutes, tmp_path / "short", settings)
+    long_peak, long_answer = peak_of(long, tmp_path / "long", settings)
+
+    assert short_answer["look"]["duration_s"] == pytest.approx(120, abs=1)
+    assert long_answer["look"]["duration_s"] == pytest.approx(1200, abs=10)
+    assert len(long_answer["samples"]) == pytest.approx(10 * len(short_answer["samples"]), abs=12) or "clip" not in settings
+    assert long_peak < MOST
+    assert long_peak < short_peak * 1.05 + slack, f"{short_peak / 2**20:.1f} MiB and {long_peak / 2**20:.1f} MiB"
+
+
+def test_pictures_of_1080_lines(tmp_path: Path) -> None:
+    path = make_video(tmp_path / "full.mp4", size=(1920, 1080), seconds=3, options=("-refs", 4, "-bf", 3))
+
+    # No geometry: clips are made of pictures as large as they come, and wait until they are long enough.
+    most, answer = peak_of(
+        path,
+        tmp_path / "samples",
+        {"cuts": {}, "clip": {"source": "cuts", "min_length": 3.5}},
+        encode={**FAST, "preset": "fast"},
+    )
+
+    assert len(answer["samples"]) == 1
+    assert most < MOST, f"{most / 2**20:.0f} MiB"
+
+
+@pytest.mark.chaos
+@pytest.mark.timeout(7200)
+@pytest.mark.parametrize("codec", ["libx264", "libvpx-vp9", "libx265"])
+def test_an_hour_of_1080_lines(tmp_path: Path, codec: str) -> None:
+    minute = make_video(tmp_path / "minute.mp4", size=(1920, 1080), seconds=60, codec=codec, keyframe_every=250)
+    hour = repeated(minute, 60, tmp_path / "hour.mp4")
+
+    short, _ = peak_of(minute, tmp_path / "short", DOWNSAMPLE, timeout=600)
+    long, answer = peak_of(hour, tmp_path / "long", DOWNSAMPLE, timeout=7000)
+
+    assert answer["look"]["duration_s"] == pytest.approx(3600, abs=10)
+    assert long < MOST
+    assert long < short * 1.05 + LONG_INDEX, f"{short / 2**20:.1f} MiB and {long / 2**20:.1f} MiB"
