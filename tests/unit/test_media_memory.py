@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from tests.support.media import ffmpeg, make_video
-from tests.support.subsampling import FAST, Answer, subsample
+from tests.support.subsampling import Answer, subsample
 from v2d_spark.udfs.engine import MediaChild
 
 MOST = 500 << 20  # bytes, of child and worker each
@@ -95,12 +95,8 @@ def test_pictures_of_1080_lines(tmp_path: Path) -> None:
     path = make_video(tmp_path / "full.mp4", size=(1920, 1080), seconds=3, options=("-refs", 4, "-bf", 3))
 
     # No geometry: clips are made of pictures as large as they come, and wait until they are long enough.
-    most, answer = peak_of(
-        path,
-        tmp_path / "samples",
-        {"cuts": {}, "clip": {"source": "cuts", "min_length": 3.5}},
-        encode={**FAST, "preset": "fast"},
-    )
+    plan: dict[str, dict[str, Any]] = {"cuts": {}, "clip": {"source": "windows", "window_s": 2.9, "min_length": 2.5}}
+    most, answer = peak_of(path, tmp_path / "samples", plan, encode={})
 
     assert len(answer["samples"]) == 1
     assert most < MOST, f"{most / 2**20:.0f} MiB"
