@@ -51,6 +51,8 @@ class Geometry:
     def __init__(self, subsamplers: Sequence[Subsampler]) -> None:
         self._subsamplers = subsamplers
         self._ways: Kept[_Way] = Kept(_KINDS)
+        self._turn: Turn | None = None
+        self._lies: tuple[Picture, int] | None = None
 
     def __call__(self, frame: av.VideoFrame, sample_aspect: Fraction | None) -> av.VideoFrame:
         """Change a picture.
@@ -73,7 +75,13 @@ class Geometry:
         return self._way(frame, sample_aspect).shape
 
     def _way(self, frame: av.VideoFrame, sample_aspect: Fraction | None) -> _Way:
-        picture, turn = Picture.of(frame), Turn(frame)
+        picture = Picture.of(frame)
+        # PyAV holds a frame and the side data that was read of it in a cycle, which only the garbage collector ends, some
+        # hundreds of pictures later. So it is read where something has changed, not of every frame.
+        lies = (picture, frame.rotation)
+        if self._turn is None or lies != self._lies:
+            self._turn, self._lies = Turn(frame), lies
+        turn = self._turn
         return self._ways.get((picture, turn.filters, sample_aspect), lambda: self._plan(picture, turn, sample_aspect))
 
     def _plan(self, picture: Picture, turn: Turn, sample_aspect: Fraction | None) -> _Way:
