@@ -25,7 +25,7 @@ FORMATS = {
 _MUXERS = {"mp4": "mp4", "mkv": "matroska", "webm": "webm"}
 # Pictures that presets of x264 look ahead; it keeps all of them.
 _LOOKAHEAD = {"veryfast": 10, "faster": 20, "fast": 30, "medium": 40, "slow": 50, "slower": 60, "veryslow": 60, "placebo": 60}
-_LOOKAHEAD_BYTES = 96 << 20
+_LOOKAHEAD_BYTES = 160 << 20
 _LOOKAHEAD_BYTES_PER_PIXEL = 3  # the picture, a half of its size for motion, costs
 _FRAME_DURATION = 1 << 8  # AV_CODEC_FLAG_FRAME_DURATION: a packet lasts as long as its frame said
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections import deque
 from collections.abc import Callable
 from fractions import Fraction
 
@@ -49,7 +50,7 @@ class VideoPart:
         self._hold = start + hold / clock
         self._add_sound = add_sound
         self._file: VideoFile | None = None
-        self._held: list[tuple[av.VideoFrame, int, int, Fraction]] = []
+        self._held: deque[tuple[av.VideoFrame, int, int, Fraction]] = deque()
         self._held_bytes = 0
         self._slots = None if rate is None else ((2 * rate * clock).numerator, (2 * rate * clock).denominator)
         self._next = 0
@@ -105,9 +106,8 @@ class VideoPart:
     def _open(self, picture: av.VideoFrame) -> None:
         first = self._held[0][0] if self._held else picture
         self._file = VideoFile(self.path, self._format, first, self._add_sound)
-        for held in self._held:
-            self._write(*held)
-        self._held.clear()
+        while self._held:  # each is let go as the encoder makes its copy
+            self._write(*self._held.popleft())
 
     def _write(self, picture: av.VideoFrame, at: int, duration: int, time: Fraction) -> None:
         assert self._file is not None
