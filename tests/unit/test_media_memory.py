@@ -72,7 +72,7 @@ def two_minutes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize(
     ("settings", "slack"),
     [
-        pytest.param(DOWNSAMPLE, 0, id="clips"),
+        pytest.param(DOWNSAMPLE, INDEX // 4, id="clips"),
         pytest.param({"frame_rate": {"fps": 1}, "resolution": {"size": 64, "operations": ["scale"]}}, INDEX, id="whole"),
     ],
 )
