@@ -68,6 +68,16 @@ def test_operations_are_done_in_their_order():
     assert first_padded.chain == (("pad", "1280:1280:-1:-1:black"), ("scale", "224:224"))
 
 
+def test_width_and_height_are_filled_before_a_crop_and_fitted_into_otherwise():
+    frame = {"width": 640, "height": 360}
+    assert resolution(**frame).filters(Shape(1920, 1080)).chain == (("scale", "640:360"),)
+    assert resolution(**frame).filters(Shape(1440, 1080)).chain == (("scale", "640:480"), ("crop", "640:360"))
+    fitted = resolution(operations=["scale", "pad"], **frame).filters(Shape(1440, 1080)).chain
+    assert fitted == (("scale", "480:360"), ("pad", "640:360:-1:-1:black"))
+    with pytest.raises(ConfigError, match="by is of size"):
+        resolution(by="height", **frame)
+
+
 def test_crop_and_pad_take_a_size_of_their_own():
     assert sizes(1280, 720, operations=["crop"], width=640, height=360) == (640, 360)
     assert sizes(320, 720, operations=["crop"], width=640, height=360) == (320, 360)

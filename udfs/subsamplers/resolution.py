@@ -12,6 +12,7 @@ from v2d_spark.udfs.vocabulary import ConfigError
 OPERATIONS = ("scale", "crop", "pad")
 SIDES = ("shorter", "longer", "width", "height", "area")
 _LARGEST = 16_384
+_SIZE = 224
 
 
 @dataclass(frozen=True)
@@ -24,9 +25,10 @@ class ResolutionSettings:
         " what is smaller",
         changes_samples=True,
     )
-    size: int = setting(
-        224,
-        "pixels that scale brings one side to; of crop and pad, both sides",
+    size: int | None = setting(
+        None,
+        "pixels that scale brings one side to; of crop and pad, both sides. null: 224, and where width and height are set,"
+        " scale fills them before a crop, or else fits into them",
         changes_samples=True,
         minimum=2,
         maximum=_LARGEST,
@@ -57,7 +59,8 @@ class Resolution(Subsampler):
     """Scales, crops and pads.
 
     What video2dataset's `resize_mode`, `video_size`, `height` and `width` do. As it stands, every picture becomes 224 by
-    224: its shorter side is scaled to that, the middle is taken, and a picture that is smaller gets a black border.
+    224: its shorter side is scaled to that, the middle is taken, and a picture that is smaller gets a black border. With
+    `width: 640, height: 360` every picture fills that frame.
 
     Scaling keeps the aspect ratio to within one pixel, the side that was asked for exactly. A picture is made larger
     where `enlarge` says so, and where a side would be shorter than 2 pixels.
@@ -65,6 +68,8 @@ class Resolution(Subsampler):
 
     name = "resolution"
     Settings = ResolutionSettings
+
+    settings: ResolutionSettings
 
     def check(self) -> None:
         """As the base class says."""
@@ -84,6 +89,11 @@ class Resolution(Subsampler):
                 "Settings subsample.resolution.width and subsample.resolution.height are for crop and pad, which"
                 " subsample.resolution.operations does not name; set subsample.resolution.by and size."
             )
+        if settings.width is not None and settings.size is None and settings.by != "shorter":
+            raise ConfigError(
+                "Setting subsample.resolution.by is of size, which is not set; with subsample.resolution.width and height"
+                " leave it out."
+            )
         self._check_multiples()
 
     def _check_multiples(self) -> None:
@@ -93,11 +103,11 @@ class Resolution(Subsampler):
         framed = settings.operations != ["scale"]
         scaled = "scale" in settings.operations and settings.by != "area"
         for name, used in {
-            "size": scaled or (framed and settings.width is None),
+            "size": (scaled and not (settings.size is None and settings.width)) or (framed and settings.width is None),
             "width": settings.width is not None,
             "height": settings.height is not None,
         }.items():
-            value = getattr(settings, name)
+            value = getattr(settings, name) or _SIZE
             if used and value % settings.multiple_of:
                 raise ConfigError(
                     f"Setting subsample.resolution.{name} must be a multiple of subsample.resolution.multiple_of"
@@ -125,21 +135,29 @@ class Resolution(Subsampler):
     def _target(self, operation: str, shape: Shape) -> Shape:
         if operation == "scale":
             return self._scaled(shape)
-        frame = Shape(self.settings.width or self.settings.size, self.settings.height or self.settings.size)
+        size = self.settings.size or _SIZE
+        frame = Shape(self.settings.width or size, self.settings.height or size)
         return _smaller(shape, frame) if operation == "crop" else _larger(shape, frame)
 
     def _scaled(self, shape: Shape) -> Shape:
+        factor = self._factor(shape)
+        if factor == 1 or (factor > 1 and not self.settings.enlarge):
+            return shape
+        return Shape(_even(shape.width * factor), _even(shape.height * factor))
+
+    def _factor(self, shape: Shape) -> float:
+        settings = self.settings
+        if settings.size is None and settings.width is not None and settings.height is not None:
+            factors = settings.width / shape.width, settings.height / shape.height
+            return max(factors) if "crop" in settings.operations else min(factors)
         side = {
             "shorter": min(shape.width, shape.height),
             "longer": max(shape.width, shape.height),
             "width": shape.width,
             "height": shape.height,
             "area": math.sqrt(shape.width * shape.height),
-        }[self.settings.by]
-        factor = self.settings.size / side
-        if factor == 1 or (factor > 1 and not self.settings.enlarge):
-            return shape
-        return Shape(_even(shape.width * factor), _even(shape.height * factor))
+        }[settings.by]
+        return (settings.size or _SIZE) / side
 
 
 def _even(length: float) -> int:
