@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import random
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -110,20 +111,39 @@ def chosen(spans: Sequence[Span], rules: SpanRules, key: str) -> list[Span]:
     return [random.Random(f"{rules.seed}/{key}").choice(spans)]
 
 
-def on_keyframes(spans: Iterable[Span], keyframes: Sequence[Fraction]) -> list[Span]:
-    """Narrow spans to the keyframes in them, as video2dataset does; those with fewer than two go.
+def on_keyframes(spans: Iterable[Span], keyframes: Sequence[Fraction], rules: SpanRules) -> list[Span]:
+    """Narrow spans to the keyframes in them, as video2dataset does, and divide those that are too long.
+
+    Pieces begin on keyframes and end on the last one that `max_length` allows; where keyframes are farther apart than that,
+    a piece ends after `max_length`, and the next begins with the next keyframe.
 
     Args:
         spans: all with an end.
         keyframes: times in order, in seconds from the beginning, the end of the source among them.
+        rules: the rules.
+
+    Returns:
+        Pieces in the order of the spans, without those that are too short; spans with fewer than two keyframes give none.
     """
-    narrowed = []
+    pieces: list[Span] = []
     for span in spans:
         assert span.end is not None
-        inside = [time for time in keyframes if span.start - _TOLERANCE <= time <= span.end + _TOLERANCE]
-        if len(inside) > 1:
-            narrowed.append(replace(span, start=inside[0], end=inside[-1]))
-    return narrowed
+        first = bisect_left(keyframes, span.start - _TOLERANCE)
+        last = bisect_right(keyframes, span.end + _TOLERANCE) - 1
+        at = first
+        while at < last:
+            start = keyframes[at]
+            if rules.max_length:
+                limit = start + Fraction(rules.max_length)
+                reach = min(bisect_right(keyframes, limit) - 1, last)
+                at, end = (reach, keyframes[reach]) if reach > at else (at + 1, limit)
+            else:
+                at, end = last, keyframes[last]
+            pieces.append(replace(span, start=start, end=end))
+            if rules.max_length_strategy == "first":
+                break
+    shortest = max(Fraction(rules.min_length), _INSTANT)
+    return [piece for piece in pieces if piece.end is not None and piece.end - piece.start >= shortest]
 
 
 def in_turns(spans: Sequence[Span]) -> list[list[Span]]:
