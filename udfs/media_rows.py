@@ -154,7 +154,8 @@ class RowMaker:
             look: what it is.
             timings: seconds by phase.
         """
-        row = Row(self._source_values(source, timings, fetched.size) | _told(look.__dict__) | {"is_sample": True})
+        told = _told(look.__dict__) | {"source": _before(look.__dict__)}
+        row = Row(self._source_values(source, timings, fetched.size) | told | {"is_sample": True})
         self._add_stream(row, look.kind, fetched.path, look.content_type, look.extension, fetched.size, fetched.sha256)
         return Outcome([row], [fetched.path])
 
@@ -177,7 +178,8 @@ class RowMaker:
         """
         look = answer["look"]
         values = self._source_values(source, timings, fetched.size) | _told(look) | answer["columns"]
-        values |= {"subtitles": answer["subtitles"], "error_message": answer["warning"]}
+        before = _before(look)
+        values |= {"subtitles": answer["subtitles"], "error_message": answer["warning"], "source": before}
         first = Row(values)
         outcome = Outcome([first], [fetched.path, folder])
         if answer["skipped"]:
@@ -198,6 +200,7 @@ class RowMaker:
                 row = Row(self._sample_values(source, sample, number) | (answer["columns"] if is_whole else {}))
                 row.values |= sample["columns"]
                 outcome.rows.append(row)
+            row.values["source"] = before
             row.values["caption"] = sample["caption"]
             row.values["subtitles"] = sample["subtitles"]
             stores_original |= has_original
@@ -291,6 +294,16 @@ class RowMaker:
 def _told(look: Mapping[str, Any]) -> dict[str, Any]:
     """Columns of what was seen in a file."""
     return {name: look[name] for name in _LOOK_COLUMNS} | {"probe": look["probe"] or None}
+
+
+def _before(look: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The column `source`: what samples no longer tell, once they have another size, rate or codec."""
+    probe = look["probe"]
+    if not probe:
+        return None
+    codecs = {f"{kind}_codec": (probe[kind] or {}).get("codec") for kind in ("video", "audio")}
+    sizes = {name: look[name] for name in ("width", "height", "fps", "duration_s")}
+    return {"container": probe["container"], **codecs, **sizes, "bit_rate": probe["bit_rate"]}
 
 
 def _pieces(path: Path) -> Iterator[bytes]:

@@ -21,6 +21,7 @@ YT_META_DICT = "yt_meta_dict"
 VIDEO_METADATA = "video_metadata"
 CLIP_SUBTITLES = "clip_subtitles"
 USER_COLUMNS = "columns"
+CUTS = "cuts"
 SUCCESS = "success"
 
 # Columns that stay inside: they say where a row is in the tables, not what it is.
@@ -61,7 +62,7 @@ class JsonWriter:
             fields[VIDEO_METADATA] = video_metadata(row["probe"]) if row["probe"] else {}
         for name in self._columns:
             if name not in fields and name not in self._apart:
-                fields[name] = _cuts(row[name]) if name == "cuts" and row[name] else row[name]
+                fields[name] = _cuts(row[name]) if name == CUTS and row[name] else row[name]
         kept: dict[str, str] = {}
         for name, value in sorted(row.get(USER_COLUMNS) or ()):
             (kept if name.casefold() in self._reserved else fields)[name] = value

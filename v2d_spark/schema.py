@@ -15,7 +15,7 @@ from v2d_spark.udfs.enrichers import Enricher
 from v2d_spark.udfs.subsamplers import Subsampler
 from v2d_spark.udfs.vocabulary import STREAMS
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 SCHEMA_VERSION_PROPERTY = "v2d.schema_version"
 SHARD_SIZE_PROPERTY = "v2d.shard_size"
 # Of the dataset that a dataset was made from: the id of its table `sources`.
@@ -116,6 +116,19 @@ PROBE = pa.struct(
         pa.field("tags", pa.list_(pa.struct([pa.field("name", pa.string()), pa.field("value", pa.string())]))),
         pa.field("start_s", pa.float64()),
         pa.field("keyframes_s", pa.list_(pa.float64())),
+    ]
+)
+
+BEFORE = pa.struct(
+    [
+        pa.field("container", pa.string()),
+        pa.field("video_codec", pa.string()),
+        pa.field("audio_codec", pa.string()),
+        pa.field("width", pa.int32()),
+        pa.field("height", pa.int32()),
+        pa.field("fps", pa.float64()),
+        pa.field("duration_s", pa.float64()),
+        pa.field("bit_rate", pa.int64()),
     ]
 )
 
@@ -257,6 +270,7 @@ SAMPLES = Table(
             )
         ),
         _column("probe", PROBE, "what the container and its streams say"),
+        _column("source", BEFORE, "what the source was before anything of it was changed; sizes as displayed, bits a second"),
         _column("batch_id", pa.int64(), "the batch that made it; with key, names its row in media"),
     ),
     _skipping("key", "source_num", "shard", "batch_id", "width", "height", "duration_s") | _CHANGING,
@@ -284,6 +298,7 @@ MEDIA = Table(
         *_SPAN_COLUMNS,
         *_PICTURE_COLUMNS,
         _column("probe", PROBE, "what the container and its streams say"),
+        _column("source", BEFORE, "what the source was before anything of it was changed; sizes as displayed, bits a second"),
         _column("subtitles", pa.list_(SUBTITLE), "cues with times in seconds"),
         _column("info", pa.string(), "what the platform says of it, as JSON, without tokens"),
         _column("timings", TIMINGS, "seconds spent on it by phase"),

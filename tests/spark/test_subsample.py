@@ -86,6 +86,10 @@ def test_one_command_fetches_cuts_and_measures(spark: SparkSession, tmp_path: Pa
     assert names[:4] == [f"000000000000_00000.{suffix}" for suffix in ("mp4", "m4a", "txt", "json")]
     assert told["clips"] == [[1.8, 3.2]]
     assert told["caption"] == "a film"
+    # A clip tells of the cuts of its source, which the tables hold once.
+    assert told["cuts"]["cuts_original_fps"] == [[0, 45], [45, 80], [80, 125], [125, 180]]
+    assert told["cuts"]["original_fps"] == 25.0
+    assert clips[0]["cuts"] is None
     (tmp_path / "clip.mp4").write_bytes(body)
     assert set(read_film(tmp_path / "clip.mp4").numbers) <= set(range(45, 80))
 

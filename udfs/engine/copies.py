@@ -1,4 +1,4 @@
-"""Clips whose streams are copied as they are: quick, and only as exact as keyframes are."""
+"""Streams that are copied as they are: clips, quick and only as exact as keyframes are, and sources in other containers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from v2d_spark.udfs.engine.ffmpeg import cut_copy
+from v2d_spark.udfs.engine.ffmpeg import cut_copy, remux
 from v2d_spark.udfs.engine.reader import VideoReader
 from v2d_spark.udfs.engine.spans import Span
 from v2d_spark.udfs.vocabulary import SampleError
@@ -17,6 +17,11 @@ _MP4_AUDIO = {"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac", None}
 _WEBM_VIDEO = {"vp8", "vp9", "av1"}
 _WEBM_AUDIO = {"opus", "vorbis", None}
 _MUXERS = {"mp4": "mp4", "webm": "webm", "mkv": "matroska"}
+_VIDEO = {"mp4": _MP4_VIDEO, "webm": _WEBM_VIDEO, "mkv": _MP4_VIDEO | _WEBM_VIDEO}
+_AUDIO = {"mp4": _MP4_AUDIO, "webm": _WEBM_AUDIO, "mkv": _MP4_AUDIO | _WEBM_AUDIO}
+# Containers whose packets say when they are shown; others leave that to decoders.
+_TIMED = {"mp4", "mov", "3gp", "3g2", "matroska", "webm", "flv", "mpegts"}
+_SAME_S = 0.1  # seconds by which the length of a copy may be told otherwise
 
 
 def copy_format(look: Mapping[str, Any], wanted: str | None) -> str:
@@ -73,6 +78,69 @@ def copied(
             return None
         raise
     return output, _stamp(begins, reader), _stamp(span.end, reader)
+
+
+def remux_format(look: Mapping[str, Any], wanted: str | None) -> str | None:
+    """The container that a source's picture can be copied into, whole.
+
+    Args:
+        look: of the source.
+        wanted: mp4, mkv or webm; None for mp4 or webm, whichever fits.
+
+    Returns:
+        None where none fits, or copies of such sources cannot be relied on.
+    """
+    probe = look["probe"]
+    if probe["container"] not in _TIMED:
+        return None
+    codec = probe["video"]["codec"]
+    return next((name for name in ([wanted] if wanted else ["mp4", "webm"]) if codec in _VIDEO[name]), None)
+
+
+def holds_sound(format: str, look: Mapping[str, Any]) -> bool:
+    """Whether a container can hold the source's sound as it is; also where there is none."""
+    return (look["probe"]["audio"] or {}).get("codec") in _AUDIO[format]
+
+
+def remuxed(path: str, output: Path, format: str, sound: Path | None, timeout: float) -> bool:
+    """Copy a source's picture into another container, with its sound or another.
+
+    Args:
+        path: of the source.
+        output: of the file that is written.
+        format: mp4, mkv or webm.
+        sound: file of the sound that it gets; None for its own.
+        timeout: seconds that it may take.
+
+    Returns:
+        Whether that was possible; there is no file otherwise.
+    """
+    try:
+        remux(path, str(output), _MUXERS[format], sound=None if sound is None else str(sound), timeout=timeout)
+    except SampleError as error:
+        output.unlink(missing_ok=True)
+        if error.error_class != "decoder_error":
+            raise
+        return False
+    return True
+
+
+def is_same(source: Mapping[str, Any], copy: Mapping[str, Any]) -> bool:
+    """Whether a copy shows as much as its source, as far as both tell.
+
+    Args:
+        source: look of the source.
+        copy: look of the copy.
+    """
+    one, other = source["probe"]["video"], copy["probe"]["video"]
+    if other is None or (source["probe"]["audio"] is None) != (copy["probe"]["audio"] is None):
+        return False
+    if (source["width"], source["height"]) != (copy["width"], copy["height"]):
+        return False
+    if one["frames"] is not None and other["frames"] is not None and one["frames"] != other["frames"]:
+        return False
+    lengths = (one["duration_s"] or source["duration_s"], other["duration_s"] or copy["duration_s"])
+    return None in lengths or abs(lengths[0] - lengths[1]) < _SAME_S
 
 
 def _stamp(time: Fraction, reader: VideoReader) -> int:

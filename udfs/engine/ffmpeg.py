@@ -1,4 +1,4 @@
-"""What the ffmpeg command does best: cutting a file without touching what is in it."""
+"""What the ffmpeg command does best: cutting a file, or changing its container, without touching what is in it."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Sequence
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import ffmpeg
 
@@ -22,6 +23,9 @@ _SELECTORS = {VIDEO: "V:0?", AUDIO: "a:0?"}
 # The command counts in microseconds: times are rounded so that a keyframe at the start lies within, one at the end beyond.
 _MICROS = 1_000_000
 _MARGIN_S = 0.002
+_MOVIES = ("mp4", "mov", "ipod")
+_OPENING = {"protocol_whitelist": "file,fd,pipe", "format_whitelist": FORMAT_WHITELIST}
+_COPYING = {"c": "copy", "map_metadata": -1, "map_chapters": -1, "fflags": "+bitexact", "threads": 1}
 _MOST_TOLD = 200  # characters of what the command says of a fault
 
 
@@ -56,13 +60,8 @@ def cut_copy(
     """
     begin = max(0, math.ceil(start * _MICROS))
     length = _seconds(max(1, math.floor(end * _MICROS) - begin))
-    movie = ":movflags=+faststart" if format in ("mp4", "mov", "ipod") else ""
-    source = ffmpeg.input(
-        _file(path),
-        ss=_seconds(begin),
-        protocol_whitelist="file,fd,pipe",
-        format_whitelist=FORMAT_WHITELIST,
-    )
+    movie = ":movflags=+faststart" if format in _MOVIES else ""
+    source = ffmpeg.input(_file(path), ss=_seconds(begin), **_OPENING)
     # A file that ends by time alone would hold the first picture of the next shot, for in decoding order keyframes come
     # early. So it is written in segments, which are divided at keyframes, and all but the first are thrown away.
     target = ffmpeg.output(
@@ -75,21 +74,44 @@ def cut_copy(
         segment_time_delta=_MARGIN_S,
         avoid_negative_ts="disabled",
         t=length,
-        c="copy",
-        map_metadata=-1,
-        map_chapters=-1,
-        fflags="+bitexact",
-        threads=1,
-    ).global_args("-hide_banner", "-nostdin", "-v", "error", "-timelimit", str(int(timeout) + 1))
+        **_COPYING,
+    )
     first = Path(f"{output}.0.part")
     try:
-        _run(target.compile(cmd=binary(), overwrite_output=True), path, timeout)
+        _run(target, path, timeout)
         if not first.exists() or first.stat().st_size == 0:
             raise SampleError("decoder_error", "there is nothing to copy in this span")
         first.replace(output)
     finally:
         for part in Path(output).parent.glob(f"{glob.escape(Path(output).name)}.*.part"):
             part.unlink(missing_ok=True)
+
+
+def remux(path: str, output: str, format: str, *, sound: str | None = None, timeout: float) -> None:
+    """Copy the picture of a file, and its sound or another file's, into another container, without decoding.
+
+    Args:
+        path: the file.
+        output: where it goes.
+        format: libav's name of the muxer, such as mp4 or matroska.
+        sound: a file whose sound is taken instead; it begins where the file begins.
+        timeout: seconds that it may take.
+
+    Raises:
+        SampleError: if it cannot be copied, or takes too long.
+        V2dError: if there is no ffmpeg.
+    """
+    source = ffmpeg.input(_file(path), **_OPENING)
+    heard = source if sound is None else ffmpeg.input(_file(sound), **_OPENING)
+    target = ffmpeg.output(
+        source[_SELECTORS[VIDEO]],
+        heard[_SELECTORS[AUDIO]],
+        _file(output),
+        format=format,
+        **({"movflags": "+faststart"} if format in _MOVIES else {}),
+        **_COPYING,
+    )
+    _run(target, path, timeout)
 
 
 @functools.cache
@@ -112,13 +134,15 @@ def binary() -> str:
     return found
 
 
-def _run(command: list[str], path: str, timeout: float) -> None:
+def _run(target: Any, path: str, timeout: float) -> None:
+    limited = target.global_args("-hide_banner", "-nostdin", "-v", "error", "-timelimit", str(int(timeout) + 1))
+    command = limited.compile(cmd=binary(), overwrite_output=True)
     # In the process group of who asks, so that it is ended with that one.
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
         try:
             _, told = process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
-            raise SampleError("decoder_timeout", "copying a span took longer than it may") from None
+            raise SampleError("decoder_timeout", "copying took longer than it may") from None
         finally:
             if process.poll() is None:
                 process.kill()
@@ -126,7 +150,7 @@ def _run(command: list[str], path: str, timeout: float) -> None:
         lines = told.decode(errors="replace").strip().splitlines() or [f"exit code {process.returncode}"]
         # `[mp4 @ 0x55d0c0]` before it says nothing, and another thing each time.
         reason = re.sub(r"^(\[[^]]* @ \w+\] *)+", "", lines[-1]).replace(_file(path), "the file").replace(path, "the file")
-        raise SampleError("decoder_error", f"the span cannot be copied: {reason[:_MOST_TOLD]}")
+        raise SampleError("decoder_error", f"it cannot be copied: {reason[:_MOST_TOLD]}")
 
 
 def _file(path: str) -> str:
@@ -138,4 +162,4 @@ def _seconds(micros: int) -> str:
     return f"{micros // _MICROS}.{micros % _MICROS:06d}"
 
 
-__all__ = ["binary", "cut_copy"]
+__all__ = ["binary", "cut_copy", "remux"]

@@ -101,6 +101,11 @@ class VideoReader:
         """Time stamps from one frame to the next where nothing else tells."""
         return max(1, round(1 / (self.fps * self.time_base)))
 
+    @property
+    def start(self) -> int:
+        """Time stamp of the first picture, as far as the file tells."""
+        return self.origin if self.stream.start_time is None else self.stream.start_time
+
     def frames(self) -> Iterator[av.VideoFrame]:
         """Yield the frames. Packets that do not decode are passed over and counted.
 

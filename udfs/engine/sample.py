@@ -19,6 +19,7 @@ from v2d_spark.udfs.engine.still_part import StillPart
 from v2d_spark.udfs.engine.subtitles import Cue
 from v2d_spark.udfs.engine.video_file import SoundPackets, VideoFormat
 from v2d_spark.udfs.engine.video_part import VideoPart
+from v2d_spark.udfs.subsamplers import Sound
 
 _SOUND_STEP = Fraction(1)  # seconds after which sound that has a file of its own is written on
 
@@ -34,6 +35,7 @@ class Job:
         audio: format of the sound file that is written; None for none.
         image: format of the still pictures; None for none.
         track: the source's sound; None where nobody wants it, or there is none.
+        sound_inside: what becomes of the sound in the video; None leaves it.
         cues: the source's subtitles.
         clock: seconds of a unit of the source's time stamps.
         origin: time stamp of the source's beginning.
@@ -47,6 +49,7 @@ class Job:
     audio: str | None
     image: str | None
     track: SoundTrack | None
+    sound_inside: Sound | None
     cues: Sequence[Cue]
     clock: Fraction
     origin: int
@@ -112,7 +115,7 @@ class SampleInMaking:
                 start=self._start_s,
                 sound=job.plan.sound,
                 bit_rate=job.plan.encode.audio_bit_rate,
-                listeners=[] if self._video else self._ears(),
+                listeners=self._ears(),
             )
         elif job.track and self._listeners and not self._video:
             self._heard = self._cut(None)
@@ -129,9 +132,9 @@ class SampleInMaking:
             output,
             codec=None,
             start=self._start_s,
-            sound=job.plan.sound,
+            sound=job.sound_inside,
             bit_rate=job.plan.encode.audio_bit_rate,
-            listeners=self._ears(),
+            listeners=[] if job.audio else self._ears(),
         )
 
     def _video_part(self, hold: Fraction) -> VideoPart:

@@ -8,7 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from v2d_spark.udfs.engine.copies import copied, copy_format
+from v2d_spark.udfs.engine.copies import copied, copy_format, holds_sound, is_same, remux_format, remuxed
 from v2d_spark.udfs.engine.formats import AUDIO, IMAGE, VIDEO
 from v2d_spark.udfs.engine.geometry import Geometry, still
 from v2d_spark.udfs.engine.one_pass import Choice, OnePass, cut_columns
@@ -17,9 +17,9 @@ from v2d_spark.udfs.engine.probe import probe
 from v2d_spark.udfs.engine.reader import VideoReader
 from v2d_spark.udfs.engine.sample import Job, Made
 from v2d_spark.udfs.engine.sound import SoundCut, SoundFile, SoundTrack
-from v2d_spark.udfs.engine.spans import Fixed, Shots, Span, Tracker, Whole, chosen, divided, in_turns, on_keyframes
+from v2d_spark.udfs.engine.spans import Fixed, Open, Shots, Span, Tracker, Whole, chosen, divided, in_turns, on_keyframes
 from v2d_spark.udfs.engine.subtitles import Cue, cues_within, read_subtitles
-from v2d_spark.udfs.subsamplers import CutFinder
+from v2d_spark.udfs.subsamplers import CutFinder, Listener, Sound
 from v2d_spark.udfs.vocabulary import SampleError
 
 # Bytes of pictures that may wait until it is known whether they begin a shot; beyond, cuts are found in a pass of its own.
@@ -27,7 +27,10 @@ _MOST_HELD = 320 << 20
 _MICRO = 1_000_000
 _COPY_LACKS_S, _COPY_HAS_OVER_S = 0.05, 0.5  # what a copied span may be shorter or longer than told
 _SOUND_FORMATS = {"mp3": "mp3", "aac": "m4a", "alac": "m4a", "flac": "flac", "opus": "opus"}
+_SOUND_BESIDE = {"mp4": "m4a", "webm": "opus", "mkv": "m4a"}  # format of sound that goes into a video of each
 _EXTENSIONS = {"jpg", "png", "webp"}
+# How a sample's video comes about: the source's own bytes, its picture copied, or encoded.
+_OWN, _COPIED, _ENCODED = "own", "copied", "encoded"
 
 
 class _Nothing(Exception):
@@ -234,11 +237,12 @@ class _Work:
         assert rules is not None
         length = self._length(reader)
         within = [replace(span, end=min(span.end, length)) for span in spans if span.end is not None and span.start < length]
-        pieces = divided(within, rules)
         if rules.precision == "keyframe_adjusted":
             origin = reader.origin * reader.time_base
             keyframes = [_seconds(time) - origin for time in self.look["probe"]["keyframes_s"] or ()]
-            pieces = on_keyframes(pieces, [*keyframes, _seconds(self.look["duration_s"] or 0.0)])
+            pieces = on_keyframes(within, sorted({*keyframes, _seconds(self.look["duration_s"] or 0.0)}), rules)
+        else:
+            pieces = divided(within, rules)
         pieces = chosen(pieces, rules, self.source["key"])
         if not pieces:
             raise _Nothing("no_clip", "none of its parts is a clip by the settings subsample.clip")
@@ -251,7 +255,7 @@ class _Work:
         rate = self._rate(reader)
         unchanged = not plan.changes_pictures and plan.rate is None
         copies = rules is not None and rules.precision != "exact" and spans is not None and unchanged and plan.sound is None
-        video, own = self._video_format(unchanged, whole=rules is None)
+        video, way = self._video_way(unchanged, whole=rules is None)
         audio = (self.formats or {}).get(AUDIO) if self._there() & {AUDIO} else None
         image = None
         if plan.stills is not None and (self.formats is None or IMAGE in self.formats):
@@ -265,24 +269,24 @@ class _Work:
             job = Job(
                 plan=plan,
                 folder=self.folder,
-                video=None if copies else video,
+                video=None if copies or way == _COPIED else video,
                 audio=audio,
                 image=image,
                 track=track,
+                sound_inside=self._sound_inside,
                 cues=self.cues,
                 clock=reader.time_base,
                 origin=reader.origin,
                 rate=rate,
                 fps=reader.fps,
             )
-            made: list[Made]
-            if not (job.video or audio or image or finder or plan.lookers() or (track and hears) or rules):
-                made = []
-            elif copies and not (audio or image or plan.lookers() or (track and hears)):
-                assert spans is not None
-                made = []
-            else:
+            made: list[Made] = []
+            sounds = track is not None and (audio is not None or hears)
+            shows = job.video is not None or image is not None or bool(plan.lookers())
+            if shows or finder is not None or (sounds and rules is not None) or not (copies or rules is None):
                 made = self._passed(reader, job, spans, finder)
+            elif sounds:
+                made = [self._sound_of_whole(reader, job)]
         finally:
             if track is not None:
                 if track.warning:
@@ -295,7 +299,10 @@ class _Work:
             assert spans is not None
             return self._copied(reader, replace(job, track=None, audio=None, image=None), spans, made, video)
         if rules is None:
-            return self._whole(made, own, reader, hears or bool(plan.lookers()))
+            if way == _COPIED:
+                assert video is not None
+                made = self._remuxed(reader, job, made, video)
+            return self._whole(made, way == _OWN)
         samples = [sample for one in sorted(made, key=_place) for sample in self._samples_of(one, reader)]
         if not samples:
             raise _Nothing("no_clip", "none of its parts is a clip by the settings subsample.clip")
@@ -307,21 +314,24 @@ class _Work:
             return None
         return told.fps or reader.fps / told.divisor
 
-    def _video_format(self, unchanged: bool, *, whole: bool) -> tuple[str | None, bool]:
-        """The format of the video that is written, None for none; and whether the source's own bytes are the sample."""
+    def _video_way(self, unchanged: bool, *, whole: bool) -> tuple[str | None, str]:
+        """The format of the video that is written, None for none; and how it comes about."""
         formats = self.formats
-        own = self.look["extension"]
-        if formats is None:
-            if self.plan.stills is not None:
-                return None, False
-            if whole and unchanged and not (self.plan.sound and AUDIO in self._there()):
-                return None, True
-            return ("mp4", False)
-        if VIDEO not in formats:
-            return None, False
-        if whole and unchanged and own == formats[VIDEO] and not (self.plan.sound and AUDIO in self._there()):
-            return None, True
-        return formats[VIDEO], False
+        if self.plan.stills is not None if formats is None else VIDEO not in formats:
+            return None, _ENCODED
+        wanted = None if formats is None else formats[VIDEO]
+        if whole and unchanged:
+            same_sound = self._sound_inside is None or AUDIO not in self._there()
+            if same_sound and wanted in (None, self.look["extension"]):
+                return None, _OWN
+            if (format := remux_format(self.look, wanted)) is not None:
+                return format, _COPIED
+        return wanted or "mp4", _ENCODED
+
+    @property
+    def _sound_inside(self) -> Sound | None:
+        """What becomes of the sound in the video: where sound has a file of its own, that is what changes."""
+        return None if AUDIO in (self.formats or ()) else self.plan.sound
 
     def _passed(self, reader: VideoReader, job: Job, spans: list[Span] | None, finder: CutFinder | None) -> list[Made]:
         """Go over the frames, once; again only where more clips overlap than can be made at once."""
@@ -354,7 +364,42 @@ class _Work:
 
     # --- what is said of samples ---
 
-    def _whole(self, made: list[Made], own: bool, reader: VideoReader, measured: bool) -> list[dict[str, Any]]:
+    def _sound_of_whole(self, reader: VideoReader, job: Job) -> Made:
+        """The sound of a source of which nobody wants to see anything: no picture is decoded."""
+        assert job.track is not None
+        start = reader.start
+        files, columns = self._sound(job.track, start * reader.time_base, None, 0, job.audio, self.plan.sound)
+        length = self.look["duration_s"] or 0.0
+        told = {name: listener.result(length) for name, listener in columns}
+        return Made(Open(0, Span(Fraction(0), None)), start, start, files, [], told)
+
+    def _remuxed(self, reader: VideoReader, job: Job, made: list[Made], format: str) -> list[Made]:
+        """The source in another container, or with other sound; its picture is encoded anew only where it must be."""
+        path = self.folder / f"00000-copy.{format}"
+        sound: Path | None = None
+        look = self.look
+        if AUDIO in self._there() and (self._sound_inside is not None or not holds_sound(format, look)):
+            with SoundTrack(self.path) as track:
+                start = reader.origin * reader.time_base
+                files, _ = self._sound(track, start, None, 1, _SOUND_BESIDE[format], self._sound_inside, listens=False)
+                sound = files[AUDIO]
+        copied = remuxed(self.path, path, format, sound, self.timeout)
+        if sound is not None:
+            sound.unlink()
+        if copied and not is_same(look, self._written(path)[1]):
+            path.unlink()
+            copied = False
+        if copied:
+            one = made[0] if made else Made(Open(0, Span(Fraction(0), None)), reader.start, reader.start, {}, [], {})
+            return [replace(one, files={VIDEO: path, **one.files})]
+        wanted = None if self.formats is None else self.formats[VIDEO]
+        with VideoReader(self.path) as again, SoundTrack(self.path) as track:
+            encoded = replace(job, video=wanted or "mp4", audio=None, image=None, track=track if track.exists else None)
+            (other,) = self._passed(again, encoded, None, None)
+        one = made[0] if made else other
+        return [replace(one, files={**other.files, **one.files})]
+
+    def _whole(self, made: list[Made], own: bool) -> list[dict[str, Any]]:
         one = made[0] if made else None
         streams: dict[str, Path] = dict(one.files) if one else {}
         samples = []
@@ -365,7 +410,9 @@ class _Work:
             if own:
                 sample["streams"] = {VIDEO: self._own_bytes()} | sample["streams"]
                 sample["look"] = self.look
-            sample["columns"] = one.columns if one else {}
+            sample["columns"] = dict(one.columns) if one else {}
+            if VIDEO in streams:
+                sample["columns"] |= {name: _from_zero(told) for name, told in self.columns.items() if told.get("cuts_pts")}
             samples.append(sample)
         if one:
             samples += [self._still(path, number, None, None, None) for number, path in enumerate(one.stills)]
@@ -544,29 +591,42 @@ class _Work:
             raise _Nothing("no_clip", "none of its parts is a clip by the settings subsample.clip")
         return samples
 
+    def _sound(
+        self,
+        track: SoundTrack,
+        start: Fraction,
+        end: Fraction | None,
+        number: int,
+        format: str | None,
+        sound: Sound | None,
+        *,
+        listens: bool = True,
+    ) -> tuple[dict[str, Path], list[tuple[str, Listener]]]:
+        """Write sound between two times, in seconds, to a file of a format, None for none, and let it be heard."""
+        listeners = self.plan.listeners() if listens else []
+        ears = [listener for _, listener in listeners]
+        bit_rate = self.plan.encode.audio_bit_rate
+        if format is None:
+            if ears:
+                cut = SoundCut(track, None, codec=None, start=start, sound=sound, bit_rate=bit_rate, listeners=ears)
+                cut.finish(end)
+            return {}, listeners
+        path = self.folder / f"{number:05d}.{format}"
+        file = SoundFile(str(path), format, track, start=start, sound=sound, bit_rate=bit_rate, listeners=ears)
+        try:
+            file.close(end)
+        except BaseException:
+            file.discard()
+            path.unlink(missing_ok=True)
+            raise
+        return {AUDIO: path}, listeners
+
     def _heard(self, track: SoundTrack, span: Span | None, number: int, format: str | None) -> dict[str, Any]:
         """One sample of sound."""
-        plan = self.plan
         origin = track.start
         start = origin + (span.start if span else 0)
         end = None if span is None or span.end is None else origin + span.end
-        listeners = plan.listeners()
-        ears = [listener for _, listener in listeners]
-        sound, bit_rate = plan.sound, plan.encode.audio_bit_rate
-        files: dict[str, Path] = {}
-        if format is not None:
-            path = self.folder / f"{number:05d}.{format}"
-            file = SoundFile(str(path), format, track, start=start, sound=sound, bit_rate=bit_rate, listeners=ears)
-            try:
-                file.close(end)
-            except BaseException:
-                file.discard()
-                path.unlink(missing_ok=True)
-                raise
-            files[AUDIO] = path
-        elif ears:
-            cut = SoundCut(track, None, codec=None, start=start, sound=sound, bit_rate=bit_rate, listeners=ears)
-            cut.finish(end)
+        files, listeners = self._sound(track, start, end, number, format, self.plan.sound)
         if track.warning and track.warning not in self.warnings:
             self.warnings.append(track.warning)
         if span is None:
@@ -591,6 +651,12 @@ def _span(start: int, end: int, base: Fraction, origin: int) -> dict[str, Any]:
         "start_s": float((start - origin) * base),
         "end_s": float((end - origin) * base),
     }
+
+
+def _from_zero(cuts: Mapping[str, Any]) -> dict[str, Any]:
+    """Cuts of a source as those of what was written of it, whose first frame has the time stamp 0."""
+    first = cuts["cuts_pts"][0][0]
+    return {**cuts, "cuts_pts": [[start - first, end - first] for start, end in cuts["cuts_pts"]]}
 
 
 def _place(made: Made) -> tuple[int, int]:

@@ -25,7 +25,7 @@ from v2d_spark.udfs import locations, processes, sample_json, spool
 from v2d_spark.udfs.export import INPUT_COLUMNS, OUTPUT_DDL, STATS_SUFFIX, ExportTask
 from v2d_spark.udfs.exporters import Exporter, exporter
 from v2d_spark.udfs.media_reader import FILES_SCHEMA
-from v2d_spark.udfs.vocabulary import STREAMS, ConfigError, DatasetError, InputError, QueryError, StorageError
+from v2d_spark.udfs.vocabulary import ROLE_SOURCE, STREAMS, ConfigError, DatasetError, InputError, QueryError, StorageError
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, Row, SparkSession
@@ -264,8 +264,9 @@ def choose(
 
     samples = samples_where(spark, dataset, where, versions=versions)
     inner = [F.col(name).alias(f"_{name}") for name in INPUT_COLUMNS if name != "metadata"]
+    told = samples if select else _with_cuts_of_sources(spark, dataset, samples, versions)
     try:
-        chosen = samples.select(*inner, *(map(F.expr, select) if select else [F.col("*")]))
+        chosen = told.select(*inner, *(map(F.expr, select) if select else [F.col("*")]))
         columns = chosen.columns[len(inner) :]
     except Exception as error:
         raise QueryError(explain(error)) from None
@@ -300,6 +301,26 @@ def choose(
             raise
         raise QueryError(explain(error)) from None
     return Selection(rows, tuple(columns), user_columns, select is None, found)
+
+
+def _with_cuts_of_sources(spark: SparkSession, dataset: Dataset, samples: DataFrame, versions: Mapping[str, int]) -> DataFrame:
+    """Samples with the cuts of their sources, as video2dataset has it: the tables keep them once, in the source's row."""
+    from pyspark.sql import functions as F
+
+    if sample_json.CUTS not in samples.columns:
+        return samples
+    # Numbers of frames are enough: with time stamps, what many clips repeat would be twice as long.
+    of_source = F.col(sample_json.CUTS).withField("cuts_pts", F.lit(None).cast("array<array<bigint>>"))
+    sources = (
+        dataset.read(spark, "media", version=versions["media"])
+        .where(f"role = '{ROLE_SOURCE}' AND {sample_json.CUTS} IS NOT NULL")
+        .select(F.col("source_num").alias("_source_num"), F.col("batch_id").alias("_batch_id"), of_source.alias("_cuts"))
+    )
+    same = (samples["source_num"] == sources["_source_num"]) & (samples["batch_id"] == sources["_batch_id"])
+    cuts = F.coalesce(F.col(sample_json.CUTS), F.col("_cuts")).alias(sample_json.CUTS)
+    return samples.join(sources, same, "left").select(
+        *(cuts if name == sample_json.CUTS else F.col(_quoted(name)) for name in samples.columns)
+    )
 
 
 def candidate_files(dataset: Dataset, version: int, first: int, last: int) -> pa.Table:
