@@ -75,7 +75,7 @@ def test_sound_alone(tmp_path: Path) -> None:
 
 
 def test_what_a_format_does_not_hold_is_told(video: Path, tmp_path: Path) -> None:
-    with pytest.raises(SampleError, match="the span cannot be copied: Could not write header") as caught:
+    with pytest.raises(SampleError, match="its streams cannot be copied: Could not write header") as caught:
         cut_copy(str(video), str(tmp_path / "no.webm"), "webm", Fraction(0), Fraction(1), timeout=30)
     assert caught.value.error_class == "decoder_error"
     assert not list(tmp_path.iterdir())

@@ -150,7 +150,7 @@ def _run(target: Any, path: str, timeout: float) -> None:
         lines = told.decode(errors="replace").strip().splitlines() or [f"exit code {process.returncode}"]
         # `[mp4 @ 0x55d0c0]` before it says nothing, and another thing each time.
         reason = re.sub(r"^(\[[^]]* @ \w+\] *)+", "", lines[-1]).replace(_file(path), "the file").replace(path, "the file")
-        raise SampleError("decoder_error", f"it cannot be copied: {reason[:_MOST_TOLD]}")
+        raise SampleError("decoder_error", f"its streams cannot be copied: {reason[:_MOST_TOLD]}")
 
 
 def _file(path: str) -> str:
