@@ -83,8 +83,13 @@ class TerminalWatcher:
         self._progress.update(self._bar, description=name)
 
     def stopping(self) -> bool:
-        """Whether Ctrl-C was pressed."""
+        """Whether Ctrl-C was pressed, or the run ends early for another reason."""
         return self._stop.is_set()
+
+    def stop(self) -> None:
+        """End the run: tasks on this host start nothing more."""
+        self._stop.set()
+        Path(str(self.stop_file)).touch()
 
     def __enter__(self) -> TerminalWatcher:
         self._spool.__enter__()
@@ -106,8 +111,7 @@ class TerminalWatcher:
                 # Spark's: it cancels all jobs.
                 self._old_handler(number, frame)
             raise KeyboardInterrupt
-        self._stop.set()
-        Path(str(self.stop_file)).touch()
+        self.stop()
         # Not through rich: its lock may be held by the code that this interrupts.
         os.write(2, b"\nEnding after what is being fetched is committed; Ctrl-C again stops at once.\n")
 

@@ -50,6 +50,9 @@ class Watcher(Protocol):
     def stopping(self) -> bool:
         """Asked before each batch: whether to end here."""
 
+    def stop(self) -> None:
+        """Told when the run ends early: tasks on this host start nothing more."""
+
 
 class Unwatched:
     """Nobody looks, nobody stops it."""
@@ -69,6 +72,9 @@ class Unwatched:
     def stopping(self) -> bool:
         """Never."""
         return False
+
+    def stop(self) -> None:
+        """Nobody to tell."""
 
 
 @dataclass
@@ -193,7 +199,8 @@ class _Work:
                 yield computing.result()
         finally:
             if computing and not computing.done():
-                # Interrupted, or the commit failed: what is being computed is of no use.
+                # Interrupted, or the commit failed: what is being computed is of no use. Not every session can interrupt.
+                self.watcher.stop()
                 self.spark.interruptTag(self._tag)
             ahead.shutdown(wait=False, cancel_futures=True)
 
