@@ -215,6 +215,23 @@ def test_shots_hold_no_frame_of_another(child: MediaChild, base: Path, tmp_path:
         check_sound(clip, source)
 
 
+def test_a_clock_that_starts_anew_goes_on(child: MediaChild, base: Path, tmp_path: Path) -> None:
+    source = numbered(base, "50")  # a transport stream
+    film = source.film
+    joined = tmp_path / "joined.ts"
+    joined.write_bytes(2 * source.path.read_bytes())
+
+    answer = subsample(child, joined, tmp_path / "whole", SQUARE)
+
+    (sample,) = answer["samples"]
+    with av.open(str(written(sample))) as file:
+        assert [read_number(frame) for frame in file.decode(video=0)] == 2 * film.numbers
+    assert not answer["warning"]
+    probe = sample["look"]["probe"]
+    assert probe["video"]["duration_s"] == pytest.approx(2 * len(film.numbers) / 50, abs=0.05)
+    assert probe["audio"]["duration_s"] == pytest.approx(probe["video"]["duration_s"], abs=0.1)
+
+
 def test_stored_cuts_are_not_looked_for_again(child: MediaChild, base: Path, tmp_path: Path) -> None:
     source = numbered(base, "25")
     plan: dict[str, dict[str, Any]] = {"cuts": {}, "clip": {"source": "cuts"}}

@@ -20,6 +20,10 @@ _NO_PICTURE = Disposition.attached_pic | Disposition.timed_thumbnails
 _MOST_IN_A_ROW = 500
 _MOST_OF_ALL = 0.5
 _BYTES_PER_PIXEL = 3  # of the largest common pictures: 4:2:0 of 10 bit, 4:4:4 of 8
+# Containers that are put together by joining files: their clock may start anew on the way.
+JOINED = {"mpegts", "mpeg"}
+# A clock that goes back by more than this many seconds has started anew.
+CLOCK_BACK_S = 1
 # Containers with an index of their keyframes.
 _INDEXED = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
 
@@ -119,6 +123,8 @@ class VideoReader:
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
         last: int | None = None
+        is_joined = self._container.format.name in JOINED
+        shift = 0
         for packet in self._packets():
             try:
                 frames = packet.decode()
@@ -133,6 +139,11 @@ class VideoReader:
             for frame in frames:
                 if frame.pts is None or self._unordered:
                     frame.pts = frame.dts if frame.dts is not None else (self.origin if last is None else last + self.step)
+                if shift:
+                    frame.pts += shift
+                if last is not None and is_joined and (last - frame.pts) * self.time_base > CLOCK_BACK_S:
+                    shift += last + self.step - frame.pts
+                    frame.pts = last + self.step
                 if last is not None and frame.pts <= last:
                     self.dropped += not self._skips
                     continue
