@@ -232,6 +232,20 @@ def test_keyframe_times(child: MediaChild, folder: Path) -> None:
     assert look(child, path).probe["keyframes_s"] is None
 
 
+def test_keyframe_times_of_a_stream_without_times(child: MediaChild, folder: Path) -> None:
+    path = make_video(folder / "keyframes.h264", size=(64, 48), keyframe_every=5, audio=False)
+
+    assert look(child, path, keyframes=True).probe["keyframes_s"] == pytest.approx([0, 0.2, 0.4, 0.6, 0.8])
+
+
+def test_rates_that_libav_makes_up_or_does_not_tell(child: MediaChild, folder: Path) -> None:
+    tape = make_video(folder / "tape.dv", size=(720, 576), codec="dvvideo", audio=False, seconds=0.2)
+    still = folder / "still.ogv"
+    ffmpeg("-f", "lavfi", "-i", "color=red:size=64x48:rate=25:duration=1", "-c:v", "libtheora", still)
+
+    assert (look(child, tape).fps, look(child, still).fps) == (25, 25)
+
+
 def test_what_a_file_says_of_itself(child: MediaChild, folder: Path) -> None:
     said, cues = folder / "said.txt", folder / "cues.srt"
     said.write_text(
@@ -260,6 +274,65 @@ def test_what_a_file_says_of_itself(child: MediaChild, folder: Path) -> None:
         {"codec": "ass", "language": None, "title": None},
     ]
     assert (found["video"]["language"], found["audio"]["language"]) == ("eng", "fre")
+
+
+def test_all_streams_are_listed(child: MediaChild, folder: Path) -> None:
+    cover = make_image(folder / "cover.png", size=(16, 16))
+    video = make_video(folder / "one.mp4", size=(64, 48), seconds=0.4, rotation=90)
+    cues = folder / "one.srt"
+    cues.write_text("1\n00:00:00,000 --> 00:00:00,300\nhello\n")
+    path = folder / "many.mp4"
+    ffmpeg(
+        *(
+            "-i",
+            video,
+            "-i",
+            cover,
+            "-i",
+            cues,
+            "-map",
+            0,
+            "-map",
+            "0:a",
+            "-map",
+            1,
+            "-map",
+            2,
+            "-c",
+            "copy",
+            "-c:s",
+            "mov_text",
+        ),
+        *("-c:a:1", "aac", "-ac:a:1", 1, "-metadata:s:a:1", "language=fre", "-metadata:s:a:1", "title=Comments"),
+        *("-disposition:a:1", "comment", "-disposition:v:1", "attached_pic", path),
+    )
+
+    found = look(child, path).probe
+
+    assert (found["format_name"], found["size"]) == ("mov,mp4,m4a,3gp,3g2,mj2", path.stat().st_size)
+    streams = {stream["index"]: stream for stream in found["streams"]}
+    assert [f"{one['type']} {one['codec']}" for one in streams.values()] == [
+        *("video h264", "audio aac", "audio aac", "subtitle mov_text", "video png"),
+    ]
+    assert (found["video"]["index"], found["audio"]["index"]) == (0, 1)
+    assert [one for stream in streams.values() for one in stream["disposition"]] == [
+        *("default", "default", "comment", "default", "attached_pic"),
+    ]
+    assert (streams[0]["width"], streams[0]["height"], streams[0]["codec_tag"]) == (64, 48, "avc1")
+    assert (streams[0]["time_base"], streams[0]["start_pts"], streams[0]["duration_pts"]) == ("1/12800", 0, 5120)
+    assert (streams[2]["channels"], streams[2]["layout"], streams[2]["language"]) == (1, "mono", "fre")
+    assert {"name": "name", "value": "Comments"} in streams[2]["tags"]
+    assert (streams[4]["width"], streams[4]["height"]) == (16, 16)
+
+
+def test_of_very_many_streams_the_first_are_listed(child: MediaChild, folder: Path) -> None:
+    sound = make_audio(folder / "one.flac", seconds=0.1)
+    path = folder / "many.mka"
+    ffmpeg("-i", sound, *("-map", 0) * 80, "-c", "copy", path)
+
+    found = look(child, path).probe
+
+    assert (found["audio_streams"], len(found["streams"])) == (80, 64)
 
 
 def test_tags_of_ogg_are_those_of_its_stream(child: MediaChild, folder: Path) -> None:
@@ -351,6 +424,13 @@ def test_an_empty_file(child: MediaChild, tmp_path: Path) -> None:
 def test_a_codec_without_a_decoder_is_unsupported(child: MediaChild, folder: Path) -> None:
     path = make_video(folder / "renamed.mkv", size=(64, 48), codec="mpeg4", options=("-tag:v", "XVID"))
     path.write_bytes(path.read_bytes().replace(b"V_MPEG4/ISO/ASP", b"V_XXXXX/ISO/ASP"))
+
+    assert fault_of(child, path) == "unsupported"
+
+
+def test_a_moving_webp_picture_is_unsupported(child: MediaChild, folder: Path) -> None:
+    path = folder / "moves.webp"
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=5:duration=1", "-c:v", "libwebp_anim", path)
 
     assert fault_of(child, path) == "unsupported"
 

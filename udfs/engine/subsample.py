@@ -415,7 +415,7 @@ class _Work:
             length = span["end_s"] - span["start_s"]
             look = dict(self.look) | {
                 "duration_s": length,
-                "probe": self.look["probe"] | {"duration_s": length, "keyframes_s": None},
+                "probe": self.look["probe"] | {"duration_s": length, "keyframes_s": None, "size": None},
             }
         return {
             "clip": True,
