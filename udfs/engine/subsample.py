@@ -452,7 +452,7 @@ class _Work:
 
     def _written(self, path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         """What is said of a file, and what it holds: read from what was written."""
-        look = probe(str(path), keyframes=False, memory_limit=self.memory_limit)
+        look = probe(str(path), keyframes=self.plan.wants_keyframes, memory_limit=self.memory_limit)
         return {"path": str(path), "content_type": look["content_type"], "extension": look["extension"]}, look
 
     def _own_bytes(self) -> dict[str, Any]:
