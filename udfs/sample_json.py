@@ -27,6 +27,7 @@ SUCCESS = "success"
 INTERNAL = frozenset(("source_num", "shard", "batch_id"))
 _FIRST = ("key", "url", "caption")
 ADDED = (STATUS, ERROR_MESSAGE, YT_META_DICT, VIDEO_METADATA, CLIP_SUBTITLES)
+_CLIPS = ("clips", "start_s", "end_s")
 _OURS = frozenset((*_FIRST, "clips", *ADDED, USER_COLUMNS))
 
 
@@ -119,6 +120,8 @@ def top_level(user_columns: Iterable[str], columns: Sequence[str]) -> list[str]:
 def metadata_table(rows: pa.Table, user_columns: Sequence[str]) -> pa.Table:
     """Metadata as Parquet holds it: the columns as they are, a status, and the user's columns under their own names.
 
+    `clips` is that of the `.json`: of a clip its span.
+
     Args:
         rows: metadata columns, one row a sample.
         user_columns: names of the user's columns that get a column of their own; the others stay in `columns`.
@@ -126,6 +129,11 @@ def metadata_table(rows: pa.Table, user_columns: Sequence[str]) -> pa.Table:
     count = rows.num_rows
     given = rows[USER_COLUMNS].to_pylist() if USER_COLUMNS in rows.schema.names else None
     table = rows
+    at = rows.schema.get_field_index("clips")
+    if at >= 0 and pa.types.is_list(rows.schema.field(at).type):
+        spans = rows.select([name for name in _CLIPS if name in rows.schema.names]).to_pylist()
+        clips = pa.array([_clips(row) or None for row in spans], rows.schema.field(at).type)
+        table = table.set_column(at, rows.schema.field(at), clips)
     for name, value in ((STATUS, SUCCESS), (ERROR_MESSAGE, None)):
         if name not in table.schema.names:
             table = table.append_column(name, pa.array([value] * count, pa.string()))

@@ -227,3 +227,24 @@ def test_metadata_columns() -> None:
         {"key": "2", "status": "success", "error_message": None, "a": None, "columns": None},
     ]
     assert sample_json.STATUS in metadata_table(pa.table({"key": ["1"]}), []).schema.names
+
+
+def test_clips_are_the_same_in_parquet_and_json() -> None:
+    kind = pa.list_(pa.list_(pa.float64()))
+    rows = pa.table(
+        {
+            "key": ["0_00001", "1", "2"],
+            "clips": pa.array([None, [[0.5, 1.0]], None], kind),
+            "start_s": [1.0, None, None],
+            "end_s": [3.5, None, None],
+        }
+    )
+    writer = JsonWriter(rows.schema.names, everything=True)
+
+    table = metadata_table(rows, [])
+
+    assert table.schema.field("clips").type == kind
+    assert table["clips"].to_pylist() == [[[1.0, 3.5]], [[0.5, 1.0]], None]
+    assert [writer.fields(row)["clips"] or None for row in rows.to_pylist()] == table["clips"].to_pylist()
+    alone = rows.select(["key", "clips"])
+    assert metadata_table(alone, [])["clips"].to_pylist() == [None, [[0.5, 1.0]], None]
