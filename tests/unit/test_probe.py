@@ -408,6 +408,13 @@ def test_a_file_that_is_cut_off_says_how_much_is_missing(child: MediaChild, tmp_
         child.probe(part, keyframes=False, timeout=30)
 
 
+def test_a_file_that_lacks_the_end_of_its_padding_is_whole(child: MediaChild, folder: Path) -> None:
+    path = make_video(folder / "padded.mp4", size=(64, 48), seconds=0.2, audio=False)
+    path.write_bytes(path.read_bytes() + struct.pack(">I4s", 1000, b"free") + bytes(10))
+
+    assert look(child, path).duration_s == pytest.approx(0.2)
+
+
 def test_mp4_without_its_index_is_truncated(child: MediaChild, tmp_path: Path) -> None:
     path = tmp_path / "recording.mp4"
     path.write_bytes(struct.pack(">I4s4sI", 16, b"ftyp", b"isom", 0) + struct.pack(">I4s", 1008, b"mdat") + bytes(1000))
