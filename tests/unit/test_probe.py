@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import av
 import imageio_ffmpeg
 import pyarrow as pa
 import pytest
@@ -440,6 +441,53 @@ def test_a_moving_webp_picture_is_unsupported(child: MediaChild, folder: Path) -
     ffmpeg("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=5:duration=1", "-c:v", "libwebp_anim", path)
 
     assert fault_of(child, path) == "unsupported"
+
+
+def box(kind: bytes, *parts: bytes) -> bytes:
+    """A box of an MP4-like file."""
+    body = b"".join(parts)
+    return struct.pack(">I4s", len(body) + 8, kind) + body
+
+
+def tiled(tile: Path) -> bytes:
+    """An AVIF picture of 128 by 64 that is two tiles side by side, as phones write HEIF."""
+    with av.open(str(tile)) as container:
+        stream = container.streams.video[0]
+        settings, data = bytes(stream.codec_context.extradata or b""), bytes(next(container.demux(stream)))
+    pieces = [struct.pack(">4BHH", 0, 0, 0, 1, 128, 64), data, data]  # one row, two columns
+    none, version_2 = bytes(4), b"\2\0\0\0"
+    kinds = [box(b"infe", version_2, struct.pack(">HH", 1 + at, 0), b"av01" if at else b"grid", b"\0") for at in range(3)]
+    sizes = [box(b"ispe", none, struct.pack(">II", width, 64)) for width in (128, 64)]
+    of_tiles = [struct.pack(">H3B", item, 2, 2, 0x83) for item in (2, 3)]
+
+    def header(start: int) -> bytes:
+        begins = [start + sum(map(len, pieces[:at])) for at in range(3)]
+        places = [struct.pack(">HHHII", 1 + at, 0, 1, begins[at], len(pieces[at])) for at in range(3)]
+        return box(b"ftyp", b"avif", none, b"avifmif1miaf") + box(
+            b"meta",
+            none,
+            box(b"hdlr", none, none, b"pict", bytes(13)),
+            box(b"pitm", none, b"\0\1"),
+            box(b"iloc", none, struct.pack(">BBH", 0x44, 0, 3), *places),
+            box(b"iinf", none, b"\0\3", *kinds),
+            box(b"iref", none, box(b"dimg", struct.pack(">HHHH", 1, 2, 2, 3))),
+            box(
+                b"iprp",
+                box(b"ipco", *sizes, box(b"av1C", settings)),
+                box(b"ipma", none, struct.pack(">IHBB", 3, 1, 1, 1), *of_tiles),
+            ),
+        )
+
+    return header(len(header(0)) + 8) + box(b"mdat", *pieces)
+
+
+def test_a_picture_of_tiles_is_unsupported(child: MediaChild, folder: Path) -> None:
+    path = folder / "tiled.avif"
+    path.write_bytes(tiled(make_image(folder / "tile.avif", size=(64, 64))))
+
+    with pytest.raises(SampleError, match="this avif file is made of tiles") as caught:
+        child.probe(path, keyframes=False, timeout=30)
+    assert caught.value.error_class == "unsupported"
 
 
 def test_a_header_with_rubbish_after_it_does_not_decode(child: MediaChild, folder: Path) -> None:

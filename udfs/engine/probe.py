@@ -119,6 +119,8 @@ def _look(container: av.container.InputContainer, size: int, head: bytes, keyfra
     kind = VIDEO if video else AUDIO
     if is_picture(format_name, name) or (name == "gif" and main.frames == 1):
         kind = IMAGE
+    if kind == IMAGE and video is not None and video.disposition & Disposition.dependent:
+        raise SampleError("unsupported", f"the picture in this {name} file is made of tiles, which are not put together here")
 
     told_s = container.duration / av.time_base if container.duration and format_name not in HEADERLESS else None
     count = kind != IMAGE and told_s is None and size <= _MAX_COUNTED
