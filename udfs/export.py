@@ -164,8 +164,6 @@ class _ShardWriter:
         stats = {
             "count": count,
             "successes": count,
-            "failed_to_download": 0,
-            "failed_to_subsample": 0,
             "status_dict": {"success": count},
             "bytes": written.bytes,
             "sha256": written.sha256,

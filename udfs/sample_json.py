@@ -5,14 +5,14 @@ Both are made of the same narrow rows. Field order is fixed and nothing depends 
 
 from __future__ import annotations
 
-import functools
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from fractions import Fraction
 from typing import Any
 
 import pyarrow as pa
+
+from v2d_spark.udfs.video_metadata import video_metadata
 
 # Fields that video2dataset writes and that no column is named as.
 STATUS = "status"
@@ -28,6 +28,7 @@ SUCCESS = "success"
 INTERNAL = frozenset(("source_num", "shard", "batch_id"))
 _FIRST = ("key", "url", "caption")
 ADDED = (STATUS, ERROR_MESSAGE, YT_META_DICT, VIDEO_METADATA, CLIP_SUBTITLES)
+_CLIPS = ("clips", "start_s", "end_s")
 _OURS = frozenset((*_FIRST, "clips", *ADDED, USER_COLUMNS))
 
 
@@ -120,6 +121,8 @@ def top_level(user_columns: Iterable[str], columns: Sequence[str]) -> list[str]:
 def metadata_table(rows: pa.Table, user_columns: Sequence[str]) -> pa.Table:
     """Metadata as Parquet holds it: the columns as they are, a status, and the user's columns under their own names.
 
+    `clips` is that of the `.json`: of a clip its span.
+
     Args:
         rows: metadata columns, one row a sample.
         user_columns: names of the user's columns that get a column of their own; the others stay in `columns`.
@@ -127,6 +130,11 @@ def metadata_table(rows: pa.Table, user_columns: Sequence[str]) -> pa.Table:
     count = rows.num_rows
     given = rows[USER_COLUMNS].to_pylist() if USER_COLUMNS in rows.schema.names else None
     table = rows
+    at = rows.schema.get_field_index("clips")
+    if at >= 0 and pa.types.is_list(rows.schema.field(at).type):
+        spans = rows.select([name for name in _CLIPS if name in rows.schema.names]).to_pylist()
+        clips = pa.array([_clips(row) or None for row in spans], rows.schema.field(at).type)
+        table = table.set_column(at, rows.schema.field(at), clips)
     for name, value in ((STATUS, SUCCESS), (ERROR_MESSAGE, None)):
         if name not in table.schema.names:
             table = table.append_column(name, pa.array([value] * count, pa.string()))
@@ -139,100 +147,6 @@ def metadata_table(rows: pa.Table, user_columns: Sequence[str]) -> pa.Table:
     rest = [[(name, value) for name, value in sorted(pairs.items()) if name not in apart] or None for pairs in maps]
     table = table.drop_columns([USER_COLUMNS])
     return table.append_column(USER_COLUMNS, pa.array(rest, pa.map_(pa.string(), pa.string())))
-
-
-def video_metadata(probe: Mapping[str, Any]) -> dict[str, Any]:
-    """A probe in the shape that ffprobe prints (`-show_format -show_streams`), numbers as texts where it has texts.
-
-    Args:
-        probe: the struct of that name.
-    """
-    streams: list[dict[str, Any]] = []
-    video, audio = probe.get("video"), probe.get("audio")
-    if video:
-        streams.append(
-            _known(
-                index=len(streams),
-                codec_name=video.get("codec"),
-                profile=video.get("profile"),
-                codec_type="video",
-                width=video.get("width"),
-                height=video.get("height"),
-                coded_width=video.get("stored_width"),
-                coded_height=video.get("stored_height"),
-                rotation=video.get("rotation"),
-                has_b_frames=None if video.get("has_b_frames") is None else int(video["has_b_frames"]),
-                sample_aspect_ratio=_ratio_text(video.get("sample_aspect_ratio")),
-                pix_fmt=video.get("pixel_format"),
-                level=video.get("level"),
-                color_range=video.get("color_range"),
-                color_space=video.get("color_space"),
-                color_transfer=video.get("color_transfer"),
-                color_primaries=video.get("color_primaries"),
-                field_order=video.get("field_order"),
-                r_frame_rate=_rate(video.get("base_fps") or video.get("fps")),
-                avg_frame_rate=_rate(video.get("fps")),
-                time_base=video.get("time_base"),
-                start_time=_seconds(video.get("start_s")),
-                duration=_seconds(video.get("duration_s")),
-                bit_rate=_text(video.get("bit_rate")),
-                bits_per_raw_sample=_text(video.get("bit_depth")),
-                nb_frames=_text(video.get("frames")),
-                tags=_known(language=video.get("language")) or None,
-            )
-        )
-    if audio:
-        streams.append(
-            _known(
-                index=len(streams),
-                codec_name=audio.get("codec"),
-                profile=audio.get("profile"),
-                codec_type="audio",
-                sample_fmt=audio.get("sample_format"),
-                sample_rate=_text(audio.get("sample_rate")),
-                channels=audio.get("channels"),
-                channel_layout=audio.get("layout"),
-                start_time=_seconds(audio.get("start_s")),
-                duration=_seconds(audio.get("duration_s")),
-                bit_rate=_text(audio.get("bit_rate")),
-                tags=_known(language=audio.get("language")) or None,
-            )
-        )
-    for subtitle in probe.get("subtitles") or ():
-        streams.append(
-            _known(
-                index=len(streams),
-                codec_name=subtitle["codec"],
-                codec_type="subtitle",
-                tags=_known(language=subtitle["language"], title=subtitle["title"]) or None,
-            )
-        )
-    counts = [probe.get(f"{kind}_streams") or 0 for kind in ("video", "audio", "subtitle")]
-    told: dict[str, Any] = {
-        "streams": streams,
-        "format": _known(
-            nb_streams=sum(counts),
-            format_name=probe.get("container"),
-            start_time=_seconds(probe.get("start_s")),
-            duration=_seconds(probe.get("duration_s")),
-            bit_rate=_text(probe.get("bit_rate")),
-            tags={tag["name"]: tag["value"] for tag in probe.get("tags") or ()} or None,
-        ),
-    }
-    if probe.get("chapters"):
-        told["chapters"] = [
-            _known(
-                start_time=_seconds(chapter["start_s"]),
-                end_time=_seconds(chapter["end_s"]),
-                tags=_known(title=chapter["title"]) or None,
-            )
-            for chapter in probe["chapters"]
-        ]
-    if probe.get("keyframes_s") is not None:
-        # The end of the video closes the list, as video2dataset has it.
-        ends = [] if probe.get("duration_s") is None else [probe["duration_s"]]
-        told["keyframe_timestamps"] = [*probe["keyframes_s"], *ends]
-    return told
 
 
 def yt_meta_dict(info: str | None, subtitles: Sequence[Mapping[str, Any]] | None) -> dict[str, Any]:
@@ -283,37 +197,12 @@ def _cuts(cuts: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _clips(row: Mapping[str, Any]) -> list[list[float]]:
+def _clips(row: Mapping[str, Any]) -> Any:
     if row["clips"]:
-        return list(row["clips"])
+        return row["clips"]
     if row.get("start_s") is not None and row.get("end_s") is not None:
         return [[row["start_s"], row["end_s"]]]
     return []
-
-
-def _known(**values: Any) -> dict[str, Any]:
-    return {name: value for name, value in values.items() if value is not None}
-
-
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
-
-
-def _seconds(value: float | None) -> str | None:
-    return None if value is None else f"{value:.6f}"
-
-
-def _ratio_text(value: str | None) -> str | None:
-    return None if value is None else value.replace("/", ":")
-
-
-@functools.lru_cache(1024)
-def _rate(fps: float | None) -> str | None:
-    if not fps or not math.isfinite(fps):
-        return None
-    # 29.97… is 30000/1001: broadcast rates have this denominator at most.
-    ratio = Fraction(fps).limit_denominator(1001)
-    return f"{ratio.numerator}/{ratio.denominator}"
 
 
 def _clock(seconds: float | None) -> str | None:

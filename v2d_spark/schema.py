@@ -24,6 +24,11 @@ MADE_FROM_PROPERTY = "v2d.made_from"
 _STRINGS = pa.map_(pa.string(), pa.string())
 _TIME = pa.timestamp("us", tz="UTC")
 
+
+def _column(name: str, kind: pa.DataType, comment: str, *, required: bool = False) -> pa.Field:
+    return pa.field(name, kind, nullable=not required, metadata={"comment": comment})
+
+
 SPAN = pa.struct(
     [
         pa.field("start_s", pa.float64()),
@@ -41,6 +46,33 @@ STREAM = pa.struct(
         pa.field("content_type", pa.string()),
         pa.field("sha256", pa.string()),
         pa.field("inline", pa.binary()),
+    ]
+)
+
+_TAGS = pa.list_(pa.struct([pa.field("name", pa.string()), pa.field("value", pa.string())]))
+
+_STREAM_OF_FILE = pa.struct(
+    [
+        _column("index", pa.int32(), "number of the stream in its file, from 0"),
+        _column("type", pa.string(), "video (cover art too), audio, subtitle, data or attachment"),
+        _column("id", pa.int64(), "the format's own number of it, where it has such"),
+        _column("codec", pa.string(), "ffmpeg's name of the codec; null where it has no decoder"),
+        _column("codec_long_name", pa.string(), "the decoder in words"),
+        _column("codec_tag", pa.string(), "the container's four letters for the codec, such as avc1"),
+        _column("profile", pa.string(), "profile of the codec"),
+        _column("bit_rate", pa.int64(), "bits a second, as the file says"),
+        _column("width", pa.int32(), "pixels of a row as stored"),
+        _column("height", pa.int32(), "rows as stored"),
+        _column("sample_rate", pa.int32(), "sound samples a second"),
+        _column("channels", pa.int32(), "channels of sound"),
+        _column("layout", pa.string(), "which channels"),
+        _column("language", pa.string(), "language, where it is said"),
+        _column("time_base", pa.string(), "unit of start_pts and duration_pts, in seconds, as a fraction"),
+        _column("start_pts", pa.int64(), "time stamp of its beginning"),
+        _column("duration_pts", pa.int64(), "its length, as the file says"),
+        _column("frames", pa.int64(), "frames, as the file says"),
+        _column("disposition", pa.list_(pa.string()), "what it is for: default, forced, attached_pic, …"),
+        _column("tags", _TAGS, "what the file says of it in words; at most 20"),
     ]
 )
 
@@ -81,6 +113,7 @@ PROBE = pa.struct(
                     pa.field("color_transfer", pa.string()),
                     pa.field("color_range", pa.string()),
                     pa.field("language", pa.string()),
+                    _column("index", pa.int32(), "which of the streams it is"),
                 ]
             ),
         ),
@@ -98,6 +131,7 @@ PROBE = pa.struct(
                     pa.field("sample_format", pa.string()),
                     pa.field("start_s", pa.float64()),
                     pa.field("language", pa.string()),
+                    _column("index", pa.int32(), "which of the streams it is"),
                 ]
             ),
         ),
@@ -113,9 +147,13 @@ PROBE = pa.struct(
                 pa.struct([pa.field("start_s", pa.float64()), pa.field("end_s", pa.float64()), pa.field("title", pa.string())])
             ),
         ),
-        pa.field("tags", pa.list_(pa.struct([pa.field("name", pa.string()), pa.field("value", pa.string())]))),
+        pa.field("tags", _TAGS),
         pa.field("start_s", pa.float64()),
         pa.field("keyframes_s", pa.list_(pa.float64())),
+        _column("size", pa.int64(), "bytes of the file; null where there is none"),
+        _column("format_name", pa.string(), "ffmpeg's name of the format, such as mov,mp4,m4a,3gp,3g2,mj2"),
+        _column("format_long_name", pa.string(), "the same in words"),
+        _column("streams", pa.list_(_STREAM_OF_FILE), "all streams in the order of the file, the first 64"),
     ]
 )
 
@@ -177,10 +215,6 @@ class Table:
     def column_names(self) -> tuple[str, ...]:
         """The names of the columns, in order."""
         return tuple(column.name for column in self.columns)
-
-
-def _column(name: str, kind: pa.DataType, comment: str, *, required: bool = False) -> pa.Field:
-    return pa.field(name, kind, nullable=not required, metadata={"comment": comment})
 
 
 def _skipping(*columns: str) -> dict[str, str]:

@@ -458,6 +458,24 @@ def test_lists_of_wanted_spans(read: Read, tmp_path: Path) -> None:
     assert read("a.parquet", spans_column="clips")[0]["spans"] == [(0.0, 2.5, None)]
 
 
+def test_one_wanted_span_needs_no_list_of_lists(read: Read, tmp_path: Path) -> None:
+    lists: list[Any] = [[1, 2.5], ["00:01", "1:00,5"], [1, 2, 3], [1], [2, None]]
+    rows = [{"url": f"http://{at}", "clips": clips} for at, clips in enumerate(lists)]
+    found = read(("a.jsonl", "\n".join(json.dumps(row) for row in rows)), spans_column="clips")
+    assert [row.get("spans") for row in found[:2]] == [[(1.0, 2.5, None)], [(1.0, 60.5, None)]]
+    assert [row.get("span_error") for row in found] == [
+        None,
+        None,
+        "wanted spans are written [[start, end], …], not [1,2,3]",
+        "wanted spans are written [[start, end], …], not [1]",
+        "[2, null] is not a span of time: write a start and a later end, in seconds or as HH:MM:SS.mmm",
+    ]
+    pq.write_table(pa.table({"url": ["http://a", "http://b"], "clips": [[0.0, 2.5], [1.5, 2.0]]}), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"url": ["http://c"], "clips": [["00:01", "2"]]}), tmp_path / "b.parquet")
+    assert [row["spans"] for row in read("a.parquet", spans_column="clips")] == [[(0.0, 2.5, None)], [(1.5, 2.0, None)]]
+    assert read("b.parquet", spans_column="clips")[0]["spans"] == [(1.0, 2.0, None)]
+
+
 def test_any_text_is_a_time_or_none(spark: SparkSession) -> None:
     random = Random(7)
     texts = ["".join(random.choices("0123456789:::..,e -+", k=random.randint(1, 9))) for _ in range(3000)]

@@ -141,6 +141,26 @@ def test_sound_under_a_plan_for_video_fails_with_a_true_sentence(child: MediaChi
     assert list((tmp_path / "samples").iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("name", "codec", "options"),
+    [
+        ("still.ogv", "libtheora", ()),
+        ("gaps.avi", "mpeg4", ("-vf", "select='lt(mod(n,10),3)+eq(n,49)'", "-fps_mode", "vfr")),
+    ],
+)
+def test_pictures_that_empty_packets_repeat_last_on(
+    child: MediaChild, tmp_path: Path, name: str, codec: str, options: tuple[str, ...]
+) -> None:
+    path = tmp_path / name
+    ffmpeg("-f", "lavfi", "-i", "color=red:size=64x48:rate=25:duration=2", "-c:v", codec, *options, path)
+
+    answer = subsample(child, path, tmp_path / "samples", {"frame_rate": {"fps": 25}, "resolution": {"size": 32}})
+
+    (sample,) = answer["samples"]
+    assert answer["warning"] is None
+    assert (sample["look"]["duration_s"], sample["look"]["probe"]["video"]["frames"]) == (2.0, 50)
+
+
 @pytest.mark.chaos
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("path", VIDEOS, ids=lambda path: path.name)

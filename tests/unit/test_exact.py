@@ -419,6 +419,17 @@ def test_keyframes_alone(child: MediaChild, base: Path, tmp_path: Path) -> None:
 # --- precision ---
 
 
+def test_keyframes_of_a_clip_are_those_of_its_own_bytes(child: MediaChild, base: Path, tmp_path: Path) -> None:
+    source = numbered(base, "25")
+
+    answer = subsample(child, source.path, tmp_path / "clips", {"probe": {"keyframes": True}, "clip": {}}, spans=[(0.5, 1.5)])
+
+    (clip,) = answer["samples"]
+    keyframes = clip["look"]["probe"]["keyframes_s"]
+    assert keyframes[0] == 0 and keyframes[-1] < 1
+    assert keyframes == child.probe(written(clip), keyframes=True, timeout=20).probe["keyframes_s"]
+
+
 @pytest.mark.parametrize("name", ["edit list", "vp9", "avi", "silent", "sound late", "mpeg2 keyframes"])
 def test_keyframe_adjusted_clips_begin_and_end_on_keyframes(child: MediaChild, base: Path, tmp_path: Path, name: str) -> None:
     source = numbered(base, "25" if name == "mpeg2 keyframes" else name)

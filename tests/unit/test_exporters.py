@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -13,7 +14,8 @@ from v2d_spark.udfs import exporters, sample_json
 from v2d_spark.udfs.content_types import EXTENSIONS, extension
 from v2d_spark.udfs.exporters import Exporter, Sample, Shard, Written, exporter, formats, register
 from v2d_spark.udfs.media_reader import Stream
-from v2d_spark.udfs.sample_json import JsonWriter, metadata_table, to_json, top_level, video_metadata, yt_meta_dict
+from v2d_spark.udfs.sample_json import JsonWriter, metadata_table, to_json, top_level, yt_meta_dict
+from v2d_spark.udfs.video_metadata import video_metadata
 from v2d_spark.udfs.vocabulary import ConfigError
 
 
@@ -67,83 +69,89 @@ def test_a_format_is_one_class(monkeypatch: pytest.MonkeyPatch) -> None:
         exporter("tar")
 
 
+def stream(index: int, kind: str, codec: str, **values: Any) -> dict[str, Any]:
+    """An item of `probe.streams`."""
+    return {"index": index, "type": kind, "codec": codec, "disposition": [], "tags": [], **values}
+
+
 def test_a_probe_in_the_shape_of_ffprobe() -> None:
     told = video_metadata(
         {
-            "container": "matroska,webm",
+            "container": "mp4",
+            "format_name": "mov,mp4,m4a,3gp,3g2,mj2",
+            "format_long_name": "QuickTime / MOV",
             "duration_s": 10.01,
+            "size": 1234,
             "bit_rate": 1000,
-            "video_streams": 1,
-            "audio_streams": 1,
-            "subtitle_streams": 2,
-            "video": {"codec": "vp9", "width": 240, "height": 320, "stored_width": 320, "rotation": 90, "fps": 24000 / 1001},
-            "audio": {"codec": "opus", "sample_rate": 48000, "channels": 2, "layout": "stereo"},
-        }
-    )
-    assert told == {
-        "streams": [
-            {
-                "index": 0,
-                "codec_name": "vp9",
-                "codec_type": "video",
-                "width": 240,
-                "height": 320,
-                "coded_width": 320,
-                "rotation": 90,
-                "r_frame_rate": "24000/1001",
-                "avg_frame_rate": "24000/1001",
-            },
-            {
-                "index": 1,
-                "codec_name": "opus",
-                "codec_type": "audio",
-                "sample_rate": "48000",
-                "channels": 2,
-                "channel_layout": "stereo",
-            },
-        ],
-        "format": {"nb_streams": 4, "format_name": "matroska,webm", "duration": "10.010000", "bit_rate": "1000"},
-    }
-    told = video_metadata(
-        {
-            "container": "mov",
-            "start_s": 0.5,
-            "video": {"codec": "h264", "bit_depth": 10, "has_b_frames": True, "level": 41, "color_space": "bt709"},
-            "audio": {"codec": "aac", "profile": "LC", "sample_format": "fltp", "start_s": 0.5, "language": "eng"},
-            "subtitles": [{"codec": "mov_text", "language": "ger", "title": None}],
-            "chapters": [{"start_s": 0.0, "end_s": 1.5, "title": "One"}],
+            "video": {"index": 1, "codec": "h264", "width": 240, "height": 427, "stored_width": 320, "stored_height": 240}
+            | {"rotation": 90, "sample_aspect_ratio": "4:3", "fps": 24000 / 1001, "bit_depth": 8, "has_b_frames": True},
+            "audio": {"index": 2, "codec": "aac", "layout": "stereo", "sample_format": "fltp"},
+            "streams": [
+                stream(0, "video", "png", width=16, height=16, disposition=["attached_pic"]),
+                stream(1, "video", "h264", id=1, codec_tag="avc1", width=320, height=240, time_base="1/12800", start_pts=640),
+                stream(2, "audio", "aac", codec_tag="[1][0][0][0]", sample_rate=48000, channels=2, language="eng")
+                | {"tags": [{"name": "language", "value": "eng"}]},
+                stream(3, "audio", "mp3", layout="mono", time_base="1/1000", duration_pts=2500, frames=7),
+                stream(4, "data", "bin_data"),
+            ],
             "tags": [{"name": "title", "value": "A walk"}],
+            "chapters": [{"start_s": 0.0, "end_s": 1.5, "title": "One"}],
+            "keyframes_s": [0.0, 5.0],
         }
     )
+
+    none = dict.fromkeys(told["streams"][0]["disposition"], 0)
+    assert len(none) == 19
     assert told["streams"] == [
-        {
-            "index": 0,
-            "codec_name": "h264",
-            "codec_type": "video",
-            "has_b_frames": 1,
-            "level": 41,
-            "color_space": "bt709",
-            "bits_per_raw_sample": "10",
-        },
-        {
-            "index": 1,
-            "codec_name": "aac",
-            "profile": "LC",
-            "codec_type": "audio",
-            "sample_fmt": "fltp",
-            "start_time": "0.500000",
-            "tags": {"language": "eng"},
-        },
-        {"index": 2, "codec_name": "mov_text", "codec_type": "subtitle", "tags": {"language": "ger"}},
+        {"index": 0, "codec_name": "png", "codec_type": "video", "width": 16, "height": 16}
+        | {"coded_width": 16, "coded_height": 16, "disposition": none | {"attached_pic": 1}},
+        {"index": 1, "id": "0x1", "codec_name": "h264", "codec_type": "video"}
+        | {"codec_tag_string": "avc1", "codec_tag": "0x31637661"}
+        | {"width": 320, "height": 240, "coded_width": 320, "coded_height": 240, "has_b_frames": 1}
+        | {"sample_aspect_ratio": "4:3", "display_aspect_ratio": "16:9"}
+        | {"r_frame_rate": "24000/1001", "avg_frame_rate": "24000/1001"}
+        | {"time_base": "1/12800", "start_pts": 640, "start_time": "0.050000", "bits_per_raw_sample": "8"}
+        | {"disposition": none, "side_data_list": [{"side_data_type": "Display Matrix", "rotation": -90}]},
+        {"index": 2, "codec_name": "aac", "codec_type": "audio", "codec_tag_string": "[1][0][0][0]", "codec_tag": "0x0001"}
+        | {"sample_fmt": "fltp", "sample_rate": "48000", "channels": 2, "channel_layout": "stereo"}
+        | {"disposition": none, "tags": {"language": "eng"}},
+        {"index": 3, "codec_name": "mp3", "codec_type": "audio", "channel_layout": "mono", "time_base": "1/1000"}
+        | {"duration_ts": 2500, "duration": "2.500000", "nb_frames": "7", "disposition": none},
+        {"index": 4, "codec_name": "bin_data", "codec_type": "data", "disposition": none},
     ]
     assert told["format"] == {
-        "nb_streams": 0,
-        "format_name": "mov",
-        "start_time": "0.500000",
+        "nb_streams": 5,
+        "format_name": "mov,mp4,m4a,3gp,3g2,mj2",
+        "format_long_name": "QuickTime / MOV",
+        "duration": "10.010000",
+        "size": "1234",
+        "bit_rate": "1000",
         "tags": {"title": "A walk"},
     }
     assert told["chapters"] == [{"start_time": "0.000000", "end_time": "1.500000", "tags": {"title": "One"}}]
-    assert video_metadata({"video": {"fps": math.nan}})["streams"] == [{"index": 0, "codec_type": "video"}]
+    assert told["keyframe_timestamps"] == [0.0, 5.0, 10.01]
+
+
+def test_a_probe_from_before_all_streams_were_listed() -> None:
+    told = video_metadata(
+        {
+            "container": "matroska",
+            "video_streams": 1,
+            "audio_streams": 1,
+            "subtitle_streams": 2,
+            "video": {"codec": "vp9", "stored_width": 320, "stored_height": 240, "rotation": 180, "fps": math.nan},
+            "audio": {"codec": "opus", "sample_rate": 48000, "channels": 2, "layout": "stereo", "start_s": 0.5},
+            "subtitles": [{"codec": "subrip", "language": "ger", "title": "Full"}],
+        }
+    )
+
+    video, audio, subtitles = told["streams"]
+    assert (video["codec_name"], video["width"], video["height"]) == ("vp9", 320, 240)
+    assert video["side_data_list"][0]["rotation"] == -180
+    assert (audio["index"], audio["sample_rate"], audio["channel_layout"]) == (1, "48000", "stereo")
+    assert audio["start_time"] == "0.500000"
+    assert subtitles["tags"] == {"language": "ger", "title": "Full"}
+    assert told["format"] == {"nb_streams": 4, "format_name": "matroska"}
 
 
 def test_what_a_platform_says() -> None:
@@ -219,3 +227,24 @@ def test_metadata_columns() -> None:
         {"key": "2", "status": "success", "error_message": None, "a": None, "columns": None},
     ]
     assert sample_json.STATUS in metadata_table(pa.table({"key": ["1"]}), []).schema.names
+
+
+def test_clips_are_the_same_in_parquet_and_json() -> None:
+    kind = pa.list_(pa.list_(pa.float64()))
+    rows = pa.table(
+        {
+            "key": ["0_00001", "1", "2"],
+            "clips": pa.array([None, [[0.5, 1.0]], None], kind),
+            "start_s": [1.0, None, None],
+            "end_s": [3.5, None, None],
+        }
+    )
+    writer = JsonWriter(rows.schema.names, everything=True)
+
+    table = metadata_table(rows, [])
+
+    assert table.schema.field("clips").type == kind
+    assert table["clips"].to_pylist() == [[[1.0, 3.5]], [[0.5, 1.0]], None]
+    assert [writer.fields(row)["clips"] or None for row in rows.to_pylist()] == table["clips"].to_pylist()
+    alone = rows.select(["key", "clips"])
+    assert metadata_table(alone, [])["clips"].to_pylist() == [None, [[0.5, 1.0]], None]

@@ -13,6 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import av
 import imageio_ffmpeg
 import pyarrow as pa
 import pytest
@@ -232,6 +233,20 @@ def test_keyframe_times(child: MediaChild, folder: Path) -> None:
     assert look(child, path).probe["keyframes_s"] is None
 
 
+def test_keyframe_times_of_a_stream_without_times(child: MediaChild, folder: Path) -> None:
+    path = make_video(folder / "keyframes.h264", size=(64, 48), keyframe_every=5, audio=False)
+
+    assert look(child, path, keyframes=True).probe["keyframes_s"] == pytest.approx([0, 0.2, 0.4, 0.6, 0.8])
+
+
+def test_rates_that_libav_makes_up_or_does_not_tell(child: MediaChild, folder: Path) -> None:
+    tape = make_video(folder / "tape.dv", size=(720, 576), codec="dvvideo", audio=False, seconds=0.2)
+    still = folder / "still.ogv"
+    ffmpeg("-f", "lavfi", "-i", "color=red:size=64x48:rate=25:duration=1", "-c:v", "libtheora", still)
+
+    assert (look(child, tape).fps, look(child, still).fps) == (25, 25)
+
+
 def test_what_a_file_says_of_itself(child: MediaChild, folder: Path) -> None:
     said, cues = folder / "said.txt", folder / "cues.srt"
     said.write_text(
@@ -260,6 +275,65 @@ def test_what_a_file_says_of_itself(child: MediaChild, folder: Path) -> None:
         {"codec": "ass", "language": None, "title": None},
     ]
     assert (found["video"]["language"], found["audio"]["language"]) == ("eng", "fre")
+
+
+def test_all_streams_are_listed(child: MediaChild, folder: Path) -> None:
+    cover = make_image(folder / "cover.png", size=(16, 16))
+    video = make_video(folder / "one.mp4", size=(64, 48), seconds=0.4, rotation=90)
+    cues = folder / "one.srt"
+    cues.write_text("1\n00:00:00,000 --> 00:00:00,300\nhello\n")
+    path = folder / "many.mp4"
+    ffmpeg(
+        *(
+            "-i",
+            video,
+            "-i",
+            cover,
+            "-i",
+            cues,
+            "-map",
+            0,
+            "-map",
+            "0:a",
+            "-map",
+            1,
+            "-map",
+            2,
+            "-c",
+            "copy",
+            "-c:s",
+            "mov_text",
+        ),
+        *("-c:a:1", "aac", "-ac:a:1", 1, "-metadata:s:a:1", "language=fre", "-metadata:s:a:1", "title=Comments"),
+        *("-disposition:a:1", "comment", "-disposition:v:1", "attached_pic", path),
+    )
+
+    found = look(child, path).probe
+
+    assert (found["format_name"], found["size"]) == ("mov,mp4,m4a,3gp,3g2,mj2", path.stat().st_size)
+    streams = {stream["index"]: stream for stream in found["streams"]}
+    assert [f"{one['type']} {one['codec']}" for one in streams.values()] == [
+        *("video h264", "audio aac", "audio aac", "subtitle mov_text", "video png"),
+    ]
+    assert (found["video"]["index"], found["audio"]["index"]) == (0, 1)
+    assert [one for stream in streams.values() for one in stream["disposition"]] == [
+        *("default", "default", "comment", "default", "attached_pic"),
+    ]
+    assert (streams[0]["width"], streams[0]["height"], streams[0]["codec_tag"]) == (64, 48, "avc1")
+    assert (streams[0]["time_base"], streams[0]["start_pts"], streams[0]["duration_pts"]) == ("1/12800", 0, 5120)
+    assert (streams[2]["channels"], streams[2]["layout"], streams[2]["language"]) == (1, "mono", "fre")
+    assert {"name": "name", "value": "Comments"} in streams[2]["tags"]
+    assert (streams[4]["width"], streams[4]["height"]) == (16, 16)
+
+
+def test_of_very_many_streams_the_first_are_listed(child: MediaChild, folder: Path) -> None:
+    sound = make_audio(folder / "one.flac", seconds=0.1)
+    path = folder / "many.mka"
+    ffmpeg("-i", sound, *("-map", 0) * 80, "-c", "copy", path)
+
+    found = look(child, path).probe
+
+    assert (found["audio_streams"], len(found["streams"])) == (80, 64)
 
 
 def test_tags_of_ogg_are_those_of_its_stream(child: MediaChild, folder: Path) -> None:
@@ -335,6 +409,13 @@ def test_a_file_that_is_cut_off_says_how_much_is_missing(child: MediaChild, tmp_
         child.probe(part, keyframes=False, timeout=30)
 
 
+def test_a_file_that_lacks_the_end_of_its_padding_is_whole(child: MediaChild, folder: Path) -> None:
+    path = make_video(folder / "padded.mp4", size=(64, 48), seconds=0.2, audio=False)
+    path.write_bytes(path.read_bytes() + struct.pack(">I4s", 1000, b"free") + bytes(10))
+
+    assert look(child, path).duration_s == pytest.approx(0.2)
+
+
 def test_mp4_without_its_index_is_truncated(child: MediaChild, tmp_path: Path) -> None:
     path = tmp_path / "recording.mp4"
     path.write_bytes(struct.pack(">I4s4sI", 16, b"ftyp", b"isom", 0) + struct.pack(">I4s", 1008, b"mdat") + bytes(1000))
@@ -353,6 +434,60 @@ def test_a_codec_without_a_decoder_is_unsupported(child: MediaChild, folder: Pat
     path.write_bytes(path.read_bytes().replace(b"V_MPEG4/ISO/ASP", b"V_XXXXX/ISO/ASP"))
 
     assert fault_of(child, path) == "unsupported"
+
+
+def test_a_moving_webp_picture_is_unsupported(child: MediaChild, folder: Path) -> None:
+    path = folder / "moves.webp"
+    ffmpeg("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=5:duration=1", "-c:v", "libwebp_anim", path)
+
+    assert fault_of(child, path) == "unsupported"
+
+
+def box(kind: bytes, *parts: bytes) -> bytes:
+    """A box of an MP4-like file."""
+    body = b"".join(parts)
+    return struct.pack(">I4s", len(body) + 8, kind) + body
+
+
+def tiled(tile: Path) -> bytes:
+    """An AVIF picture of 128 by 64 that is two tiles side by side, as phones write HEIF."""
+    with av.open(str(tile)) as container:
+        stream = container.streams.video[0]
+        settings, data = bytes(stream.codec_context.extradata or b""), bytes(next(container.demux(stream)))
+    pieces = [struct.pack(">4BHH", 0, 0, 0, 1, 128, 64), data, data]  # one row, two columns
+    none, version_2 = bytes(4), b"\2\0\0\0"
+    kinds = [box(b"infe", version_2, struct.pack(">HH", 1 + at, 0), b"av01" if at else b"grid", b"\0") for at in range(3)]
+    sizes = [box(b"ispe", none, struct.pack(">II", width, 64)) for width in (128, 64)]
+    of_tiles = [struct.pack(">H3B", item, 2, 2, 0x83) for item in (2, 3)]
+
+    def header(start: int) -> bytes:
+        begins = [start + sum(map(len, pieces[:at])) for at in range(3)]
+        places = [struct.pack(">HHHII", 1 + at, 0, 1, begins[at], len(pieces[at])) for at in range(3)]
+        return box(b"ftyp", b"avif", none, b"avifmif1miaf") + box(
+            b"meta",
+            none,
+            box(b"hdlr", none, none, b"pict", bytes(13)),
+            box(b"pitm", none, b"\0\1"),
+            box(b"iloc", none, struct.pack(">BBH", 0x44, 0, 3), *places),
+            box(b"iinf", none, b"\0\3", *kinds),
+            box(b"iref", none, box(b"dimg", struct.pack(">HHHH", 1, 2, 2, 3))),
+            box(
+                b"iprp",
+                box(b"ipco", *sizes, box(b"av1C", settings)),
+                box(b"ipma", none, struct.pack(">IHBB", 3, 1, 1, 1), *of_tiles),
+            ),
+        )
+
+    return header(len(header(0)) + 8) + box(b"mdat", *pieces)
+
+
+def test_a_picture_of_tiles_is_unsupported(child: MediaChild, folder: Path) -> None:
+    path = folder / "tiled.avif"
+    path.write_bytes(tiled(make_image(folder / "tile.avif", size=(64, 64))))
+
+    with pytest.raises(SampleError, match="this avif file is made of tiles") as caught:
+        child.probe(path, keyframes=False, timeout=30)
+    assert caught.value.error_class == "unsupported"
 
 
 def test_a_header_with_rubbish_after_it_does_not_decode(child: MediaChild, folder: Path) -> None:

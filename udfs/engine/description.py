@@ -7,19 +7,17 @@ from fractions import Fraction
 from typing import Any
 
 import av
-from av.stream import Stream
 from av.subtitles.stream import SubtitleStream
 
-from v2d_spark.udfs.engine.formats import HEADERLESS, IMAGE
+from v2d_spark.udfs.engine.formats import IMAGE
+from v2d_spark.udfs.engine.rates import average_rate
 from v2d_spark.udfs.engine.reading import Reading
+from v2d_spark.udfs.engine.stream_list import bit_rate, language, layout
 
-_MPEG_VARIABLE_RATE = 0x3FFFF * 400  # what MPEG-1 and 2 say for "it varies"
 _SOUND = ("codec", "channels", "layout", "sample_rate", "duration_s", "bit_rate", "profile", "sample_format", "start_s")
-_UNNAMED_LAYOUTS = {"1 channels": "mono", "2 channels": "stereo"}
 _MOST_TAGS = 100
 _MOST_CHAPTERS = 1000
 _LONGEST_TEXT = 1000  # characters
-_NO_LANGUAGE = {"", "und", "unk"}
 # As ffprobe names what libav has by number (AVFieldOrder, AVColorSpace, AVColorPrimaries, AVColorTransferCharacteristic,
 # AVColorRange); what is not here is not said, or reserved.
 _FIELD_ORDERS = {1: "progressive", 2: "tt", 3: "bb", 4: "tb", 5: "bt"}
@@ -108,9 +106,9 @@ def describe_picture(
     rotation = -frame.rotation % 360
     width, height = _displayed(codec.width, codec.height, stream.sample_aspect_ratio, rotation)
     moves = kind != IMAGE
-    # Without time stamps in the file libav's average is made up; what the codec says is right.
-    rate = stream.guessed_rate if format_name in HEADERLESS else stream.average_rate
+    rate = average_rate(stream, format_name)
     return {
+        "index": stream.index,
         "codec": codec.codec.canonical_name,
         "profile": codec.profile,
         "pixel_format": frame.format.name,
@@ -124,7 +122,7 @@ def describe_picture(
         "base_fps": float(stream.base_rate) if moves and stream.base_rate else None,
         "frames": ((reading.packets if counted_s else stream.frames) or None) if moves else 1,
         "duration_s": (counted_s or _seconds(stream)) if moves else None,
-        "bit_rate": codec.bit_rate if codec.bit_rate and codec.bit_rate != _MPEG_VARIABLE_RATE else None,
+        "bit_rate": bit_rate(codec),
         "time_base": str(stream.time_base) if stream.time_base else None,
         "start_s": _start(stream) if moves else None,
         "level": codec.level if codec.level >= 0 else None,
@@ -135,7 +133,7 @@ def describe_picture(
         "color_primaries": _COLOR_PRIMARIES.get(int(frame.color_primaries)),
         "color_transfer": _COLOR_TRANSFERS.get(int(frame.color_trc)),
         "color_range": _COLOR_RANGES.get(int(frame.color_range)),
-        "language": _language(stream),
+        "language": language(stream),
     }
 
 
@@ -162,18 +160,19 @@ def describe_sound(stream: av.AudioStream, counted_s: float | None) -> dict[str,
     """
     codec = stream.codec_context
     if codec is None:
-        return dict.fromkeys(_SOUND) | {"language": _language(stream)}
+        return dict.fromkeys(_SOUND) | {"index": stream.index, "language": language(stream)}
     return {
+        "index": stream.index,
         "codec": codec.codec.canonical_name,
         "channels": codec.channels,
-        "layout": _UNNAMED_LAYOUTS.get(codec.layout.name, codec.layout.name),
+        "layout": layout(codec),
         "sample_rate": codec.sample_rate,
         "duration_s": counted_s or _seconds(stream),
-        "bit_rate": codec.bit_rate or None,
+        "bit_rate": bit_rate(codec),
         "profile": codec.profile,
         "sample_format": codec.format.name if codec.format else None,
         "start_s": _start(stream),
-        "language": _language(stream),
+        "language": language(stream),
     }
 
 
@@ -189,7 +188,7 @@ def describe_subtitles(streams: Sequence[SubtitleStream]) -> list[dict[str, Any]
     return [
         {
             "codec": stream.codec_context.codec.canonical_name if stream.codec_context else None,
-            "language": _language(stream),
+            "language": language(stream),
             "title": _cut(stream.metadata.get("title")),
         }
         for stream in streams
@@ -218,11 +217,6 @@ def describe_chapters(container: av.container.InputContainer) -> list[dict[str, 
         for chapter in container.chapters()[:_MOST_CHAPTERS]
         if chapter["time_base"]
     ]
-
-
-def _language(stream: Stream) -> str | None:
-    language = (stream.language or "").strip().lower()
-    return None if language in _NO_LANGUAGE else language[:_LONGEST_TEXT]
 
 
 def _cut(text: str | None) -> str | None:

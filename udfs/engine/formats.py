@@ -239,3 +239,12 @@ def is_signed(head: bytes) -> bool:
         head: the first bytes of the file.
     """
     return head.startswith(_SIGNATURES) or head[4:8] in _BOXES
+
+
+def is_animated_webp(head: bytes) -> bool:
+    """Whether a WebP picture says that it moves.
+
+    Args:
+        head: the first bytes of the file, 21 or more where it has them.
+    """
+    return head[8:16] == b"WEBPVP8X" and bool(head[20:21]) and bool(head[20] & 0x02)

@@ -102,7 +102,7 @@ class OnePass:
                         break
                     self._jump(tracker, seen.pts)
             if last is not None:
-                end = last.pts + (last.frame.duration or self._reader.step)
+                end = max(last.pts + (last.frame.duration or self._reader.step), self._reader.repeated_until)
                 for sample in list(self._samples):
                     self._end(sample.clip, end, choice)
             return self._made

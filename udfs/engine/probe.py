@@ -31,11 +31,13 @@ from v2d_spark.udfs.engine.formats import (
     VIDEO,
     container_name,
     content_type,
+    is_animated_webp,
     is_picture,
     is_reference,
     is_signed,
 )
 from v2d_spark.udfs.engine.reading import Reading, read_packets
+from v2d_spark.udfs.engine.stream_list import describe_streams
 from v2d_spark.udfs.engine.structure import missing_end
 from v2d_spark.udfs.vocabulary import SampleError
 
@@ -117,12 +119,14 @@ def _look(container: av.container.InputContainer, size: int, head: bytes, keyfra
     kind = VIDEO if video else AUDIO
     if is_picture(format_name, name) or (name == "gif" and main.frames == 1):
         kind = IMAGE
+    if kind == IMAGE and video is not None and video.disposition & Disposition.dependent:
+        raise SampleError("unsupported", f"the picture in this {name} file is made of tiles, which are not put together here")
 
     told_s = container.duration / av.time_base if container.duration and format_name not in HEADERLESS else None
     count = kind != IMAGE and told_s is None and size <= _MAX_COUNTED
     reading = read_packets(container, main, to_the_end=count or (keyframes and kind == VIDEO))
     if reading.frame is None:
-        raise _undecodable(reading, format_name, name)
+        raise _undecodable(reading, format_name, name, head)
     counted_s = (reading.seconds or seconds_by_rate(main, reading)) if count else None
     duration_s = None if kind == IMAGE else told_s or counted_s
     picture = describe_picture(video, reading, kind, counted_s, format_name) if video else None
@@ -150,6 +154,10 @@ def _look(container: av.container.InputContainer, size: int, head: bytes, keyfra
             "tags": describe_tags(container, main),
             "start_s": container.start_time / av.time_base if container.start_time is not None and kind != IMAGE else None,
             "keyframes_s": reading.keyframes_s if keyframes and kind == VIDEO else None,
+            "size": size,
+            "format_name": format_name,
+            "format_long_name": container.format.long_name,
+            "streams": describe_streams(container),
         },
     }
 
@@ -158,11 +166,13 @@ def _area(stream: av.VideoStream) -> int:
     return stream.codec_context.width * stream.codec_context.height if stream.codec_context else 0
 
 
-def _undecodable(reading: Reading, format_name: str, name: str) -> SampleError:
+def _undecodable(reading: Reading, format_name: str, name: str, head: bytes) -> SampleError:
     if isinstance(reading.error, MemoryError):
         return SampleError("decoder_memory", "decoding a frame takes more memory than is allowed")
     if isinstance(reading.error, (av.error.PatchWelcomeError, av.error.DecoderNotFoundError)):
         return SampleError("unsupported", f"the decoder cannot do this {name} file: {reading.error.strerror}")
+    if is_animated_webp(head):
+        return SampleError("unsupported", "there is no decoder for webp pictures that move")
     if format_name in UNSURE:
         return SampleError("not_media", "none of the media formats that are read")
     if reading.packets == 0:

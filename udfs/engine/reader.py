@@ -13,6 +13,7 @@ from av.stream import Discard, Disposition
 
 from v2d_spark.udfs.engine.formats import FORMAT_WHITELIST
 from v2d_spark.udfs.engine.memory import is_short
+from v2d_spark.udfs.engine.rates import average_rate
 from v2d_spark.udfs.vocabulary import SampleError
 
 _NO_PICTURE = Disposition.attached_pic | Disposition.timed_thumbnails
@@ -42,12 +43,14 @@ class VideoReader:
         origin: time stamp of the source's beginning: of its earliest stream.
         faults: packets that did not decode.
         dropped: frames left out because their time does not come after that of the one before.
+        repeated_until: time stamp up to which empty packets repeat the picture before them.
     """
 
     def __init__(self, path: str, *, keyframes_only: bool = False) -> None:
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self.faults = 0
         self.dropped = 0
+        self.repeated_until = -(1 << 63)
         self._read = 0
         self._in_a_row = 0
         self._skips = False
@@ -69,7 +72,7 @@ class VideoReader:
         if keyframes_only:
             codec.skip_frame = "NONKEY"
         self.time_base = self.stream.time_base or Fraction(1, av.time_base)
-        self.fps = self.stream.average_rate or self.stream.guessed_rate or Fraction(25)
+        self.fps = average_rate(self.stream, self._container.format.name) or Fraction(25)
         # AVI gives packets no time to be shown at; what libav guesses goes back where pictures are not in order.
         self._unordered = self._container.format.name == "avi"
         self.sample_aspect = self.stream.sample_aspect_ratio
@@ -126,6 +129,8 @@ class VideoReader:
         is_joined = self._container.format.name in JOINED
         shift = 0
         for packet in self._packets():
+            if self._repeats(packet):
+                continue
             try:
                 frames = packet.decode()
             except av.error.EOFError:
@@ -152,6 +157,14 @@ class VideoReader:
                 yield frame
         if last is None or self.faults > _MOST_OF_ALL * self._read:
             raise SampleError("decoder_error", f"{self.faults} of {self._read} pieces of the video do not decode")
+
+    def _repeats(self, packet: av.Packet[av.VideoStream]) -> bool:
+        """Whether a packet is empty, as Theora and AVI have them: the picture before is shown on. No decoder takes them."""
+        time = packet.dts if self._unordered or packet.pts is None else packet.pts
+        if packet.size or time is None:  # a packet without a time tells the decoder that the file ends
+            return False
+        self.repeated_until = max(self.repeated_until, time + self.step)
+        return True
 
     def skip_to(self, pts: int) -> None:
         """Go on with the last keyframe at or before a time stamp, in files that can tell where that is.

@@ -76,6 +76,9 @@ def read_packets(
                     read.end = max(read.end or 0, time + (packet.duration or step))
                     if packet.is_keyframe and to_the_end:
                         read.keyframes.append(time)
+                elif packet.is_keyframe and to_the_end and read.first is None and step:
+                    # A codec's own stream has no times: one frame comes after the other.
+                    read.keyframes.append((read.packets - 1) * step)
             if not to_the_end and (read.frame or read.packets > _MAX_TRIES):
                 break
     except IndexError:  # how PyAV meets the end of a file whose streams turned up on the way

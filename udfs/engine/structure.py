@@ -10,6 +10,7 @@ _MAX_BOXES = 10_000  # a fragmented recording of hours has thousands; a hostile 
 _KNOWN_BOXES = frozenset(
     [b"ftyp", b"moov", b"mdat", b"moof", b"free", b"skip", b"wide", b"uuid", b"meta", b"sidx", b"mfra", b"styp", b"pnot"]
 )
+_SPARE_BOXES = (b"free", b"skip", b"wide", b"uuid", b"mfra")  # nothing is lost with the end of one that comes last
 _INDEX_BOXES = (b"moov", b"moof", b"meta")  # a film's, a fragment's, a still picture's
 _RIFF_SLACK = 16  # writers count their own header, or a padding byte, in or out
 _RIFF_UNKNOWN = 0x7FFF0000  # live recorders write a size like this or 0 when they do not know it
@@ -58,7 +59,8 @@ def _boxes(fd: int, size: int) -> str | None:
             return None
         position += length
         if position > size:  # what is no box of ours may be anything that somebody appended
-            return _cut_off(position - size) if kind in _KNOWN_BOXES else None
+            is_lost = kind in _KNOWN_BOXES and not (indexed and kind in _SPARE_BOXES)
+            return _cut_off(position - size) if is_lost else None
     return None
 
 

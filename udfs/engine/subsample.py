@@ -462,7 +462,7 @@ class _Work:
             length = span["end_s"] - span["start_s"]
             look = dict(self.look) | {
                 "duration_s": length,
-                "probe": self.look["probe"] | {"duration_s": length, "keyframes_s": None},
+                "probe": self.look["probe"] | {"duration_s": length, "keyframes_s": None, "size": None},
             }
         return {
             "clip": True,
@@ -499,7 +499,7 @@ class _Work:
 
     def _written(self, path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
         """What is said of a file, and what it holds: read from what was written."""
-        look = probe(str(path), keyframes=False, memory_limit=self.memory_limit)
+        look = probe(str(path), keyframes=self.plan.wants_keyframes, memory_limit=self.memory_limit)
         return {"path": str(path), "content_type": look["content_type"], "extension": look["extension"]}, look
 
     def _own_bytes(self) -> dict[str, Any]:

@@ -1,8 +1,8 @@
 """Wanted spans of an input row, as Spark expressions: texts become seconds, what makes no sense is said in words.
 
 A span is written as two of seconds (`12`, `3.25`) or clock times (`HH:MM:SS.mmm`, `MM:SS`; a comma for the point will
-do). A row has a list of them, `[[start, end], …]`, or is one of them. A span that cannot be is kept in the list, so
-that a corrected one is seen to be another, and makes the row's error.
+do). A row has a list of them, `[[start, end], …]`, or a single one, `[start, end]`, or is one of them. A span that cannot
+be is kept in the list, so that a corrected one is seen to be another, and makes the row's error.
 """
 
 from __future__ import annotations
@@ -23,6 +23,8 @@ TYPE = f"array<struct<start_s:double,end_s:double,caption:string,entries:{ENTRIE
 _NUMBER = r"^([0-9]+([.][0-9]*)?|[.][0-9]+)([eE][+-]?[0-9]+)?$"
 # 1:02:03.5, 62:03.5: under the largest unit there are fewer than 60
 _CLOCK = r"^([0-9]+:[0-5]?[0-9]|[0-9]+):[0-5]?[0-9]([.][0-9]*)?$"
+# A list whose first item is no list.
+_FLAT = r"^\s*\[\s*[^\[\]\s]"
 # Beyond this no medium is: 30 years.
 _LONGEST_S = 1e9
 _SHOWN = 100
@@ -44,14 +46,16 @@ def listed(text: Column, caption: Column, entries: Column) -> tuple[Column, Colu
     """The spans of a row that lists them.
 
     Args:
-        text: string column, `[[start, end], …]` as JSON; null, blank or an empty list for none.
+        text: string column, `[[start, end], …]` or `[start, end]` as JSON; null, blank or an empty list for none.
         caption: the row's caption, which each of its spans gets.
         entries: the row's other columns, array of (key, value), which each of its spans gets.
 
     Returns:
         array<struct<start_s, end_s, caption, entries>>, null for none; and what is wrong with them, null for nothing.
     """
-    pairs = F.from_json(text, "array<array<string>>")
+    flat = F.from_json(text, "array<string>")
+    lists = F.from_json(text, "array<array<string>>")
+    pairs = F.when(text.rlike(_FLAT), F.when(F.size(flat) == 2, F.array(flat))).otherwise(lists)
 
     def span(pair: Column) -> Column:
         is_pair = F.size(pair) == 2
