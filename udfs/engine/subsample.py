@@ -338,8 +338,10 @@ class _Work:
             )
             return OnePass(reader, finder).make(job, changing, tracker, Choice.by(rules), by_cuts=True)
         made: list[Made] = []
+        begun = 0
         for turn, some in enumerate(in_turns(spans)):
-            tracker = Fixed(some, origin=reader.origin, time_base=reader.time_base)
+            tracker = Fixed(some, origin=reader.origin, time_base=reader.time_base, first_number=begun)
+            begun += len(some)
             if turn == 0:
                 made += OnePass(reader, finder).make(job, changing, tracker, Choice(), by_cuts=False)
                 continue
