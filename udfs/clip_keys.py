@@ -21,15 +21,15 @@ class ClipSpan(NamedTuple):
 
 
 def numbered(
-    clips: Sequence[tuple[ClipSpan, int | None]], known: Iterable[tuple[ClipSpan, int]], first_unused: int
+    clips: Sequence[tuple[ClipSpan, int]], known: Iterable[tuple[ClipSpan, int]], first_unused: int
 ) -> tuple[list[int], int]:
     """Give each clip of a source its number.
 
-    The same span has the number that it had. Where several clips have one span (the input wants it more than once),
-    they take the numbers of that span in order.
+    The same span has the number that it had. Where several clips have one span (the input wants it more than once,
+    or two subtitles are shown at one time), they take the numbers of that span in order.
 
     Args:
-        clips: span, and number of the wanted span that it comes from; stills of one clip have those of the clip.
+        clips: span, and what tells the clip from the others; stills of one clip have those of the clip.
         known: span and number of the clips that the source had before.
         first_unused: first number that the source never gave.
 
@@ -41,7 +41,7 @@ def numbered(
     for span, number in sorted(set(known), key=lambda one: one[1], reverse=True):
         free.setdefault(span, []).append(number)
         highest = max(highest, number)
-    given: dict[tuple[ClipSpan, int | None], int] = {}
+    given: dict[tuple[ClipSpan, int], int] = {}
     for clip in clips:
         if clip not in given:
             numbers = free.get(clip[0])

@@ -136,7 +136,7 @@ class _ShardWriter:
         def samples() -> Iterator[Sample]:
             media = self.reader.rows(keys, rows["source_num"].to_pylist(), batches)
             for row, caption, sample, text in zip(media, captions, fields, texts, strict=True):
-                if any(row.extra.values()):
+                if any(value is not None for value in row.extra.values()):
                     text = to_json(json_writer.with_extra(sample, row.extra))
                 yield Sample(row.key, caption, text, row.streams)
                 self.progress.count(OK, sum(stream.size for stream in row.streams.values()))

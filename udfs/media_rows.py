@@ -216,13 +216,13 @@ class RowMaker:
         """The clip's number of each sample, None for what is no part of a clip; and the first that is unused."""
         known = [(ClipSpan(*(one[name] for name in ClipSpan._fields)), one["clip_index"]) for one in source["clips"] or ()]
         clips = [
-            (ClipSpan(*(sample["span"][name] for name in ClipSpan._fields)), sample["wanted"])
+            (ClipSpan(*(sample["span"][name] for name in ClipSpan._fields)), sample["clip"])
             for sample in samples
-            if sample["clip"]
+            if sample["clip"] is not None
         ]
         numbers, unused = numbered(clips, known, source["next_clip_index"] or 0)
         coming = iter(numbers)
-        return [next(coming) if sample["clip"] else None for sample in samples], unused
+        return [None if sample["clip"] is None else next(coming) for sample in samples], unused
 
     def _sample_values(self, source: Mapping[str, Any], sample: Mapping[str, Any], number: int | None) -> dict[str, Any]:
         key = source["key"] if number is None else clip_key(source["key"], number)
@@ -235,6 +235,7 @@ class RowMaker:
             "is_sample": True,
             "clip_index": number,
             "span_index": sample["wanted"],
+            "frame_s": sample["frame_s"],
             **{name: (sample["span"] or {}).get(name) for name in _SPAN_COLUMNS},
             **_told(sample["look"]),
         }

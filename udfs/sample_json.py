@@ -20,6 +20,8 @@ ERROR_MESSAGE = "error_message"
 YT_META_DICT = "yt_meta_dict"
 VIDEO_METADATA = "video_metadata"
 CLIP_SUBTITLES = "clip_subtitles"
+FRAME_TIME = "frame_time"
+FRAME_SUBTITLE = "frame_subtitle"
 USER_COLUMNS = "columns"
 CUTS = "cuts"
 SUCCESS = "success"
@@ -27,7 +29,7 @@ SUCCESS = "success"
 # Columns that stay inside: they say where a row is in the tables, not what it is.
 INTERNAL = frozenset(("source_num", "shard", "batch_id"))
 _FIRST = ("key", "url", "caption")
-ADDED = (STATUS, ERROR_MESSAGE, YT_META_DICT, VIDEO_METADATA, CLIP_SUBTITLES)
+ADDED = (STATUS, ERROR_MESSAGE, YT_META_DICT, VIDEO_METADATA, CLIP_SUBTITLES, FRAME_TIME, FRAME_SUBTITLE)
 _CLIPS = ("clips", "start_s", "end_s")
 _OURS = frozenset((*_FIRST, "clips", *ADDED, USER_COLUMNS))
 
@@ -57,6 +59,8 @@ class JsonWriter:
         fields[ERROR_MESSAGE] = None
         if "clips" in row:
             fields["clips"] = _clips(row)
+        if row.get("frame_s") is not None:
+            fields[FRAME_TIME] = _clock(row["frame_s"])
         if self._everything:
             fields[YT_META_DICT] = {}
         if "probe" in row:
@@ -81,12 +85,17 @@ class JsonWriter:
         if not self._everything:
             return fields
         info, cues = extra.get("info"), extra.get("subtitles")
-        if fields.get("clip_index") is None:
+        is_still = fields.get("frame_s") is not None
+        if fields.get("clip_index") is None and not is_still:
             told = yt_meta_dict(info, cues)
             return fields | {YT_META_DICT: told} if told else fields
         told = yt_meta_dict(info, None)
-        more = {YT_META_DICT: told} if told else {}
-        return fields | more | ({CLIP_SUBTITLES: clip_subtitles(cues)} if cues is not None else {})
+        more: dict[str, Any] = {YT_META_DICT: told} if told else {}
+        if cues is not None and is_still:
+            more[FRAME_SUBTITLE] = [line for cue in cues for line in (cue["text"] or "").splitlines()]
+        elif cues is not None:
+            more[CLIP_SUBTITLES] = clip_subtitles(cues, fields.get("start_s") or 0.0)
+        return fields | more
 
 
 def to_json(fields: Mapping[str, Any]) -> bytes:
@@ -172,17 +181,21 @@ def yt_meta_dict(info: str | None, subtitles: Sequence[Mapping[str, Any]] | None
     return told
 
 
-def clip_subtitles(subtitles: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """The subtitles of a clip in video2dataset's shape: lines of all languages by time.
+def clip_subtitles(subtitles: Sequence[Mapping[str, Any]], clip_start_s: float) -> list[dict[str, Any]]:
+    """The subtitles of a clip in video2dataset's shape: lines of all languages by time, which is that of the source.
 
     Args:
-        subtitles: cues: language, start_s, end_s, text.
+        subtitles: cues: language, start_s, end_s from the clip's beginning, text.
+        clip_start_s: where the clip begins in its source, in seconds.
     """
     by_time: dict[tuple[float, float], dict[str, list[str]]] = {}
     for cue in subtitles:
         lines = by_time.setdefault((cue["start_s"], cue["end_s"]), {})
         lines.setdefault(cue["language"] or "", []).extend((cue["text"] or "").splitlines())
-    return [{"start": _clock(start), "end": _clock(end), "lines": lines} for (start, end), lines in sorted(by_time.items())]
+    return [
+        {"start": _clock(clip_start_s + start), "end": _clock(clip_start_s + end), "lines": lines}
+        for (start, end), lines in sorted(by_time.items())
+    ]
 
 
 def _cuts(cuts: Mapping[str, Any]) -> dict[str, Any]:

@@ -110,7 +110,10 @@ class Settings:
     )
     keep_originals: bool = setting(False, "keep the bytes of sources beside what is made of them")
     captions_are_subtitles: bool = setting(
-        False, "give each clip the text of the subtitles that it was cut by as its caption", changes_samples=True
+        False,
+        "give each clip the text of its subtitles as its caption; a source with subtitles and without wanted spans is cut by "
+        "them, unless subsample.clip says what it is cut by",
+        changes_samples=True,
     )
     fetch: FetchSettings = dataclasses.field(default_factory=FetchSettings)
     decode: DecodeSettings = dataclasses.field(default_factory=DecodeSettings)

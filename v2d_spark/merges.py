@@ -72,7 +72,7 @@ def append_sources(dataset: Dataset, sources: DataFrame) -> None:
 def merge_captions(spark: SparkSession, dataset: Dataset, changes: str, batch_id: int, first: int, last: int) -> None:
     """Give samples the captions and columns that their sources, and the spans they were cut by, have now.
 
-    A clip whose caption came from elsewhere, from a subtitle for one, keeps it. The batch_id of samples stays: with the
+    A sample whose caption came from elsewhere, from a subtitle for one, keeps it. The batch_id of samples stays: with the
     key it names the bytes, which are the same. So the guard is on the sources: changes of one that a newer batch wrote
     drop out.
 
@@ -100,7 +100,7 @@ def merge_captions(spark: SparkSession, dataset: Dataset, changes: str, batch_id
           ) o ON c.source_num = o.source_num
         ) s
         ON t.source_num BETWEEN {first} AND {last} AND t.source_num = s.source_num
-        WHEN MATCHED AND t.clip_index IS NULL THEN UPDATE SET
+        WHEN MATCHED AND t.clip_index IS NULL AND t.caption <=> s.old_caption THEN UPDATE SET
           t.caption = s.caption,
           t.captions = {_captions("s")},
           t.columns = s.columns

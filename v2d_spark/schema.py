@@ -237,6 +237,7 @@ _SPAN_COLUMNS = (
     _column("time_base", pa.string(), "unit of the pts columns, in seconds, as a fraction such as 1/12800"),
     _column("clip_index", pa.int32(), "number of the clip in its source, never used twice; null for a whole source"),
     _column("span_index", pa.int32(), "which of the source's wanted spans, from 0, it was cut by; null where by none"),
+    _column("frame_s", pa.float64(), "of a still picture: where its frame is in its source, in seconds; null for all else"),
 )
 
 _PICTURE_COLUMNS = (
@@ -333,7 +334,12 @@ MEDIA = Table(
         *_PICTURE_COLUMNS,
         _column("probe", PROBE, "what the container and its streams say"),
         _column("source", BEFORE, "what the source was before anything of it was changed; sizes as displayed, bits a second"),
-        _column("subtitles", pa.list_(SUBTITLE), "cues with times in seconds"),
+        _column(
+            "subtitles",
+            pa.list_(SUBTITLE),
+            "cues, with times in seconds from the beginning of the source; of a clip those that fall in it, from the clip's "
+            "beginning and within it; of a still picture that was taken at a cue, that one, as its clip or source has it",
+        ),
         _column("info", pa.string(), "what the platform says of it, as JSON, without tokens"),
         _column("timings", TIMINGS, "seconds spent on it by phase"),
         _column("bytes", pa.int64(), "bytes fetched"),

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.media import make_audio, make_image
+from tests.support.media import ffmpeg, make_audio, make_image
 from tests.support.numbered import numbered, read_film
 from tests.support.server import MediaServer
 from v2d_spark import api, merges
@@ -29,6 +29,9 @@ SHOTS = {"subsample": {"cuts": {}, "clip": {"source": "cuts"}, "resolution": {"s
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MediaServer]:
     site = tmp_path_factory.mktemp("site")
     (site / "film.mp4").write_bytes(numbered(tmp_path_factory.getbasetemp(), "25").path.read_bytes())
+    cues = site / "cues.srt"
+    cues.write_text("1\n00:00:01,000 --> 00:00:02,000\none\n\n2\n00:00:01,010 --> 00:00:02,000\ntwo\n")
+    ffmpeg("-i", site / "film.mp4", "-i", cues, "-map", 0, "-map", 1, "-c", "copy", site / "told.mkv")
     make_audio(site / "tone.mp3", seconds=3)
     make_image(site / "picture.png")
     with MediaServer(site) as running:
@@ -92,6 +95,24 @@ def test_one_command_fetches_cuts_and_measures(spark: SparkSession, tmp_path: Pa
     assert clips[0]["cuts"] is None
     (tmp_path / "clip.mp4").write_bytes(body)
     assert set(read_film(tmp_path / "clip.mp4").numbers) <= set(range(45, 80))
+
+
+def test_stills_at_subtitles_keep_their_time_and_text(spark: SparkSession, tmp_path: Path, server: MediaServer) -> None:
+    work = Work(tmp_path, server)
+    settings = {"subsample": {"clip": False, "frames": {"at": "cues"}}, "captions_are_subtitles": True}
+    work.download([{"url": "told.mkv", "caption": "a film", "by": "A"}], settings)
+    # Another caption of the source is none of theirs.
+    work.download([{"url": "told.mkv", "caption": "a short film", "by": "B"}], settings)
+
+    stills = work.rows(spark, "samples")
+    assert [(row["frame_s"], row["caption"], row["columns"]["by"]) for row in stills.values()] == [
+        (1.0, "one", "B"),
+        (1.0, "two", "B"),
+    ]
+    api.export(work.path, str(tmp_path / "tars"))
+    with tarfile.open(tmp_path / "tars" / "00000000.tar") as tar:
+        told = json.load(tar.extractfile("000000000000_f00001.json"))  # type: ignore[arg-type]
+    assert (told["frame_time"], told["frame_subtitle"]) == ("00:00:01.000", ["two"])
 
 
 def test_clips_keep_their_keys_and_what_comes_no_more_goes(

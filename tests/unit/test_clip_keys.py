@@ -11,14 +11,14 @@ def span(start: int, end: int, time_base: str = "1/25") -> ClipSpan:
 
 
 def test_new_clips_are_numbered_in_their_order() -> None:
-    assert numbered([(span(5, 9), None), (span(0, 5), None)], [], 0) == ([0, 1], 2)
+    assert numbered([(span(5, 9), 1), (span(0, 5), 2)], [], 0) == ([0, 1], 2)
 
 
 def test_a_span_that_comes_again_keeps_its_number_and_new_ones_take_unused_ones() -> None:
     known = [(span(0, 5), 0), (span(5, 9), 1)]
 
-    assert numbered([(span(5, 9), None), (span(9, 20), None), (span(0, 6), None)], known, 7) == ([1, 7, 8], 9)
-    assert numbered([(span(0, 5, "1/50"), None)], known, 2) == ([2], 3)
+    assert numbered([(span(5, 9), 1), (span(9, 20), 2), (span(0, 6), 3)], known, 7) == ([1, 7, 8], 9)
+    assert numbered([(span(0, 5, "1/50"), 1)], known, 2) == ([2], 3)
 
 
 def test_stills_of_a_clip_share_its_number() -> None:
@@ -38,11 +38,11 @@ def test_keys_tell_what_they_are_of() -> None:
 
 
 SPANS = st.builds(span, st.integers(0, 3), st.integers(4, 6), st.sampled_from(["1/25", "1/30"]))
-CLIPS = st.lists(st.tuples(SPANS, st.one_of(st.none(), st.integers(0, 2))), max_size=12)
+CLIPS = st.lists(st.tuples(SPANS, st.integers(0, 2)), max_size=12)
 
 
 @given(st.lists(CLIPS, max_size=5))
-def test_numbers_are_kept_and_never_used_again(runs: list[list[tuple[ClipSpan, int | None]]]) -> None:
+def test_numbers_are_kept_and_never_used_again(runs: list[list[tuple[ClipSpan, int]]]) -> None:
     """Runs over one source, whatever each finds in it; a clip that does not come loses its row, as in `samples`."""
     rows: list[tuple[ClipSpan, int]] = []
     unused = 0

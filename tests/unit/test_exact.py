@@ -142,8 +142,7 @@ def test_a_border_on_a_frame_is_that_frames(child: MediaChild, base: Path, tmp_p
     *longer, single = clips_of(answer)
     assert [read(sample, source).numbers for sample in longer] == [film.numbers[7:19], film.numbers[19:33]]
     assert single["span"]["start_pts"] == longer[-1]["span"]["end_pts"]
-    if source.kind.field is None:  # a field has nothing to be made whole from, where it is alone
-        assert read(single, source).numbers == film.numbers[33:34]
+    assert read(single, source).numbers == film.numbers[33:34]
 
 
 def test_spans_beyond_the_source(child: MediaChild, base: Path, tmp_path: Path) -> None:

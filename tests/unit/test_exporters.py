@@ -190,12 +190,31 @@ def test_a_clip_has_the_fields_that_video2dataset_gives_it() -> None:
         "detector": "content",
     }
     assert fields["measure"] == {"luma": 3.0}
+    # In the table the times are from the clip's beginning; here, as there, from the source's.
     assert fields["clip_subtitles"] == [
-        {"start": "00:00:01.000", "end": "00:00:02.000", "lines": {"en": ["one", "two"], "de": ["eins"]}}
+        {"start": "00:00:02.000", "end": "00:00:03.000", "lines": {"en": ["one", "two"], "de": ["eins"]}}
     ]
+    assert writer.with_extra(writer.fields(row), {"subtitles": []})["clip_subtitles"] == []
+    assert "clip_subtitles" not in writer.with_extra(writer.fields(row), {"subtitles": None})
     assert fields["yt_meta_dict"] == {}
     whole = writer.fields({**row, "clip_index": None})
     assert set(writer.with_extra(whole, {"subtitles": cues})["yt_meta_dict"]["subtitles"]) == {"en", "de"}
+
+
+@pytest.mark.parametrize("clip_index", [None, 1])
+def test_a_still_has_the_fields_that_video2dataset_gives_it(clip_index: int | None) -> None:
+    row = {"key": "k_f00000", "clips": None, "start_s": None, "end_s": None, "clip_index": clip_index, "frame_s": 62.48}
+    writer = JsonWriter(list(row), everything=True)
+    cues = [{"language": "en", "start_s": 62.5, "end_s": 64.0, "text": "one\ntwo"}]
+
+    fields = writer.with_extra(writer.fields(row), {"info": None, "subtitles": cues})
+
+    assert (fields["frame_time"], fields["frame_s"]) == ("00:01:02.480", 62.48)
+    assert fields["frame_subtitle"] == ["one", "two"]
+    assert fields["yt_meta_dict"] == {} and "clip_subtitles" not in fields
+    without = writer.with_extra(writer.fields(row), {"info": None, "subtitles": None})
+    assert "frame_time" in without and "frame_subtitle" not in without
+    assert "frame_time" not in writer.fields({**row, "frame_s": None})
 
 
 def test_json_text_is_plain_json() -> None:

@@ -387,6 +387,10 @@ def combs(frame):
     return np.abs(image[1:] - image[:-1]).mean() / np.abs(image[2:] - image[:-2]).mean()
 
 
+def luma(frame):
+    return frame.reformat(format="gray").to_ndarray()
+
+
 def test_interlaced_frames_become_whole_one_for_one(tmp_path):
     source = frames(interlaced(tmp_path / "a.mpg"))
     assert len(source) == 10 and all(map(is_interlaced, source))
@@ -402,11 +406,24 @@ def test_interlaced_frames_become_whole_one_for_one(tmp_path):
     assert deinterlacer.flush() == []
 
 
-def test_one_frame_alone_is_made_whole(tmp_path):
+def test_one_frame_alone_is_made_whole_of_one_of_its_fields(tmp_path):
     frame = frames(interlaced(tmp_path / "a.mpg"))[3]
+    told, combed = (frame.pts, frame.duration, frame.time_base), combs(frame)
+    lines = luma(frame)
     deinterlacer = Deinterlacer()
-    made = deinterlacer.push(frame) + deinterlacer.flush()
-    assert [done.pts for done in made] == [frame.pts]
+    (made,) = deinterlacer.push(frame) + deinterlacer.flush()
+    assert (made.pts, made.duration, made.time_base) == told
+    assert not is_interlaced(made) and made.format.name == frame.format.name
+    assert combs(made) < combed
+    assert np.array_equal(luma(made)[::2], lines[::2]) and not np.array_equal(luma(made)[1::2], lines[1::2])
+
+
+@pytest.mark.parametrize("format", ["yuv420p", "yuv411p", "yuv410p", "yuv422p10le", "gray", "rgb24"])
+@pytest.mark.parametrize("side", [2, 15, 16])
+def test_a_small_frame_alone_goes_through_the_deinterlacer(format, side):
+    deinterlacer = Deinterlacer()
+    made = deinterlacer.push(blank(side, side, format)) + deinterlacer.flush()
+    assert [size(frame) for frame in made] == [(side, side)]
 
 
 def test_whole_frames_go_through_the_deinterlacer_as_they_are(tmp_path):

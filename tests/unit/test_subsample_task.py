@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.media import make_audio, make_image, make_video
+from tests.support.media import ffmpeg, make_audio, make_image, make_video
 from tests.support.numbered import numbered, read_film
 from tests.support.rows import commit_media, media_row, stream
 from tests.support.server import MediaServer
@@ -147,6 +147,34 @@ def test_sound_beside_the_picture_and_stills_are_streams_and_samples(tmp_path: P
     assert (clip["video"]["content_type"], clip["audio"]["content_type"]) == ("video/mp4", "audio/flac")
     assert (still["clip_index"], still["video"], still["image"]["content_type"]) == (0, None, "image/jpeg")
     assert report.samples == 3
+    assert [row["frame_s"] for row in rows] == [None, None, 1.24, 1.72]
+
+
+def test_clips_that_two_subtitles_cut_at_one_time_have_keys_of_their_own(tmp_path: Path, film: Path) -> None:
+    told, path = tmp_path / "cues.srt", tmp_path / "film.mkv"
+    told.write_text(
+        "1\n00:00:01,000 --> 00:00:02,000\none\n\n2\n00:00:01,000 --> 00:00:02,000\ntwo\n\n"
+        "3\n00:00:03,000 --> 00:00:04,000\nthree\n"
+    )
+    ffmpeg("-i", film, "-i", told, "-map", 0, "-map", 1, "-c", "copy", path)
+    settings = config.load({"captions_are_subtitles": True, "subsample": {"frames": {"at": "cues"}}})
+
+    rows, _ = work(tmp_path, path, settings)
+
+    found = [(row["key"][13:], row["caption"], row["frame_s"], len(row["subtitles"])) for row in rows]
+    assert found == [
+        ("", None, None, 3),
+        ("00000_f00000", "one", 1.0, 1),
+        ("00000_f00001", "two", 1.0, 1),
+        ("00001_f00000", "one", 1.0, 1),
+        ("00001_f00001", "two", 1.0, 1),
+        ("00002_f00000", "three", 3.0, 1),
+    ]
+    # Made again, they have their keys again.
+    names = ("start_pts", "end_pts", "time_base", "clip_index")
+    clips = [{name: row[name] for name in names} for row in rows[1:]]
+    again, _ = work(tmp_path, path, settings, clips=clips)
+    assert [(row["key"], row["caption"]) for row in again] == [(row["key"], row["caption"]) for row in rows]
 
 
 def test_metadata_alone_has_rows_without_bytes(tmp_path: Path, film: Path) -> None:

@@ -120,9 +120,10 @@ def older(dataset: Dataset, *, without: str) -> None:
     dataset.delta("sources").alter.set_table_properties({"v2d.schema_version": "1"}, raise_if_not_exists=False)
 
 
-def test_an_older_dataset_gets_the_columns_that_it_lacks(new_dataset: NewDataset) -> None:
+@pytest.mark.parametrize("column", ["span_index", "frame_s"])
+def test_an_older_dataset_gets_the_columns_that_it_lacks(new_dataset: NewDataset, column: str) -> None:
     dataset = new_dataset()
-    older(dataset, without="span_index")
+    older(dataset, without=column)
     before = dataset.versions()["samples"]
 
     dataset.widen()

@@ -97,6 +97,8 @@ class OnePass:
                     waiting = (sample.start for sample in self._samples if sample.waits_for_sound)
                     earliest = min(waiting, default=seen.pts)
                     job.track.forget(earliest * job.clock)
+                if choice.whole and self._finder is None and all(sample.is_complete for sample in self._samples):
+                    break
                 if self._finder is None and not self._samples:
                     if tracker.over:
                         break

@@ -15,7 +15,7 @@ from v2d_spark.udfs.engine.plan import Plan
 from v2d_spark.udfs.engine.seen import Seen
 from v2d_spark.udfs.engine.sound import SoundCut, SoundFile, SoundTrack
 from v2d_spark.udfs.engine.spans import Open
-from v2d_spark.udfs.engine.still_part import StillPart
+from v2d_spark.udfs.engine.still_part import Still, StillPart
 from v2d_spark.udfs.engine.subtitles import Cue
 from v2d_spark.udfs.engine.video_file import SoundPackets, VideoFormat
 from v2d_spark.udfs.engine.video_part import VideoPart
@@ -66,7 +66,7 @@ class Made:
         start: time stamp of its first frame.
         end: time stamp of its end.
         files: path by stream.
-        stills: paths of still pictures, in order.
+        stills: still pictures, in order.
         columns: what was measured, by subsampler.
     """
 
@@ -74,7 +74,7 @@ class Made:
     start: int
     end: int
     files: dict[str, Path]
-    stills: list[Path]
+    stills: list[Still]
     columns: dict[str, dict[str, Any]]
 
 
@@ -158,24 +158,45 @@ class SampleInMaking:
     def _still_part(self, duration: Fraction | None) -> StillPart:
         job = self._job
         assert job.image is not None and job.plan.stills is not None
-        begins = [
-            Fraction(cue["start_s"]).limit_denominator(1_000_000) - (self._start_s - job.origin * job.clock) for cue in job.cues
-        ]
         return StillPart(
             self._stem,
             job.plan.stills,
             job.image,
             job.plan.encode.image_quality,
             start=self.start,
+            origin=job.origin,
             clock=job.clock,
             duration=duration,
-            cues=sorted(time for time in begins if time >= 0),
+            cues=self._cues(),
         )
+
+    def _cues(self) -> list[tuple[Fraction, Cue]]:
+        """The cues that begin in this sample, each with the seconds from its first frame on.
+
+        What counts is the span that is wanted: its first frame may come a little later than the cue that it is cut by,
+        and its last one may still be shown when the next cue begins.
+        """
+        first = self._start_s - self._job.origin * self._job.clock
+        begin, end = self.clip.span.start, self.clip.span.end
+        if end is None:  # from cut to cut
+            begin = first
+        cues = []
+        for cue in self._job.cues:
+            time = Fraction(cue["start_s"]).limit_denominator(1_000_000)
+            if self._whole or (begin <= time and (end is None or time < end)):
+                cues.append((max(time - first, Fraction(0)), cue))
+        return sorted(cues, key=lambda one: one[0])
 
     @property
     def waits_for_sound(self) -> bool:
         """Whether its sound is yet to be opened, from the sample's beginning on."""
         return self._video is not None and not self._video.is_begun
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether no later frame can change what is made of it."""
+        others = self._video or self._audio or self._heard or self._lookers
+        return not others and self._stills is not None and self._stills.is_complete
 
     def take(self, seen: Seen) -> None:
         """Take a frame in."""
@@ -243,7 +264,7 @@ class SampleInMaking:
         if self._stills:
             self._stills.close()
         duration_s = float((end - self.start) * self._job.clock)
-        return Made(self.clip, self.start, end, files, self._stills.paths if self._stills else [], self._columns(duration_s))
+        return Made(self.clip, self.start, end, files, self._stills.stills if self._stills else [], self._columns(duration_s))
 
     def _columns(self, duration_s: float) -> dict[str, dict[str, Any]]:
         columns: dict[str, dict[str, Any]] = {}

@@ -263,13 +263,14 @@ class Fixed:
         spans: in any order.
         origin: time stamp of the source's beginning.
         time_base: of the stream.
+        first_number: of the clips, which are numbered in the order of the spans.
     """
 
-    def __init__(self, spans: Sequence[Span], *, origin: int, time_base: Fraction) -> None:
+    def __init__(self, spans: Sequence[Span], *, origin: int, time_base: Fraction, first_number: int = 0) -> None:
         def stamp(time: Fraction) -> int:
             return origin + math.ceil((time - _TOLERANCE) / time_base)
 
-        ordered = sorted(enumerate(spans), key=lambda one: one[1].start)
+        ordered = sorted(enumerate(spans, first_number), key=lambda one: one[1].start)
         self._waiting = [
             (stamp(span.start), None if span.end is None else stamp(span.end), Open(number, span)) for number, span in ordered
         ]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from v2d_spark.udfs.engine.geometry import still
 from v2d_spark.udfs.engine.seen import Seen
+from v2d_spark.udfs.engine.subtitles import Cue
 from v2d_spark.udfs.subsamplers import Stills, View
 
 if TYPE_CHECKING:
@@ -16,6 +18,21 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 _LOOK = View(256, "gray")
+
+
+@dataclass(frozen=True)
+class Still:
+    """A still picture that is written.
+
+    Attributes:
+        path: of its file.
+        time_s: of its frame, in seconds from the source's beginning.
+        cue: at whose beginning it was taken; None where it goes by none.
+    """
+
+    path: Path
+    time_s: float
+    cue: Cue | None
 
 
 class StillPart:
@@ -27,12 +44,13 @@ class StillPart:
         format: jpg, png or webp.
         quality: of jpg and webp, 1 to 100.
         start: time stamp of the sample's first frame.
+        origin: time stamp of the source's beginning.
         clock: seconds of a unit of the source's time stamps.
         duration: seconds of the sample; None where nobody knows yet. Wanted for `count` and `sharpest`.
-        cues: seconds from the sample's beginning at which subtitles begin, in order.
+        cues: subtitles in order, each with the seconds from the sample's beginning at which it begins.
 
     Attributes:
-        paths: of the files, in order.
+        stills: what is written, in order.
     """
 
     def __init__(
@@ -43,16 +61,18 @@ class StillPart:
         quality: int,
         *,
         start: int,
+        origin: int,
         clock: Fraction,
         duration: Fraction | None,
-        cues: Sequence[Fraction],
+        cues: Sequence[tuple[Fraction, Cue]],
     ) -> None:
-        self.paths: list[Path] = []
+        self.stills: list[Still] = []
         self._stem = stem
         self._at = stills.at
         self._format = format
         self._quality = quality
         self._start = start
+        self._origin = origin
         self._clock = clock
         self._every = Fraction(stills.every_s)
         self._part = (duration or Fraction(0)) / stills.count
@@ -61,6 +81,11 @@ class StillPart:
         self._next = 0
         self._sharpest: tuple[float, Seen] | None = None
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether no later frame can become a picture."""
+        return self._at == "first" and bool(self.stills)
+
     def show(self, seen: Seen, until: int) -> None:
         """Take a frame in, which is shown until a time stamp."""
         if self._at == "keyframes":
@@ -68,6 +93,15 @@ class StillPart:
                 self._write(seen)
         elif self._at == "sharpest":
             self._compare(seen)
+        elif self._at == "first":
+            if not self.stills:
+                self._write(seen)
+        elif self._at == "cues":
+            first = self._next
+            while self._next < len(self._cues) and self._cues[self._next][0] < (until - self._start) * self._clock:
+                self._next += 1
+            # Each has its own text: several on one frame are as many samples.
+            self._write(seen, [cue for _, cue in self._cues[first : self._next]])
         else:
             end = (until - self._start) * self._clock
             due = self._due()
@@ -82,8 +116,6 @@ class StillPart:
         """Seconds from the sample's beginning at which the next picture is wanted."""
         if self._at == "interval":
             return self._next * self._every
-        if self._at == "cues":
-            return self._cues[self._next] if self._next < len(self._cues) else None
         return (self._next + Fraction(1, 2)) * self._part if self._next < self._count else None
 
     def _compare(self, seen: Seen) -> None:
@@ -101,10 +133,15 @@ class StillPart:
             self._write(self._sharpest[1])
             self._sharpest = None
 
-    def _write(self, seen: Seen) -> None:
-        path = Path(f"{self._stem}_{len(self.paths):05d}.{self._format}")
-        path.write_bytes(still(seen.changed(), self._format, self._quality))
-        self.paths.append(path)
+    def _write(self, seen: Seen, cues: Sequence[Cue | None] = (None,)) -> None:
+        if not cues:
+            return
+        data = still(seen.changed(), self._format, self._quality)
+        time_s = float((seen.pts - self._origin) * self._clock)
+        for cue in cues:
+            path = Path(f"{self._stem}_{len(self.stills):05d}.{self._format}")
+            path.write_bytes(data)
+            self.stills.append(Still(path, time_s, cue))
 
     def close(self) -> None:
         """Write what is left."""
@@ -112,9 +149,9 @@ class StillPart:
 
     def discard(self) -> None:
         """Leave no file."""
-        for path in self.paths:
-            path.unlink(missing_ok=True)
-        self.paths.clear()
+        for one in self.stills:
+            one.path.unlink(missing_ok=True)
+        self.stills.clear()
 
 
 def sharpness(luma: npt.NDArray[np.uint8]) -> float:

@@ -18,13 +18,15 @@ from v2d_spark.udfs.engine.reader import VideoReader
 from v2d_spark.udfs.engine.sample import Job, Made
 from v2d_spark.udfs.engine.sound import SoundCut, SoundFile, SoundTrack
 from v2d_spark.udfs.engine.spans import Fixed, Open, Shots, Span, Tracker, Whole, chosen, divided, in_turns, on_keyframes
-from v2d_spark.udfs.engine.subtitles import Cue, cues_within, read_subtitles
+from v2d_spark.udfs.engine.still_part import Still
+from v2d_spark.udfs.engine.subtitles import Cue, cue_in, cues_within, read_subtitles
 from v2d_spark.udfs.subsamplers import CutFinder, Listener, Sound
 from v2d_spark.udfs.vocabulary import SampleError
 
 # Bytes of pictures that may wait until it is known whether they begin a shot; beyond, cuts are found in a pass of its own.
 _MOST_HELD = 320 << 20
 _MICRO = 1_000_000
+_ROUNDED = Fraction(1, 1000)  # seconds by which two accounts of one time may differ
 _COPY_LACKS_S, _COPY_HAS_OVER_S = 0.05, 0.5  # what a copied span may be shorter or longer than told
 _SOUND_FORMATS = {"mp3": "mp3", "aac": "m4a", "alac": "m4a", "flac": "flac", "opus": "opus"}
 _SOUND_BESIDE = {"mp4": "m4a", "webm": "opus", "mkv": "m4a"}  # format of sound that goes into a video of each
@@ -110,12 +112,15 @@ class _Work:
         self.warnings: list[str] = []
         self.columns: dict[str, dict[str, Any]] = {}
         self.cues: list[Cue] = list(source["subtitles"] or ())
-        if not self.cues and look["probe"]["subtitle_streams"]:
+        if source["subtitles"] is None and look["probe"]["subtitle_streams"]:
             self.cues = read_subtitles(path)
+        self.clips = 0  # that were told of
         self.formats = plan.formats
         self.rules = plan.rules
         if self.rules is not None and self.rules.source == "input" and not source["spans"]:
-            self.rules = None
+            # video2dataset cuts by the subtitles wherever they are the captions.
+            by_cues = plan.captions_are_subtitles and self.cues
+            self.rules = replace(self.rules, source="subtitles") if by_cues else None
 
     # --- which streams are made ---
 
@@ -348,8 +353,10 @@ class _Work:
             )
             return OnePass(reader, finder).make(job, changing, tracker, Choice.by(rules), by_cuts=True)
         made: list[Made] = []
+        begun = 0
         for turn, some in enumerate(in_turns(spans)):
-            tracker = Fixed(some, origin=reader.origin, time_base=reader.time_base)
+            tracker = Fixed(some, origin=reader.origin, time_base=reader.time_base, first_number=begun)
+            begun += len(some)
             if turn == 0:
                 made += OnePass(reader, finder).make(job, changing, tracker, Choice(), by_cuts=False)
                 continue
@@ -415,7 +422,7 @@ class _Work:
                 sample["columns"] |= {name: _from_zero(told) for name, told in self.columns.items() if told.get("cuts_pts")}
             samples.append(sample)
         if one:
-            samples += [self._still(path, number, None, None, None) for number, path in enumerate(one.stills)]
+            samples += [self._still(still, number, None, None) for number, still in enumerate(one.stills)]
         if not samples:
             raise _Nothing("no_clip", "no still picture comes of it by the settings subsample.frames")
         return samples
@@ -424,8 +431,9 @@ class _Work:
         told = {name: self._written(path) for name, path in streams.items()}
         cues = self.cues or None
         return {
-            "clip": False,
+            "clip": None,
             "still": None,
+            "frame_s": None,
             "span": None,
             "wanted": None,
             "caption": _text(cues) if cues and self.plan.captions_are_subtitles else None,
@@ -436,13 +444,14 @@ class _Work:
         }
 
     def _samples_of(self, made: Made, reader: VideoReader) -> list[dict[str, Any]]:
+        self.clips += 1
         base, origin = reader.time_base, reader.origin
         span = _span(made.start, made.end, base, origin)
         streams = {name: self._written(path) for name, path in made.files.items()}
         samples = []
         if self.formats is not None or self.plan.stills is None:
             samples.append(self._clip(span, made.clip.span, streams, made.columns))
-        samples += [self._still(path, number, span, made.clip.span, made.columns) for number, path in enumerate(made.stills)]
+        samples += [self._still(still, number, span, made.clip.span) for number, still in enumerate(made.stills)]
         return samples
 
     def _clip(
@@ -453,10 +462,6 @@ class _Work:
         columns: dict[str, dict[str, Any]],
     ) -> dict[str, Any]:
         cues = cues_within(self.cues, span["start_s"], span["end_s"])
-        by_cues = self.rules is not None and self.rules.source == "subtitles"
-        caption = None if by_cues else wanted.caption
-        if self.plan.captions_are_subtitles:
-            caption = wanted.caption if by_cues else _text(cues) or wanted.caption
         look = _main_look({name: seen for name, (_, seen) in streams.items()})
         if look is None:
             length = span["end_s"] - span["start_s"]
@@ -465,33 +470,42 @@ class _Work:
                 "probe": self.look["probe"] | {"duration_s": length, "keyframes_s": None, "size": None},
             }
         return {
-            "clip": True,
+            "clip": self.clips,
             "still": None,
+            "frame_s": None,
             "span": span,
             "wanted": wanted.wanted,
-            "caption": caption,
-            "subtitles": cues or None,
+            "caption": self._caption(wanted, cues),
+            "subtitles": cues if self.cues else None,
             "streams": {name: stream for name, (stream, _) in streams.items()},
             "look": look,
             "columns": columns,
         }
 
-    def _still(
-        self,
-        path: Path,
-        number: int,
-        span: dict[str, Any] | None,
-        wanted: Span | None,
-        columns: dict[str, dict[str, Any]] | None,
-    ) -> dict[str, Any]:
-        stream, look = self._written(path)
+    def _caption(self, wanted: Span, cues: Sequence[Cue]) -> str | None:
+        """The caption of a clip in which these cues fall."""
+        by_cues = self.rules is not None and self.rules.source == "subtitles"
+        if not self.plan.captions_are_subtitles:
+            return None if by_cues else wanted.caption
+        return wanted.caption if by_cues else _text(cues) or wanted.caption
+
+    def _still(self, still: Still, number: int, span: dict[str, Any] | None, wanted: Span | None) -> dict[str, Any]:
+        """A still picture of a clip, or of the whole source where there is no span."""
+        stream, look = self._written(still.path)
+        cues = None if still.cue is None else [cue_in(still.cue, span["start_s"], span["end_s"]) if span else still.cue]
+        caption = None
+        if cues and self.plan.captions_are_subtitles:
+            caption = _text(cues)
+        elif span and wanted:
+            caption = self._caption(wanted, cues_within(self.cues, span["start_s"], span["end_s"]))
         return {
-            "clip": span is not None,
+            "clip": self.clips if span else None,
             "still": number,
+            "frame_s": still.time_s,
             "span": span,
             "wanted": wanted.wanted if wanted else None,
-            "caption": wanted.caption if wanted else None,
-            "subtitles": None,
+            "caption": caption,
+            "subtitles": cues,
             "streams": {IMAGE: stream},
             "look": look,
             "columns": {},
@@ -550,10 +564,11 @@ class _Work:
     def _of_copy(
         self, span: Span, told: dict[str, Any], stream: tuple[dict[str, Any], dict[str, Any]], also: Made | None
     ) -> list[dict[str, Any]]:
+        self.clips += 1
         streams = {VIDEO: stream}
         streams |= {name: self._written(file) for name, file in (also.files if also else {}).items()}
         samples = [self._clip(told, span, streams, also.columns if also else {})]
-        return samples + [self._still(file, at, told, span, None) for at, file in enumerate(also.stills if also else ())]
+        return samples + [self._still(still, at, told, span) for at, still in enumerate(also.stills if also else ())]
 
     # --- sources of sound alone ---
 
@@ -586,10 +601,16 @@ class _Work:
             samples = []
             for number, span in sorted(enumerate(spans), key=lambda one: one[1].start):
                 samples.append(self._heard(track, span, number, format))
-                track.forget(track.start + span.start)
+                track.forget(self._sound_origin(track) + span.start)
         if not samples:
             raise _Nothing("no_clip", "none of its parts is a clip by the settings subsample.clip")
         return samples
+
+    def _sound_origin(self, track: SoundTrack) -> Fraction:
+        """Time stamp of the source's beginning, in seconds: subtitles may begin before the sound does."""
+        told = self.look["probe"]["start_s"]
+        begins_later = told is not None and track.start - _seconds(told) > _ROUNDED
+        return _seconds(told) if begins_later else track.start
 
     def _sound(
         self,
@@ -623,8 +644,8 @@ class _Work:
 
     def _heard(self, track: SoundTrack, span: Span | None, number: int, format: str | None) -> dict[str, Any]:
         """One sample of sound."""
-        origin = track.start
-        start = origin + (span.start if span else 0)
+        origin = self._sound_origin(track)
+        start = origin + span.start if span else track.start
         end = None if span is None or span.end is None else origin + span.end
         files, listeners = self._sound(track, start, end, number, format, self.plan.sound)
         if track.warning and track.warning not in self.warnings:
@@ -634,6 +655,7 @@ class _Work:
             length = self.look["duration_s"] or 0.0
         else:
             assert span.end is not None
+            self.clips += 1
             rate = Fraction(1, track.rate)
             told = _span(round(start / rate), round((end or start) / rate), rate, round(origin / rate))
             sample = self._clip(told, span, {name: self._written(file) for name, file in files.items()}, {})

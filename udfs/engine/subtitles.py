@@ -17,8 +17,13 @@ from v2d_spark.udfs.engine.formats import FORMAT_WHITELIST
 Cue = dict[str, Any]
 
 _MOST = 100_000  # cues of a file
-_STYLES = re.compile(r"\{[^}]*\}")
+_MOST_TEXT = 16 << 20  # characters of them all
 _ASS_FIELDS = 8  # before the text of an event
+# libav hands all text on as events of ASS, whatever the file's format: {\i1} is markup, \{ a brace that is text.
+_BLOCK = re.compile(r"(?<!\\)(\{[^}]*\})")
+_DRAWING = re.compile(r"\\p(\d+)")
+_ESCAPE = re.compile("\\\\([Nnh{}\u2060])")
+_ESCAPED = {"N": "\n", "n": "\n", "h": " ", "{": "{", "}": "}", "\u2060": "\\"}
 
 
 def read_subtitles(path: str) -> list[Cue]:
@@ -28,7 +33,8 @@ def read_subtitles(path: str) -> list[Cue]:
         path: the file. libav is given it open, and no name.
 
     Returns:
-        `language`, `start_s` and `end_s` in seconds from the file's beginning, and `text` of each cue, in order.
+        `language`, `start_s` and `end_s` in seconds from the file's beginning, and `text` of each cue, in order. What is
+        over before the beginning is left out.
     """
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -48,9 +54,12 @@ def _cues(container: av.container.InputContainer) -> list[Cue]:
             other.discard = Discard.all
     origin = Fraction(container.start_time or 0, av.time_base)
     cues: list[Cue] = []
+    length = 0
     try:
         for packet in container.demux(streams):
-            if packet.pts is None or not packet.size or len(cues) >= _MOST:
+            if len(cues) >= _MOST or length > _MOST_TEXT:
+                break
+            if packet.pts is None or not packet.size:
                 continue
             try:
                 text = _text(packet)
@@ -58,12 +67,13 @@ def _cues(container: av.container.InputContainer) -> list[Cue]:
                 if isinstance(error, MemoryError):
                     raise
                 continue
-            if text:
-                base = packet.time_base
-                start = packet.pts * base - origin
-                end = start + (packet.duration or 0) * base
+            base = packet.time_base
+            start = packet.pts * base - origin
+            end = start + (packet.duration or 0) * base
+            if text and (start >= 0 or end > 0):
                 language = packet.stream.language
-                cues.append({"language": language, "start_s": float(start), "end_s": float(end), "text": text})
+                cues.append({"language": language, "start_s": max(float(start), 0.0), "end_s": float(end), "text": text})
+                length += len(text)
     except av.error.FFmpegError as error:
         if isinstance(error, MemoryError):
             raise
@@ -71,15 +81,31 @@ def _cues(container: av.container.InputContainer) -> list[Cue]:
 
 
 def _text(packet: av.Packet[Any]) -> str:
-    lines = []
+    has_comments = packet.stream.codec_context.name in ("ass", "ssa")
+    texts = []
     for subtitle in packet.decode():
         event = getattr(subtitle, "ass", None)
         if event is None:
             continue
         text = event.decode(errors="replace") if isinstance(event, bytes) else event
-        text = text.split(",", _ASS_FIELDS)[-1]
-        lines.append(_STYLES.sub("", text).replace("\\N", "\n").replace("\\n", "\n").replace("\\h", " ").strip())
-    return "\n".join(line for line in lines if line)
+        texts.append(_plain(text.split(",", _ASS_FIELDS)[-1], has_comments=has_comments))
+    return "\n".join(text for text in texts if text)
+
+
+def _plain(text: str, *, has_comments: bool) -> str:
+    """Text of ASS without its markup and its drawings; braces around anything else are a comment only in ASS itself."""
+    end = text.rfind("}") + 1  # what is not closed is text
+    drawing = False
+    parts = []
+    for part in (*_BLOCK.split(text[:end]), text[end:]):
+        is_block = part.startswith("{") and part.endswith("}")
+        if is_block and (has_comments or part == "{}" or part.startswith("{\\")):
+            for scale in _DRAWING.findall(part):
+                drawing = int(scale) > 0
+        elif not drawing:
+            parts.append(part)
+    plain = _ESCAPE.sub(lambda escape: _ESCAPED[escape[1]], "".join(parts))
+    return "\n".join(line for line in map(str.strip, plain.splitlines()) if line)
 
 
 def cues_within(cues: Sequence[Cue], start_s: float, end_s: float) -> list[Cue]:
@@ -94,7 +120,19 @@ def cues_within(cues: Sequence[Cue], start_s: float, end_s: float) -> list[Cue]:
         Those that are shown in it, their times in seconds from its beginning and within it.
     """
     return [
-        cue | {"start_s": max(0.0, cue["start_s"] - start_s), "end_s": min(end_s, cue["end_s"]) - start_s}
+        cue_in(cue, start_s, end_s)
         for cue in cues
-        if cue["start_s"] < end_s and cue["end_s"] > start_s
+        if cue["start_s"] < end_s and (cue["end_s"] > start_s or cue["start_s"] >= start_s)
     ]
+
+
+def cue_in(cue: Cue, start_s: float, end_s: float) -> Cue:
+    """A cue with its times in seconds from a clip's beginning, and within the clip.
+
+    Args:
+        cue: of its source.
+        start_s: where the clip begins, in seconds.
+        end_s: where it ends.
+    """
+    start, end = (min(max(cue[name], start_s), end_s) - start_s for name in ("start_s", "end_s"))
+    return cue | {"start_s": start, "end_s": end}

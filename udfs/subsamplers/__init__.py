@@ -204,7 +204,7 @@ class Stills:
     """Which frames of each sample become still pictures.
 
     Attributes:
-        at: `interval`, `count`, `keyframes`, `sharpest` or `cues`.
+        at: `interval`, `count`, `keyframes`, `sharpest`, `cues` or `first`.
         every_s: seconds between two, for `interval`.
         count: how many: spread evenly for `count`, the sharpest of as many equal parts for `sharpest`.
     """

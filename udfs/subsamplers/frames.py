@@ -8,7 +8,7 @@ from v2d_spark.udfs.settings import setting
 from v2d_spark.udfs.subsamplers import Stills, Subsampler, register
 from v2d_spark.udfs.vocabulary import ConfigError
 
-_AT = ("interval", "count", "keyframes", "sharpest", "cues")
+_AT = ("interval", "count", "keyframes", "sharpest", "cues", "first")
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class FramesSettings:
     at: str = setting(
         "interval",
         "which frames: one every few seconds (interval), so many spread evenly (count), keyframes, the sharpest of so many "
-        "equal parts (sharpest), or that at the beginning of each subtitle (cues)",
+        "equal parts (sharpest), that at the beginning of each subtitle (cues), or the first of the sample (first)",
         changes_samples=True,
     )
     every_s: float = setting(1.0, "seconds from one to the next, for interval", changes_samples=True, minimum=0.001)
@@ -27,13 +27,15 @@ class FramesSettings:
 
 @register
 class Frames(Subsampler):
-    """Makes still pictures of each clip, or of the whole source, each a sample of its own.
+    """Makes still pictures of each clip, or of the whole source, each a sample of its own, with the time of its frame.
 
     Unless `encode_formats` names other streams too, the pictures are all that is kept. They are jpg, unless
-    `encode_formats.image` says otherwise. Sharpness is the variance of the Laplacian, as `measure` has it.
+    `encode_formats.image` says otherwise. With cues there is a picture for each one, also where several begin on the same
+    frame, and its row has that cue. Sharpness is the variance of the Laplacian, as `measure` has it.
     """
 
     name = "frames"
+    version = 2  # a picture for each cue
     Settings = FramesSettings
 
     settings: FramesSettings
