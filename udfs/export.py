@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,12 +13,13 @@ import pyarrow as pa
 
 from v2d_spark.udfs import locations
 from v2d_spark.udfs.exporters import Exporter, Sample, Shard, Written, exporter
-from v2d_spark.udfs.media_reader import MediaReader
+from v2d_spark.udfs.media_reader import EXTRA_COLUMNS, MediaReader, Stream
 from v2d_spark.udfs.progress import ProgressWriter
 from v2d_spark.udfs.sample_json import JsonWriter, metadata_table, to_json
-from v2d_spark.udfs.vocabulary import OK, V2dError
+from v2d_spark.udfs.vocabulary import OK, STREAMS, V2dError
 
-# What a task is given: where each sample goes and where its bytes are, and a struct of its metadata.
+# What a task is given: where each sample goes and where its bytes are, and a struct of its metadata; beside these
+# `batch_column` of each enrichment whose bytes are wanted.
 INPUT_COLUMNS = ("shard", "key", "source_num", "batch_id", "caption", "metadata")
 
 OUTPUT_SCHEMA = pa.schema(
@@ -42,6 +43,28 @@ STATS_SUFFIX = "_stats.json"
 _TRIES = 2
 
 
+def batch_column(step: str) -> str:
+    """The column that holds the batch of the bytes that an enrichment made of a sample; null where it made none."""
+    return f"{step}_batch_id"
+
+
+@dataclass(frozen=True)
+class StepMedia:
+    """Where the bytes lie that an enrichment made.
+
+    Attributes:
+        step: its name.
+        stream: what exporters call them, such as `optical_flow.npy`.
+        path: folder of the table that holds them.
+        files: the files of that table at one version, as `media_reader.FILES_SCHEMA`.
+    """
+
+    step: str
+    stream: str
+    path: str
+    files: pa.Table
+
+
 @dataclass(frozen=True)
 class ExportTask:
     """What `mapInArrow` calls in each partition.
@@ -54,9 +77,11 @@ class ExportTask:
         format: name of the format.
         everything: whether the metadata was not selected by the user.
         user_columns: the user's columns that are Parquet columns of their own.
-        streams: streams that any sample of the export has.
+        streams: streams that any sample of the export has, and those of enrichments.
         buffer_bytes: bytes of media to hold at once.
         scratch: folder on this host for what does not fit.
+        media_streams: streams of `media` that are wanted; no others are read.
+        made: bytes of enrichments that are wanted.
         verify: whether checksums of streams are compared.
         progress: file on this host to append counts to; None where nobody reads it.
     """
@@ -71,6 +96,8 @@ class ExportTask:
     streams: tuple[str, ...]
     buffer_bytes: int
     scratch: str
+    media_streams: tuple[str, ...] = STREAMS
+    made: tuple[StepMedia, ...] = ()
     verify: bool = False
     progress: str | None = None
 
@@ -78,18 +105,26 @@ class ExportTask:
         """Write every shard of the partition, or find that it is there.
 
         Args:
-            batches: rows with INPUT_COLUMNS, whole shards, ordered by shard and key.
+            batches: rows with INPUT_COLUMNS and batches of enrichments, whole shards, ordered by shard and key.
 
         Yields:
             One batch of OUTPUT_SCHEMA a shard.
         """
-        reader = MediaReader(
-            self.dataset_path, self.media_path, self.files, buffer_bytes=self.buffer_bytes, scratch=self.scratch
-        )
+        reader = self._reader(self.media_path, self.files, self.media_streams)
+        made = [self._reader(one.path, one.files, (one.step,), extra=()) for one in self.made]
         with ProgressWriter(self.progress) as progress:
-            writer = _ShardWriter(self, exporter(self.format), reader, progress)
+            writer = _ShardWriter(self, exporter(self.format), reader, made, progress)
             for rows in _whole_shards(batches):
                 yield pa.RecordBatch.from_pylist([writer.finish(rows)], schema=OUTPUT_SCHEMA)
+
+    def _reader(
+        self, path: str, files: pa.Table, streams: Sequence[str], *, extra: Sequence[str] = EXTRA_COLUMNS
+    ) -> MediaReader:
+        # All readers together hold what one may.
+        share = self.buffer_bytes // (1 + len(self.made))
+        return MediaReader(
+            self.dataset_path, path, files, buffer_bytes=share, scratch=self.scratch, streams=streams, extra=extra
+        )
 
 
 @dataclass(frozen=True)
@@ -97,6 +132,7 @@ class _ShardWriter:
     task: ExportTask
     exporter: Exporter
     reader: MediaReader
+    made: Sequence[MediaReader]
     progress: ProgressWriter
 
     def finish(self, rows: pa.Table) -> dict[str, Any]:
@@ -121,7 +157,8 @@ class _ShardWriter:
         texts = [to_json(sample) for sample in fields]
         keys, batches = rows["key"].to_pylist(), rows["batch_id"].to_pylist()
         captions = [caption or "" for caption in rows["caption"].to_pylist()]
-        fingerprint = self._fingerprint(name, zip(keys, batches, captions, texts, strict=True))
+        made = [rows[batch_column(one.step)].to_pylist() for one in task.made]
+        fingerprint = self._fingerprint(name, zip(keys, batches, captions, texts, strict=True), made)
         stats = locations.join(task.destination, name + STATS_SUFFIX)
         there = _read_stats(stats)
         if (
@@ -134,12 +171,17 @@ class _ShardWriter:
             return {"kept": True, "bytes": there["bytes"], "sha256": there["sha256"]}
 
         def samples() -> Iterator[Sample]:
-            media = self.reader.rows(keys, rows["source_num"].to_pylist(), batches)
+            sources = rows["source_num"].to_pylist()
+            media = self.reader.rows(keys, sources, batches)
+            more = [self._made_streams(number, keys, sources, came) for number, came in enumerate(made)]
             for row, caption, sample, text in zip(media, captions, fields, texts, strict=True):
                 if any(value is not None for value in row.extra.values()):
                     text = to_json(json_writer.with_extra(sample, row.extra))
-                yield Sample(row.key, caption, text, row.streams)
-                self.progress.count(OK, sum(stream.size for stream in row.streams.values()))
+                streams = dict(row.streams)
+                for coming in more:
+                    streams |= next(coming)
+                yield Sample(row.key, caption, text, streams)
+                self.progress.count(OK, sum(stream.size for stream in streams.values()))
 
         # The statistics are what makes a shard whole: gone first, written last.
         locations.remove(stats)
@@ -148,12 +190,26 @@ class _ShardWriter:
         self._write_stats(stats, fingerprint, len(keys), written)
         return {"kept": False, "bytes": written.bytes, "sha256": written.sha256}
 
-    def _fingerprint(self, name: str, samples: Iterator[tuple[str, int, str, bytes]]) -> str:
+    def _made_streams(
+        self, number: int, keys: Sequence[str], sources: Sequence[int], batches: Sequence[int | None]
+    ) -> Iterator[dict[str, Stream]]:
+        """For each sample what an enrichment made of it, by the stream's name; nothing where it made nothing."""
+        one, reader = self.task.made[number], self.made[number]
+        wanted = [(key, source, batch) for key, source, batch in zip(keys, sources, batches, strict=True) if batch is not None]
+        found = reader.rows([key for key, _, _ in wanted], [source for _, source, _ in wanted], [batch for *_, batch in wanted])
+        for batch in batches:
+            yield {} if batch is None else {one.stream: next(found).streams[one.step]}
+
+    def _fingerprint(
+        self, name: str, samples: Iterator[tuple[str, int, str, bytes]], made: Sequence[Sequence[int | None]]
+    ) -> str:
         """Checksum over all that makes a shard what it is."""
-        kind = self.exporter
+        kind, task = self.exporter, self.task
         # The other samples of the export decide which columns there are, of streams only in a format that has such.
-        streams = [stream for stream in self.task.streams if stream in kind.own_columns]
-        digest = hashlib.sha256(json.dumps([kind.name, kind.version, name, self.task.user_columns, streams]).encode())
+        told: list[Any] = [kind.name, kind.version, name, task.user_columns, kind.stream_columns(task.streams)]
+        if task.media_streams != STREAMS or task.made:
+            told.append([task.media_streams, [one.stream for one in task.made], made])
+        digest = hashlib.sha256(json.dumps(told).encode())
         for key, batch_id, caption, text in samples:
             for part in (key.encode(), caption.encode(), text):
                 digest.update(struct.pack("<qq", batch_id, len(part)))

@@ -131,11 +131,11 @@ class MediaRow:
 
 
 class MediaReader:
-    """Finds and reads rows; one for a task, used for one selection after the other.
+    """Finds and reads rows of a table such as `media`; one for a task, used for one selection after the other.
 
     Args:
         dataset_path: folder of the dataset, which uris of side files are relative to.
-        table_path: folder of the table `media`.
+        table_path: folder of the table.
         files: the table's files at one version, as `FILES_SCHEMA`: paths relative to the table, and the least and
             greatest source_num and batch_id in each, null where unknown.
         buffer_bytes: bytes of streams held in memory before they are spilled.
@@ -228,12 +228,13 @@ class MediaReader:
                 rows = rows[np.sort(np.unique(positions[rows], return_index=True)[1])]
                 if len(rows):
                     missing[positions[rows]] = False
-                    size = file.parquet.metadata.row_group(group).total_byte_size
+                    size = file.bytes_of(group, (*self._streams, *self._extra))
                     places.append(_Place(path, group, size, rows, positions[rows].astype(np.int64), len(rows)))
         if missing.any():
             first = int(np.flatnonzero(missing)[0])
             more = f" (and {int(missing.sum()) - 1} more)" if missing.sum() > 1 else ""
-            raise DatasetError(f"media has no row of key {keys[first]} and batch {batches[first]}{more}")
+            table = self._table_path.rpartition("/")[2]
+            raise DatasetError(f"{table} has no row of key {keys[first]} and batch {batches[first]}{more}")
         return places
 
     def _read(self, place: _Place) -> Iterator[dict[int, MediaRow]]:
@@ -313,12 +314,18 @@ class _File:
         self.readers = 0
         metadata = self.parquet.metadata
         self.columns = frozenset(self.parquet.schema_arrow.names)
-        columns = {metadata.schema.column(number).path: number for number in range(metadata.num_columns)}
-        self.sources = self._ranges(columns["source_num"])
-        self.batches = self._ranges(columns["batch_id"])
+        self._leaves = {metadata.schema.column(number).path: number for number in range(metadata.num_columns)}
+        self.sources = self._ranges(self._leaves["source_num"])
+        self.batches = self._ranges(self._leaves["batch_id"])
 
     def close(self) -> None:
         self.parquet.close(force=True)
+
+    def bytes_of(self, group: int, columns: Collection[str]) -> int:
+        """Bytes of these columns in a row group, once they are unpacked."""
+        told = self.parquet.metadata.row_group(group)
+        leaves = [leaf for path, leaf in self._leaves.items() if path.partition(".")[0] in columns]
+        return sum(told.column(leaf).total_uncompressed_size for leaf in leaves)
 
     def _ranges(self, column: int) -> _Ranges:
         metadata = self.parquet.metadata

@@ -186,6 +186,7 @@ def export(
     format: str = "webdataset",
     where: str | None = None,
     select: Sequence[str] | None = None,
+    streams: Sequence[str] | None = None,
     shard_size: int | None = None,
     config: Config = None,
     overrides: Sequence[str] = (),
@@ -199,6 +200,8 @@ def export(
         format: the format's name.
         where: a condition on `samples`; all by default.
         select: columns of the metadata, or SQL expressions over `samples`; all columns by default.
+        streams: what leaves of a sample: `video`, `audio`, `image` (all three by default), and enrichments that make bytes,
+            such as `optical_flow`.
         shard_size: samples in a shard; each in the shard of its source by default.
         config: settings.
         overrides: `key=value` texts.
@@ -212,7 +215,7 @@ def export(
     """
     settings = _settings(config, overrides)
     opened = Dataset.open(dataset)
-    exporting.check(opened, to, format=format, where=where, select=select, shard_size=shard_size)
+    exporting.check(opened, to, format=format, where=where, select=select, streams=streams, shard_size=shard_size)
     spark = get_session(scratch=settings.scratch)
     return exporting.export(
         spark,
@@ -221,6 +224,7 @@ def export(
         format=format,
         where=where,
         select=select,
+        streams=streams,
         shard_size=shard_size,
         settings=settings,
         progress_file=progress_file,

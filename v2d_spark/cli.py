@@ -323,6 +323,11 @@ def enrich(step: str, words: tuple[str, ...], dataset: str, where: str | None, c
     "--select", metavar="A,B", help="Metadata: columns, or SQL such as \"columns['a'] AS a\"; all columns by default."
 )
 @click.option(
+    "--streams",
+    metavar="A,B",
+    help="What leaves: video, audio, image, and enrichments that make bytes (optical_flow); the first three by default.",
+)
+@click.option(
     "--shard-size", type=click.IntRange(min=1), metavar="N", help="Samples in a shard; as the sources' shards by default."
 )
 @_settings_options
@@ -334,6 +339,7 @@ def export(
     export_format: str,
     where: str | None,
     select: str | None,
+    streams: str | None,
     shard_size: int | None,
     config: str | None,
     quiet: bool,
@@ -350,6 +356,7 @@ def export(
             format=export_format,
             where=where,
             select=_expressions(select) if select else None,
+            streams=None if streams is None else [name.strip() for name in streams.split(",") if name.strip()],
             shard_size=shard_size,
             config=settings,
             progress_file=watcher.progress_file,

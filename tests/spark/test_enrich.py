@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import webdataset as wds
 
@@ -18,11 +20,13 @@ from v2d_spark import config, merges, queries
 from v2d_spark.lease import step_lease, writer_lease
 from v2d_spark.schema import SAMPLES
 from v2d_spark.steps.enrich import enrich
-from v2d_spark.steps.export import export
+from v2d_spark.steps.export import choose, export
 from v2d_spark.steps.making import MakeResult
+from v2d_spark.streams import choose_streams
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs.enrichers.optical_flow import OpticalFlow, OpticalFlowSettings
-from v2d_spark.udfs.vocabulary import ConfigError, LeaseHeldError, QueryError
+from v2d_spark.udfs.export import batch_column
+from v2d_spark.udfs.vocabulary import ConfigError, InputError, LeaseHeldError, QueryError
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -96,7 +100,7 @@ def test_every_sample_becomes_a_row_and_what_is_done_is_not_done_again(
     assert rows[BROKEN]["error_message"]
     alone = OpticalFlow(OpticalFlowSettings()).run(str(folder / "other.mp4"), str(tmp_path / "flow"))
     assert {name: rows[BESIDE][name] for name in alone} == alone
-    assert alone["optical_flow_shape"] == [3, 24, 16, 2]
+    assert alone["optical_flow_shape"] == [2, 24, 16, 2]
     assert rows[BESIDE]["optical_flow_size"] == (tmp_path / "flow").stat().st_size
     assert {row["sample_batch_id"] for row in rows} == {FIRST}
 
@@ -104,7 +108,7 @@ def test_every_sample_becomes_a_row_and_what_is_done_is_not_done_again(
     assert [(row["key"], row["batch_id"]) for row in media] == [(row["key"], row["batch_id"]) for row in rows[:2]]
     content = bytes(media[1]["optical_flow"]["inline"])
     assert content == (tmp_path / "flow").read_bytes()
-    assert np.load(io.BytesIO(content)).shape == (3, 24, 16, 2)
+    assert np.load(io.BytesIO(content)).shape == (2, 24, 16, 2)
     assert hashlib.sha256(content).hexdigest() == rows[BESIDE]["optical_flow_sha256"]
 
     version = dataset.delta(STEP).version()
@@ -160,6 +164,60 @@ def test_the_view_joins_enrichments_to_samples(spark: SparkSession, dataset: Dat
     assert export(spark, dataset, str(to), where=moving).kept == 1
     with pytest.raises(QueryError, match="optical_flow, optical_flow_media"):
         queries.query(spark, dataset, "SELECT * FROM transcribe")
+
+
+def test_what_an_enrichment_made_leaves_with_the_samples(
+    spark: SparkSession, dataset: Dataset, folder: Path, tmp_path: Path
+) -> None:
+    run(spark, dataset)
+    # A sample that was made anew has no flow of its own yet.
+    again(spark, dataset, GOOD, (folder / "good.mp4").read_bytes())
+    rows = told(spark, dataset)
+
+    def exported(name: str, **arguments: Any) -> dict[str, dict[str, Any]]:
+        result = export(spark, dataset, str(tmp_path / name), **arguments)
+        assert export(spark, dataset, str(tmp_path / name), **arguments).kept == result.shards
+        tars = sorted(str(path) for path in (tmp_path / name).glob("*.tar"))
+        return {sample["__key__"]: sample for sample in wds.WebDataset(tars, shardshuffle=False).decode()}
+
+    both = exported("both", streams=["optical_flow", "video"])
+    files = {key: {name for name in sample if not name.startswith("__")} - {"txt", "json"} for key, sample in both.items()}
+    assert files == {
+        rows[GOOD]["key"]: {"mp4"},
+        rows[BESIDE]["key"]: {"mp4", "optical_flow.npy"},
+        rows[SOUND]["key"]: set(),
+        rows[BROKEN]["key"]: {"mp4"},
+    }
+    flow = both[rows[BESIDE]["key"]]["optical_flow.npy"]
+    query = f"SELECT optical_flow.inline AS bytes FROM optical_flow_media WHERE source_num = {BESIDE}"
+    (made,) = queries.query(spark, dataset, query).collect()
+    assert np.array_equal(flow, np.load(io.BytesIO(made["bytes"])))
+    assert both[rows[BESIDE]["key"]]["json"][STEP]["optical_flow_shape"] == list(flow.shape)
+
+    alone = exported("alone", streams=[STEP], where="optical_flow.status = 'ok'", shard_size=10)
+    (sample,) = alone.values()
+    assert "mp4" not in sample and np.array_equal(sample["optical_flow.npy"], flow)
+    export(spark, dataset, str(tmp_path / "table"), format="parquet", streams=["video", STEP])
+    table = pa.concat_tables(pq.read_table(path) for path in sorted((tmp_path / "table").glob("0*.parquet")))
+    assert [value is not None for value in table["optical_flow_npy"].to_pylist()] == [False, True, False, False]
+    assert table["optical_flow"][BESIDE]["optical_flow_shape"].as_py() == list(flow.shape)
+
+    # Made once more by other settings, in the same folder: that shard alone is written again.
+    run(spark, dataset, "enrich.optical_flow.dtype=fp32", where=f"source_num = {BESIDE}")
+    result = export(spark, dataset, str(tmp_path / "both"), streams=["video", STEP])
+    assert (result.shards, result.kept) == (2, 1)
+    with pytest.raises(InputError, match="holds an export with another streams"):
+        export(spark, dataset, str(tmp_path / "both"))
+
+
+def test_no_step_of_the_plan_has_bytes_of_an_enrichment(spark: SparkSession, dataset: Dataset) -> None:
+    run(spark, dataset)
+    versions = {name: dataset.delta(name).version() for name in ("samples", "media", STEP)}
+    chosen = choose(spark, dataset, None, None, versions=versions, streams=choose_streams(dataset, [STEP]))
+    assert batch_column(STEP) in chosen.rows.columns
+    assert "binary" not in chosen.rows._jdf.queryExecution().sparkPlan().schema().simpleString()
+    plan = chosen.rows._jdf.queryExecution().optimizedPlan().toString()
+    assert f"{STEP}_media" not in plan and "inline" not in plan
 
 
 def test_a_batch_that_was_cut_off_is_ended_by_the_next_run(

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from v2d_spark import media_log
-from v2d_spark.schema import MEDIA, SAMPLES
+from v2d_spark.schema import MEDIA, SAMPLES, step_tables
+from v2d_spark.udfs.enrichers.optical_flow import OpticalFlow
 from v2d_spark.udfs.media_writer import MediaWriter, WrittenFile
 from v2d_spark.udfs.vocabulary import STREAMS
 
@@ -64,9 +65,26 @@ def sample_row(media: Row, **values: Any) -> Row:
     return row | values
 
 
+def made_row(number: int, batch: int, content: bytes | None, *, sample_batch: int = 1_000_001) -> Row:
+    """What the enrichment optical_flow made of a source that was taken whole; nothing where `content` is None."""
+    made = {} if content is None else {"optical_flow": stream(content, "application/x-npy")}
+    status = "failed" if content is None else "ok"
+    told = {"key": media_row(number)["key"], "source_num": number, "batch_id": batch, "sample_batch_id": sample_batch}
+    return {**told, "status": status, **made}
+
+
 def write_media(folder: str, rows: Sequence[Row], *, row_group_bytes: int = 1 << 20) -> list[WrittenFile]:
     """Write rows as one file in a folder of media."""
     writer = MediaWriter(folder, MEDIA.arrow_schema, row_group_bytes=row_group_bytes, file_bytes=1 << 40)
+    for row in rows:
+        writer.add(row)
+    return writer.close()
+
+
+def write_made(folder: str, rows: Sequence[Row]) -> list[WrittenFile]:
+    """Write rows as one file in a folder of `optical_flow_media`."""
+    schema = step_tables(OpticalFlow)[1].arrow_schema
+    writer = MediaWriter(folder, schema, row_group_bytes=1 << 20, file_bytes=1 << 40, streams=(OpticalFlow.name,))
     for row in rows:
         writer.add(row)
     return writer.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -9,14 +10,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.support.rows import media_row, write_media
+from tests.support.rows import made_row, media_row, write_made, write_media
 from v2d_spark import api, cli
 from v2d_spark.steps.export import MARK, remove_others
 from v2d_spark.tables import Dataset
-from v2d_spark.udfs.export import ExportTask
+from v2d_spark.udfs.export import ExportTask, StepMedia, batch_column
 from v2d_spark.udfs.exporters import exporter
 from v2d_spark.udfs.media_reader import FILES_SCHEMA
-from v2d_spark.udfs.vocabulary import EXIT_INTERNAL, StorageError, V2dError
+from v2d_spark.udfs.vocabulary import EXIT_INTERNAL, EXIT_USER, StorageError, V2dError
 
 ROWS = [media_row(number) for number in range(4)]
 
@@ -38,7 +39,13 @@ def arguments(tmp_path: Path) -> dict[str, Any]:
     }
 
 
-def run(arguments: dict[str, Any], format: str, user_columns: tuple[str, ...], streams: tuple[str, ...]) -> dict[str, Any]:
+def run(
+    arguments: dict[str, Any],
+    format: str,
+    user_columns: tuple[str, ...],
+    streams: tuple[str, ...],
+    flow_batches: list[int | None] | None = None,
+) -> dict[str, Any]:
     maps = pa.map_(pa.string(), pa.string())
     metadata = pa.struct([("key", pa.string()), ("columns", maps)])
     batch = pa.RecordBatch.from_arrays(
@@ -52,6 +59,8 @@ def run(arguments: dict[str, Any], format: str, user_columns: tuple[str, ...], s
         ],
         names=["shard", "key", "source_num", "batch_id", "caption", "metadata"],
     )
+    if flow_batches is not None:
+        batch = batch.append_column(batch_column("optical_flow"), pa.array(flow_batches, pa.int64()))
     task = ExportTask(**arguments, format=format, user_columns=user_columns, streams=streams)
     (told,) = task(iter([batch]))
     (row,) = told.to_pylist()
@@ -76,6 +85,77 @@ def test_a_parquet_shard_has_a_column_for_each_stream_of_the_export(arguments: d
     assert run(arguments, "parquet", ("a",), ("video", "audio"))["kept"]
 
 
+STEP = "optical_flow"
+FLOW = f"{STEP}.npy"
+
+
+def members(folder: Path) -> dict[str, bytes]:
+    """Members of the shard by name, without captions and metadata."""
+    with tarfile.open(folder / "00000000.tar") as tar:
+        names = [name for name in tar.getnames() if not name.endswith((".txt", ".json"))]
+        return {name: tar.extractfile(name).read() for name in names}  # type: ignore[union-attr]
+
+
+@pytest.fixture
+def with_flow(arguments: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
+    """What two runs of an enrichment made of the first and the last sample, the second run in another order."""
+    table = tmp_path / "optical_flow_media"
+    table.mkdir()
+    runs = [
+        [made_row(0, 11, b"first"), made_row(1, 11, None), made_row(3, 11, b"last")],
+        [made_row(3, 12, b"anew")],
+    ]
+    files = [{"path": file.name} for rows in runs for file in write_made(str(table), rows)]
+    listed = pa.Table.from_pylist(files, schema=FILES_SCHEMA)
+    return arguments | {"made": (StepMedia(STEP, FLOW, str(table), listed),)}
+
+
+def test_what_an_enrichment_made_leaves_beside_the_video_or_without_it(with_flow: dict[str, Any]) -> None:
+    folder = Path(with_flow["destination"])
+    keys = [row["key"] for row in ROWS]
+    assert run(with_flow, "webdataset", (), ("video", FLOW), [11, None, None, 12])["error"] is None
+    videos = {f"{row['key']}.mp4": row["video"]["inline"] for row in ROWS}
+    flows = {f"{keys[0]}.{FLOW}": b"first", f"{keys[3]}.{FLOW}": b"anew"}
+    assert members(folder) == videos | flows
+    run(with_flow | {"media_streams": ()}, "webdataset", (), (FLOW,), [11, None, None, 12])
+    assert members(folder) == flows
+    run(with_flow | {"verify": True}, "parquet", (), ("video", FLOW), [11, None, None, 11])
+    assert pq.read_table(folder / "00000000.parquet")["optical_flow_npy"].to_pylist() == [b"first", None, None, b"last"]
+    run(with_flow, "files", (), ("video", FLOW), [11, None, None, None])
+    assert (folder / "00000000" / f"{keys[0]}.{FLOW}").read_bytes() == b"first"
+
+
+def test_a_shard_whose_streams_are_others_is_written_again(arguments: dict[str, Any], with_flow: dict[str, Any]) -> None:
+    def is_kept(task: dict[str, Any], batches: list[int | None] | None = None) -> bool:
+        return bool(run(task, "webdataset", (), ("video",), batches)["kept"])
+
+    assert not is_kept(arguments)
+    assert not is_kept(with_flow, [11, None, None, 11])
+    assert is_kept(with_flow, [11, None, None, 11])
+    assert not is_kept(with_flow, [11, None, None, 12])
+    assert not is_kept(arguments | {"media_streams": ("video",)})
+    assert not is_kept(arguments)
+
+
+def test_streams_that_nobody_asked_for_are_not_read(with_flow: dict[str, Any]) -> None:
+    (path,) = Path(with_flow["media_path"]).glob("*.parquet")
+    group = pq.ParquetFile(path).metadata.row_group(0)
+    chunks = [group.column(number) for number in range(group.num_columns)]
+    (video,) = (chunk for chunk in chunks if chunk.path_in_schema == "video.inline")
+    with path.open("r+b") as file:
+        file.seek(video.data_page_offset)
+        file.write(bytes(video.total_compressed_size))
+    assert run(with_flow, "webdataset", (), ("video",), [11, None, None, None])["error"]
+    others = with_flow | {"media_streams": ("audio",)}
+    assert run(others, "webdataset", (), (FLOW,), [11, None, None, None])["error"] is None
+    assert list(members(Path(with_flow["destination"])).values()) == [b"first"]
+
+
+def test_bytes_of_an_enrichment_that_are_nowhere_fail_the_shard(with_flow: dict[str, Any]) -> None:
+    told = run(with_flow, "webdataset", (), ("video", FLOW), [None, 13, None, None])
+    assert told["error"] == f"optical_flow_media has no row of key {ROWS[1]['key']} and batch 13"
+
+
 def test_a_fault_of_storage_is_told_from_one_of_the_dataset(arguments: dict[str, Any]) -> None:
     (Path(arguments["destination"]) / "00000000.tar").mkdir()
     told = run(arguments, "webdataset", (), ("video",))
@@ -94,6 +174,13 @@ def test_a_fault_of_storage_is_no_mistake(monkeypatch: pytest.MonkeyPatch, capsy
     assert "1 of 1 shards could not be written." in capsys.readouterr().err
 
 
+def test_a_stream_that_is_not_there_is_a_mistake(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    dataset = Dataset.create(str(tmp_path / "dataset")).path
+    arguments = ["export", "--dataset", dataset, "--to", str(tmp_path / "tars"), "--streams", "video, flow"]
+    assert cli.main(arguments) == EXIT_USER
+    assert capsys.readouterr().err == ("Error: There is no stream 'flow' in this dataset; streams are: video, audio, image.\n")
+
+
 @pytest.mark.parametrize(("format", "data"), [("webdataset", "00000001.tar"), ("files", "00000001/a.mp4")])
 @pytest.mark.parametrize("left", [0, 1, 2], ids=["only the data", "and the metadata", "and the statistics"])
 def test_any_part_of_a_shard_that_nothing_is_in_goes(tmp_path: Path, format: str, data: str, left: int) -> None:
@@ -110,6 +197,9 @@ def test_any_part_of_a_shard_that_nothing_is_in_goes(tmp_path: Path, format: str
     [
         ({"format": "tarball"}, {}, "no export format 'tarball'"),
         ({"shard_size": 0}, {}, "at least 1 sample"),
+        ({"streams": ["video", "flow"]}, {}, "no stream 'flow' in this dataset; streams are: video, audio, image.$"),
+        ({"streams": ["optical_flow"]}, {}, "streams are: video, audio, image; `v2d enrich optical_flow` makes it.$"),
+        ({"streams": []}, {}, "No stream is named; streams are: video, audio, image.$"),
         ({"where": "rand() < 0.1"}, {}, r"rand\(\) would choose other samples each time"),
         ({}, {"photo.jpg": "x"}, "not empty and holds no export"),
         ({"format": "files"}, {MARK: '{"made_by": "v2d_spark"}'}, "holds an export with another dataset"),

@@ -44,6 +44,8 @@ def test_streams_of_one_kind_of_file_are_told_apart() -> None:
     streams = {"video": Stream(1, "video/mp4"), "audio": Stream(1, "video/mp4"), "image": Stream(1, "image/txt")}
     names = [name for name, _ in Sample("0001", "", b"{}", streams).stream_files()]
     assert names == ["0001.mp4", "0001.audio.mp4", "0001.image.txt"]
+    made = Sample("0001", "", b"{}", {"optical_flow.npy": Stream(1, "application/x-npy")})
+    assert [name for name, _ in made.stream_files()] == ["0001.optical_flow.npy"]
 
 
 def test_formats_are_found_in_the_package() -> None:

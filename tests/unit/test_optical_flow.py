@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import numpy as np
 import pytest
 
 from tests.support.media import ffmpeg, make_video, samples_folder
+from v2d_spark.udfs.engine.reader import VideoReader
 from v2d_spark.udfs.enrichers.optical_flow import OpticalFlow, OpticalFlowSettings
 from v2d_spark.udfs.vocabulary import ConfigError, SampleError
 
@@ -20,7 +22,7 @@ FOOTAGE = samples_folder() / "video" / "demo.mp4"
 
 @pytest.fixture(scope="module")
 def footage(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three seconds of a film, at 60 frames a second."""
+    """Three seconds of a film, at 24 frames a second."""
     path = tmp_path_factory.mktemp("footage") / "film.mp4"
     ffmpeg("-ss", 5, "-t", 3, "-i", FOOTAGE, "-an", "-c:v", "libx264", "-preset", "ultrafast", "-threads", 1, path)
     return path
@@ -34,21 +36,19 @@ def measured(path: Path, output: Path, **settings: Any) -> tuple[dict[str, Any],
     return columns, np.load(output)
 
 
-def plainly(path: Path, detect: Callable[..., Any], *, fps: float, side: int) -> Any:
-    """The flow by nothing but OpenCV, of a picture that is wider than high."""
+def plainly(path: Path, detect: Callable[..., Any], *, fps: float, side: int, interpolation: int = cv2.INTER_AREA) -> Any:
+    """The flow by nothing but OpenCV, of every so many frames from the first on, as video2dataset takes them."""
     capture = cv2.VideoCapture(str(path))
-    rate = capture.get(cv2.CAP_PROP_FPS)
-    slots: dict[int, Any] = {}
-    number = 0
-    while True:
+    stride = round(capture.get(cv2.CAP_PROP_FPS) / fps)
+    pictures = []
+    for number in itertools.count():
         ok, frame = capture.read()
         if not ok:
             break
-        height, width = frame.shape[:2]
-        small = cv2.resize(frame, (int(width * (side / height)), side), interpolation=cv2.INTER_AREA)
-        slots[round(number / rate * fps)] = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)
-        number += 1
-    pictures = list(slots.values())
+        if number % stride == 0:
+            factor = side / min(frame.shape[:2])
+            height, width = (round(pixels * factor) for pixels in frame.shape[:2])
+            pictures.append(cv2.cvtColor(cv2.resize(frame, (width, height), interpolation=interpolation), cv2.COLOR_BGR2GRAY))
     return np.array([detect(a, b, None) for a, b in itertools.pairwise(pictures)])
 
 
@@ -64,8 +64,9 @@ def dis(before: Any, after: Any, flow: None) -> Any:
     ("detect", "settings"),
     [
         (farneback, {}),
-        (farneback, {"fps": 5.0, "downsample_size": 32}),
-        (dis, {"detector": "dis", "preset": "fast", "fps": 5.0, "downsample_size": 64}),
+        (farneback, {"fps": 4.0, "downsample_size": 32}),
+        (farneback, {"interpolation": "lanczos"}),
+        (dis, {"detector": "dis", "preset": "fast", "fps": 8.0, "downsample_size": 64}),
     ],
 )
 def test_it_measures_what_opencv_measures(
@@ -73,7 +74,8 @@ def test_it_measures_what_opencv_measures(
 ) -> None:
     columns, flow = measured(footage, tmp_path / "flow", dtype="fp32", **settings)
     fps, side = settings.get("fps", 2.0), settings.get("downsample_size", 16)
-    wanted = plainly(footage, detect, fps=fps, side=side)
+    interpolation = cv2.INTER_LANCZOS4 if settings.get("interpolation") == "lanczos" else cv2.INTER_AREA
+    wanted = plainly(footage, detect, fps=fps, side=side, interpolation=interpolation)
     assert flow.shape == wanted.shape == tuple(columns["optical_flow_shape"])
     # The decoders' colour conversions may differ by a grey level.
     assert np.abs(flow - wanted).mean() < 0.05 * np.abs(wanted).mean()
@@ -82,6 +84,40 @@ def test_it_measures_what_opencv_measures(
     assert columns["mean_optical_flow_magnitude"] == pytest.approx(magnitudes.mean(), rel=0.02)
     assert columns["mean_optical_flow_magnitude"] > 0.05
     assert (columns["optical_flow_fps"], columns["optical_flow_downsample_size"]) == (fps, side)
+
+
+class LookedAt(OpticalFlow):
+    """Tells the times of the frames that are looked at, in seconds."""
+
+    def times(self, path: Path) -> list[float]:
+        with VideoReader(str(path)) as reader:
+            return [float(frame.pts * reader.time_base) for frame in self._looked_at(reader)]
+
+
+def looked_at(path: Path, fps: float) -> list[float]:
+    return LookedAt(OpticalFlowSettings(fps=fps)).times(path)
+
+
+@pytest.mark.parametrize(
+    ("rate", "fps", "stride"), [(30, 2.0, 15), (25, 5.0, 5), ("30000/1001", 2.0, 15), (24, 3.0, 8), (30, 15.0, 2)]
+)
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi"])
+def test_of_a_constant_rate_every_so_many_frames_are_looked_at(
+    rate: int | str, fps: float, stride: int, suffix: str, tmp_path: Path
+) -> None:
+    path = make_video(tmp_path / f"constant.{suffix}", seconds=10, size=(32, 32), fps=rate, audio=False)
+    period = stride / Fraction(rate)
+    times = looked_at(path, fps)
+    assert times == pytest.approx([float(period * number) for number in range(len(times))], abs=0.001)
+    assert len(times) == 10 * fps
+
+
+def test_of_a_variable_rate_what_is_shown_at_each_time_is_looked_at(tmp_path: Path) -> None:
+    path = tmp_path / "variable.mp4"
+    # 10 frames a second, of which those between 1.05 and 2.35 seconds are missing.
+    frames = "testsrc2=size=32x32:rate=10:duration=4,select='not(between(t,1.05,2.35))'"
+    ffmpeg("-f", "lavfi", "-i", frames, "-fps_mode", "vfr", "-c:v", "libx264", "-preset", "ultrafast", path)
+    assert looked_at(path, 2) == pytest.approx([0, 0.5, 1, 2.4, 2.5, 3, 3.5], abs=0.001)
 
 
 def test_half_precision_is_the_same_in_fewer_bytes(footage: Path, tmp_path: Path) -> None:
@@ -125,10 +161,10 @@ def test_a_turned_picture_is_looked_at_upright(rotation: int, wanted: tuple[int,
 def test_pixels_are_made_square_and_small_pictures_stay(tmp_path: Path) -> None:
     wide = make_video(tmp_path / "wide.mp4", size=(64, 64), sample_aspect="2/1", audio=False)
     columns, _ = measured(wide, tmp_path / "flow")
-    assert columns["optical_flow_shape"] == [2, 16, 32, 2]
+    assert columns["optical_flow_shape"] == [1, 16, 32, 2]
     tiny = make_video(tmp_path / "tiny.mp4", size=(16, 10), audio=False)
     columns, _ = measured(tiny, tmp_path / "flow")
-    assert (columns["optical_flow_shape"], columns["optical_flow_downsample_size"]) == ([2, 10, 16, 2], 10)
+    assert (columns["optical_flow_shape"], columns["optical_flow_downsample_size"]) == ([1, 10, 16, 2], 10)
     tinier = make_video(tmp_path / "tinier.mp4", size=(8, 8), audio=False)
     with pytest.raises(SampleError, match="no optical flow") as told:
         measured(tinier, tmp_path / "flow", detector="dis")
@@ -163,6 +199,8 @@ def test_a_broken_file_is_bad_data(tmp_path: Path) -> None:
     ("settings", "complaint"),
     [
         ({"detector": "raft"}, "enrich.optical_flow.detector must be one of farneback, dis, not 'raft'"),
+        ({"detector": "cv2"}, "what video2dataset calls cv2 is farneback here"),
+        ({"interpolation": "cubic"}, "interpolation must be one of area, lanczos"),
         ({"dtype": "fp8"}, "dtype must be one of fp16, fp32"),
         ({"flags": 4}, "flags must be one of 0, 256"),
         ({"preset": "slow"}, "preset must be one of ultrafast, fast, medium"),

@@ -1,12 +1,13 @@
 """Optical flow: how far each pixel moves from one looked-at frame to the next, and how much a sample moves on average.
 
-The measures and the array are those of video2dataset's OpticalFlowSubsampler. Detectors are OpenCV's: Farneback (G.
-Farneback, Two-Frame Motion Estimation Based on Polynomial Expansion, 2003) and DIS (T. Kroeger and others, Fast Optical
-Flow using Dense Inverse Search, 2016).
+Measures, frames and shape of the array are those of video2dataset's stage `optical_flow`; the guide says why the numbers
+are not quite. Detectors are OpenCV's: Farneback (G. Farneback, Two-Frame Motion Estimation Based on Polynomial Expansion,
+2003) and DIS (T. Kroeger and others, Fast Optical Flow using Dense Inverse Search, 2016).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -22,11 +23,16 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from v2d_spark.udfs.engine.reader import VideoReader
+
     _Picture = npt.NDArray[np.uint8]
     _Flow = npt.NDArray[np.float32]
 
 _DTYPES = {"fp16": "<f2", "fp32": "<f4"}
 _PRESETS = ("ultrafast", "fast", "medium")
+_INTERPOLATIONS = ("area", "lanczos")
+# What video2dataset calls a detector that has another name here.
+_OTHER_NAMES = {"cv2": "farneback"}
 # OpenCV's flag for a Gaussian window instead of a box; its other one wants a flow to begin with, which there is not.
 _GAUSSIAN = 256
 _SMALLEST_FOR_DIS = 12  # pixels
@@ -40,6 +46,11 @@ class OpticalFlowSettings:
     fps: float = setting(2.0, "frames a second that are looked at; 0 for all", changes_samples=True, minimum=0, maximum=1000)
     downsample_size: int = setting(
         16, "pixels of the shorter side that frames are made smaller to; 0 leaves them", changes_samples=True, minimum=0
+    )
+    interpolation: str = setting(
+        "area",
+        "how they are made smaller: area averages pixels; lanczos, as video2dataset, lets edges flicker",
+        changes_samples=True,
     )
     dtype: str = setting("fp16", "of the stored array: fp16 or fp32", changes_samples=True)
     pyr_scale: float = setting(
@@ -60,11 +71,12 @@ class OpticalFlowSettings:
 class OpticalFlow(Enricher):
     """Measures motion between the frames of a video, looked at a few times a second and small.
 
-    A frame is turned upright and its pixels made square, its shorter side is brought to `downsample_size` pixels by area
-    averaging, and its colours to grey. Flow is in pixels of that small picture, from one looked-at frame to the next.
+    A frame is turned upright and its pixels made square, its shorter side is brought to `downsample_size` pixels, and its
+    colours to grey. Flow is in pixels of that small picture, from one looked-at frame to the next.
     """
 
     name = "optical_flow"
+    version = 2
     Settings: ClassVar[type[Any]] = OpticalFlowSettings
     columns = (
         Column(
@@ -97,8 +109,14 @@ class OpticalFlow(Enricher):
             ConfigError: if they make no sense.
         """
         settings = self.settings
+        if settings.detector in _OTHER_NAMES:
+            raise ConfigError(
+                f"Setting enrich.{self.name}.detector: what video2dataset calls {settings.detector} is "
+                f"{_OTHER_NAMES[settings.detector]} here; say that instead."
+            )
         for name, allowed in (
             ("detector", ("farneback", "dis")),
+            ("interpolation", _INTERPOLATIONS),
             ("dtype", tuple(_DTYPES)),
             ("preset", _PRESETS),
             ("flags", (0, _GAUSSIAN)),
@@ -137,8 +155,8 @@ class OpticalFlow(Enricher):
         before: _Picture | None = None
         with VideoReader(path) as reader, Path(output).open("wb") as file:
             array = _GrowingArray(file, _DTYPES[self.settings.dtype])
-            small = _Small(self.settings.downsample_size, reader.sample_aspect)
-            for frame in self._looked_at(reader.frames(), reader.time_base):
+            small = _Small(self.settings.downsample_size, self.settings.interpolation, reader.sample_aspect)
+            for frame in self._looked_at(reader):
                 picture = small(frame)
                 if before is None:
                     array.begin((*picture.shape, 2))
@@ -161,27 +179,29 @@ class OpticalFlow(Enricher):
             "optical_flow_shape": list(shape),
         }
 
-    def _looked_at(self, frames: Iterator[av.VideoFrame], time_base: Fraction) -> Iterator[av.VideoFrame]:
-        """The frames that fill slots, as where a clip's rate is changed; none of them twice.
+    def _looked_at(self, reader: VideoReader) -> Iterator[av.VideoFrame]:
+        """The first frame at or after each k / fps seconds from the first frame, none of them twice.
 
-        Slot k lasts from k - 1/2 to k + 1/2 periods after the first frame; the last frame in it fills it.
+        Where the rate of a video is a multiple of `fps`, these are every so many frames, beginning with the first.
         """
         if not self.settings.fps:
-            yield from frames
+            yield from reader.frames()
             return
-        rate = Fraction(self.settings.fps) * time_base
-        last: av.VideoFrame | None = None
-        first = slot = 0
-        for frame in frames:
+        rate = Fraction(self.settings.fps) * reader.time_base
+        # Files round time stamps down or up to their time base, unless it counts frames: a frame may be a unit early.
+        is_rounded = reader.step > 1
+        first: int | None = None
+        looked_at = 0
+        for frame in reader.frames():
             assert frame.pts is not None
-            if last is None:
+            if first is None:
                 first = frame.pts
-            at = round((frame.pts - first) * rate)
-            if last is not None and at > slot:
-                yield last
-            last, slot = frame, at
-        if last is not None:
-            yield last
+            passed = frame.pts - first
+            # How many of the times have come.
+            come = math.ceil((passed + 1) * rate) if is_rounded else math.floor(passed * rate) + 1
+            if come > looked_at:
+                yield frame
+                looked_at = come
 
     def _detector(self) -> Callable[[_Picture, _Picture], _Flow]:
         import cv2
@@ -206,8 +226,9 @@ class OpticalFlow(Enricher):
 class _Small:
     """Makes grey pictures of one size of frames, upright, pixels square; the first frame settles the size."""
 
-    def __init__(self, shorter_side: int, sample_aspect: Fraction | None) -> None:
+    def __init__(self, shorter_side: int, interpolation: str, sample_aspect: Fraction | None) -> None:
         self._shorter_side = shorter_side
+        self._interpolation = interpolation
         self._aspect = sample_aspect or Fraction(1)
         self._size: tuple[int, int] | None = None
 
@@ -221,7 +242,8 @@ class _Small:
         turns = round(frame.rotation / 90) % 4
         width, height = self._size if turns % 2 == 0 else self._size[::-1]
         if (height, width) != picture.shape[:2]:
-            picture = cv2.resize(picture, (width, height), interpolation=cv2.INTER_AREA)
+            how = cv2.INTER_LANCZOS4 if self._interpolation == "lanczos" else cv2.INTER_AREA
+            picture = cv2.resize(picture, (width, height), interpolation=how)
         grey = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
         # `rotation` is counter-clockwise, and so is numpy's.
         return np.ascontiguousarray(np.rot90(grey, turns))
@@ -233,7 +255,8 @@ class _Small:
             width, height = height, width
         shorter = min(width, height)
         if 0 < self._shorter_side < shorter:
-            width, height = (side * self._shorter_side // shorter for side in (width, height))
+            factor = self._shorter_side / shorter
+            width, height = round(width * factor), round(height * factor)
         return width, height
 
 

@@ -11,7 +11,7 @@ import importlib
 import io
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import IO, TYPE_CHECKING, ClassVar, TypeVar
@@ -38,7 +38,8 @@ class Sample:
         key: its name.
         caption: its caption, empty where it has none.
         json: its metadata, as UTF-8.
-        streams: its streams by name.
+        streams: its streams by name: `video`, `audio`, `image`, and what an enrichment made with its extension, such as
+            `optical_flow.npy`.
     """
 
     key: str
@@ -50,7 +51,7 @@ class Sample:
         """The streams with the names of their files: the key and the extension of what the bytes are."""
         taken = {"txt", "json"}
         for name, stream in self.streams.items():
-            suffix = extension(stream.content_type, name)
+            suffix = name if "." in name else extension(stream.content_type, name)
             # Two streams of one kind of file are told apart by the stream's name.
             suffix = f"{name}.{suffix}" if suffix in taken else suffix
             taken.add(suffix)
@@ -65,7 +66,7 @@ class Shard:
         folder: the export's folder.
         name: the shard's name.
         metadata: its samples' metadata, one row a sample, in order.
-        streams: names of the streams that any sample of the export has.
+        streams: names of the streams that any sample of the export has, and of those of enrichments.
         verify: whether checksums of streams are compared while they are read.
     """
 
@@ -115,6 +116,14 @@ class Exporter(ABC):
         Returns:
             What it came to.
         """
+
+    def stream_columns(self, streams: Sequence[str]) -> tuple[str, ...]:
+        """Columns that hold these streams, in their order; none in formats that have no such columns.
+
+        Args:
+            streams: names of streams.
+        """
+        return ()
 
     def size(self, folder: str, name: str) -> int | None:
         """Bytes of a shard's data that is there; None where it is not whole.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,7 +23,8 @@ _Values = dict[str, bytes | memoryview]
 class Parquet(Exporter):
     """`{shard}.parquet`: the metadata, `txt`, `json`, and a binary column for each stream that samples have.
 
-    The checksum is that of the file.
+    What an enrichment made is in a column such as `optical_flow_npy`: under the enrichment's own name the metadata has what
+    it says. The checksum is that of the file.
     """
 
     name = "parquet"
@@ -37,7 +38,9 @@ class Parquet(Exporter):
             DatasetError: if a stream is larger than a value of a Parquet file can be.
         """
         texts = [pa.field("txt", pa.string()), pa.field("json", pa.string())]
-        schema = pa.schema([*shard.metadata.schema, *texts, *(pa.field(name, pa.binary()) for name in shard.streams)])
+        schema = pa.schema(
+            [*shard.metadata.schema, *texts, *(pa.field(name, pa.binary()) for name in self.stream_columns(shard.streams))]
+        )
         with locations.write_whole(locations.join(shard.folder, shard.name + self.suffix)) as file:
             sink = Checksummed(file)
             with pq.ParquetWriter(
@@ -54,6 +57,10 @@ class Parquet(Exporter):
                     writer.write_table(pa.Table.from_arrays(arrays, schema=schema), row_group_size=len(group))
                     begin += len(group)
             return Written(sink.tell(), sink.sha256)
+
+    def stream_columns(self, streams: Sequence[str]) -> tuple[str, ...]:
+        """See `Exporter.stream_columns`."""
+        return tuple(name.replace(".", "_") for name in streams)
 
 
 def _row_groups(samples: Iterator[Sample], verify: bool) -> Iterator[list[tuple[Sample, _Values]]]:

@@ -29,7 +29,7 @@ from v2d_spark.udfs.enrichers import Enricher, enricher
 from v2d_spark.udfs.media_writer import WrittenFile
 from v2d_spark.udfs.report import Report
 from v2d_spark.udfs.task import OUTPUT_DDL
-from v2d_spark.udfs.vocabulary import OK, ConfigError, V2dError
+from v2d_spark.udfs.vocabulary import OK, STREAMS, ConfigError, V2dError
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -52,7 +52,7 @@ def check(step: str, settings: Settings) -> Enricher:
         ConfigError: if there is no such enrichment, its settings make no sense, or its name is a table's or column's.
     """
     kind = enricher(step)
-    taken = {table.name for table in schema.TABLES} | {*schema.SAMPLES.column_names, queries.ENRICHED, "writer"}
+    taken = {table.name for table in schema.TABLES} | {*schema.SAMPLES.column_names, *STREAMS, queries.ENRICHED, "writer"}
     if step in taken or not re.fullmatch(r"[a-z][a-z0-9_]*", step):
         raise ConfigError(f"An enrichment cannot be named {step}; its author must choose another name.")
     one = kind(getattr(settings.enrich, step))

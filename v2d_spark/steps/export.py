@@ -18,11 +18,13 @@ from deltalake import DeltaTable
 
 from v2d_spark.config import Settings
 from v2d_spark.queries import explain, samples_where
+from v2d_spark.schema import MEDIA, STEP_MEDIA
 from v2d_spark.session import is_on_this_host, parallelism
 from v2d_spark.spark_paths import literal
+from v2d_spark.streams import Streams, choose_streams, with_batches
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs import locations, processes, sample_json, spool
-from v2d_spark.udfs.export import INPUT_COLUMNS, OUTPUT_DDL, STATS_SUFFIX, ExportTask
+from v2d_spark.udfs.export import INPUT_COLUMNS, OUTPUT_DDL, STATS_SUFFIX, ExportTask, StepMedia
 from v2d_spark.udfs.exporters import Exporter, exporter
 from v2d_spark.udfs.media_reader import FILES_SCHEMA
 from v2d_spark.udfs.vocabulary import ROLE_SOURCE, STREAMS, ConfigError, DatasetError, InputError, QueryError, StorageError
@@ -90,6 +92,7 @@ class Selection:
         user_columns: names of the user's columns, sorted, at most so many as a Parquet file bears.
         everything: whether these are all there are.
         found: what was found out about the samples in one query.
+        streams: what leaves of each.
     """
 
     rows: DataFrame
@@ -97,6 +100,7 @@ class Selection:
     user_columns: tuple[str, ...]
     everything: bool
     found: Row
+    streams: Streams
 
 
 def export(
@@ -107,6 +111,7 @@ def export(
     format: str = "webdataset",
     where: str | None = None,
     select: Sequence[str] | None = None,
+    streams: Sequence[str] | None = None,
     shard_size: int | None = None,
     settings: Settings | None = None,
     progress_file: str | None = None,
@@ -120,6 +125,8 @@ def export(
         format: name of the format.
         where: a boolean SQL expression over `samples` with a struct for each enrichment; all by default.
         select: SQL expressions over the same, what the metadata has; all columns by default.
+        streams: names of the streams that leave: `video`, `audio`, `image` (all three by default), and enrichments that
+            make bytes.
         shard_size: samples in a shard, numbered in key order; by default a sample goes into its source's shard.
         settings: the settings.
         progress_file: file on this host that tasks on it append counts to.
@@ -129,19 +136,22 @@ def export(
 
     Raises:
         QueryError: if `where` or `select` is wrong.
-        ConfigError: if there is no such format.
+        ConfigError: if there is no such format or stream.
         InputError: if the folder holds something else.
         DatasetError: if the bytes of a shard's samples are not in the dataset; the other shards are whole.
         StorageError: if a disk or a store failed at a shard; the others are whole.
     """
     settings = settings or Settings()
-    check(dataset, to, format=format, where=where, select=select, shard_size=shard_size)
+    check(dataset, to, format=format, where=where, select=select, streams=streams, shard_size=shard_size)
     kind = exporter(format)
+    leaving = choose_streams(dataset, streams)
     folder = _folder(to)
-    # In this order: media holds what any version of samples that is older refers to.
-    versions = {name: dataset.delta(name).version() for name in ("samples", *dataset.steps, "media")}
-    selection = choose(spark, dataset, where, select, versions=versions, own_columns=kind.own_columns)
-    _prepare(folder, _told(dataset, format, where, select, shard_size))
+    # In this order: media holds what any version of samples that is older refers to, and so with enrichments.
+    in_order = ("samples", *dataset.steps, "media", *(f"{step}{STEP_MEDIA}" for step in leaving.steps))
+    versions = {name: dataset.delta(name).version() for name in in_order}
+    own_columns = _own_columns(kind, leaving)
+    selection = choose(spark, dataset, where, select, versions=versions, own_columns=own_columns, streams=leaving)
+    _prepare(folder, _told(dataset, format, where, select, leaving, shard_size))
     spool.sweep(settings.scratch)
     # It tells of shards that are about to change.
     locations.remove(locations.join(folder, MANIFEST))
@@ -182,7 +192,14 @@ def export(
                 "shards": result.shards,
                 "samples": result.samples,
                 "bytes": result.bytes,
-                "settings": json.dumps({"select": select and list(select), "shard_size": shard_size, "versions": versions}),
+                "settings": json.dumps(
+                    {
+                        "select": select and list(select),
+                        "streams": leaving.names,
+                        "shard_size": shard_size,
+                        "versions": versions,
+                    }
+                ),
                 "finished_at": datetime.now(timezone.utc),
             }
         ],
@@ -197,6 +214,7 @@ def check(
     format: str = "webdataset",
     where: str | None = None,
     select: Sequence[str] | None = None,
+    streams: Sequence[str] | None = None,
     shard_size: int | None = None,
 ) -> None:
     """See what is wrong with an export before a session is started for it; nothing is changed.
@@ -207,23 +225,25 @@ def check(
         format: name of the format.
         where: a boolean SQL expression.
         select: SQL expressions.
+        streams: names of streams.
         shard_size: samples in a shard.
 
     Raises:
-        ConfigError: if there is no such format, or the shard size is none.
+        ConfigError: if there is no such format or stream, or the shard size is none.
         InputError: if the folder holds something else.
         QueryError: if an expression is another value each time.
     """
     exporter(format)
     if shard_size is not None and shard_size < 1:
         raise ConfigError(f"A shard holds at least 1 sample, not {shard_size}.")
+    leaving = choose_streams(dataset, streams)
     _refuse_chance(where, *(select or ()))
     folder = _folder(to)
     mark = locations.join(folder, MARK)
     if locations.is_local(folder) and locations.exists(folder) and not locations.is_folder(folder):
         raise InputError(f"{folder} is a file; choose a folder.")
     if locations.exists(mark):
-        told = _told(dataset, format, where, select, shard_size)
+        told = _told(dataset, format, where, select, leaving, shard_size)
         try:
             before = json.loads(locations.read_bytes(mark))
         except ValueError:
@@ -246,6 +266,7 @@ def choose(
     *,
     versions: Mapping[str, int],
     own_columns: Sequence[str] = (),
+    streams: Streams | None = None,
 ) -> Selection:
     """Choose samples and metadata; no column has bytes.
 
@@ -256,12 +277,14 @@ def choose(
         select: SQL expressions over `samples`.
         versions: versions of the tables.
         own_columns: columns that the format adds, which metadata cannot be named as.
+        streams: what leaves of each sample; the streams of samples by default.
 
     Raises:
         QueryError: if `where` or `select` is wrong.
     """
     from pyspark.sql import functions as F
 
+    streams = streams or Streams()
     samples = samples_where(spark, dataset, where, versions=versions)
     inner = [F.col(name).alias(f"_{name}") for name in INPUT_COLUMNS if name != "metadata"]
     told = samples if select else _with_cuts_of_sources(spark, dataset, samples, versions)
@@ -282,6 +305,7 @@ def choose(
     rows = chosen.select(
         *(F.col(f"_{name}").alias(name) for name in INPUT_COLUMNS if name != "metadata"), F.struct(*metadata).alias("metadata")
     )
+    rows = with_batches(spark, dataset, rows, streams.steps, versions)
     user_columns: tuple[str, ...] = ()
     try:
         if sample_json.USER_COLUMNS in columns:
@@ -300,7 +324,7 @@ def choose(
         if where is None:
             raise
         raise QueryError(explain(error)) from None
-    return Selection(rows, tuple(columns), user_columns, select is None, found)
+    return Selection(rows, tuple(columns), user_columns, select is None, found, streams)
 
 
 def _with_cuts_of_sources(spark: SparkSession, dataset: Dataset, samples: DataFrame, versions: Mapping[str, int]) -> DataFrame:
@@ -323,14 +347,15 @@ def _with_cuts_of_sources(spark: SparkSession, dataset: Dataset, samples: DataFr
     )
 
 
-def candidate_files(dataset: Dataset, version: int, first: int, last: int) -> pa.Table:
-    """The files of `media` that may hold sources of a range, by the statistics in the log at that version.
+def candidate_files(dataset: Dataset, version: int, first: int, last: int, *, name: str = MEDIA.name) -> pa.Table:
+    """The files of a table with bytes that may hold sources of a range, by the statistics in the log at that version.
 
     Args:
         dataset: the dataset.
-        version: version of `media`.
+        version: version of the table.
         first: lowest source_num.
         last: highest source_num.
+        name: the table's name.
 
     Returns:
         A table of `FILES_SCHEMA`.
@@ -338,15 +363,15 @@ def candidate_files(dataset: Dataset, version: int, first: int, last: int) -> pa
     Raises:
         DatasetError: if the files are not all there is to the table: rows deleted beside them, columns renamed.
     """
-    table = DeltaTable(dataset.table_path("media"), version=version)
+    table = DeltaTable(dataset.table_path(name), version=version)
     if table.metadata().configuration.get("delta.columnMapping.mode", "none") != "none":
         raise DatasetError(
-            "Column mapping is switched on for the table media, whose files are read directly; restore a version from before."
+            f"Column mapping is switched on for the table {name}, whose files are read directly; restore a version from before."
         )
     if "deletionVectors" in (table.protocol().reader_features or ()) and pa.table(table.deletion_vectors()).num_rows:
         raise DatasetError(
-            "Rows of the table media are deleted by deletion vectors, and its files are read directly; apply them first: "
-            f"REORG TABLE {dataset.sql_name('media')} APPLY (PURGE)."
+            f"Rows of the table {name} are deleted by deletion vectors, and its files are read directly; apply them first: "
+            f"REORG TABLE {dataset.sql_name(name)} APPLY (PURGE)."
         )
     actions = pa.table(table.get_add_actions(flatten=True))
     told = {"path": "path", "first_source": "min.source_num", "last_source": "max.source_num"}
@@ -391,12 +416,13 @@ def plan(
     Returns:
         A row of `OUTPUT_SCHEMA` for each shard, which is written when the rows are collected.
     """
-    found = selection.found
+    found, leaving = selection.found, selection.streams
     shards = found["shards"] if shard_size is None else -(-found["samples"] // shard_size)
     tasks = settings.export.tasks or max(1, min(shards, _TASKS_PER_CORE * parallelism(spark)))
     rows = selection.rows
     if shard_size is not None:
         rows = _repacked(spark, rows, shard_size, tasks, staging)
+    own_columns = _own_columns(kind, leaving)
     task = ExportTask(
         dataset_path=dataset.path,
         media_path=dataset.table_path("media"),
@@ -404,14 +430,27 @@ def plan(
         destination=folder,
         format=kind.name,
         everything=selection.everything,
-        user_columns=tuple(sample_json.top_level(selection.user_columns, (*selection.columns, *kind.own_columns))),
-        streams=tuple(stream for stream in STREAMS if found[stream]),
+        user_columns=tuple(sample_json.top_level(selection.user_columns, (*selection.columns, *own_columns))),
+        streams=(*(stream for stream in leaving.media if found[stream]), *leaving.made_names),
+        media_streams=leaving.media,
+        made=tuple(_step_media(dataset, step, stream, versions, found) for step, stream in leaving.made),
         buffer_bytes=settings.export.buffer_bytes,
         scratch=settings.scratch,
         verify=settings.export.verify,
         progress=progress_file if is_on_this_host(spark) else None,
     )
     return rows.repartitionByRange(tasks, "shard").sortWithinPartitions("shard", "key").mapInArrow(task, OUTPUT_DDL)
+
+
+def _own_columns(kind: Exporter, streams: Streams) -> tuple[str, ...]:
+    """Columns that the format adds to the metadata."""
+    return (*kind.own_columns, *kind.stream_columns(streams.made_names))
+
+
+def _step_media(dataset: Dataset, step: str, stream: str, versions: Mapping[str, int], found: Row) -> StepMedia:
+    name = f"{step}{STEP_MEDIA}"
+    files = candidate_files(dataset, versions[name], found["first"], found["last"], name=name)
+    return StepMedia(step, stream, dataset.table_path(name), files)
 
 
 def _repacked(spark: SparkSession, rows: DataFrame, shard_size: int, tasks: int, staging: str) -> DataFrame:
@@ -426,7 +465,7 @@ def _repacked(spark: SparkSession, rows: DataFrame, shard_size: int, tasks: int,
     counts = staged.groupBy(numbering.partition_of().alias("partition")).count().orderBy("partition").collect()
     placed = numbering.numbered(spark, staged, [(row["partition"], row["count"]) for row in counts], 0, "number")
     shard = F.lpad(F.floor(F.col("number") / shard_size).cast("string"), _SHARD_DIGITS, "0")
-    return placed.withColumn("shard", shard).select(*INPUT_COLUMNS)
+    return placed.withColumn("shard", shard).select(*rows.columns)
 
 
 def _folder(to: str) -> str:
@@ -434,12 +473,19 @@ def _folder(to: str) -> str:
 
 
 def _told(
-    dataset: Dataset, format: str, where: str | None, select: Sequence[str] | None, shard_size: int | None
+    dataset: Dataset, format: str, where: str | None, select: Sequence[str] | None, streams: Streams, shard_size: int | None
 ) -> dict[str, Any]:
     """What an export's mark says: that, of which dataset and with which arguments it is."""
     identifier = str(dataset.delta("sources").metadata().id)
-    chosen = {"format": format, "where": where, "select": select and list(select), "shard_size": shard_size}
-    return {"made_by": "v2d_spark", "dataset": identifier, **chosen}
+    return {
+        "made_by": "v2d_spark",
+        "dataset": identifier,
+        "format": format,
+        "where": where,
+        "select": select and list(select),
+        "streams": streams.names,
+        "shard_size": shard_size,
+    }
 
 
 def _prepare(folder: str, told: Mapping[str, Any]) -> None:
