@@ -12,6 +12,7 @@ import av.error
 from av.stream import Discard, Disposition
 
 from v2d_spark.udfs.engine.formats import FORMAT_WHITELIST
+from v2d_spark.udfs.engine.joins import Clock, joins
 from v2d_spark.udfs.engine.memory import is_short
 from v2d_spark.udfs.engine.rates import average_rate
 from v2d_spark.udfs.vocabulary import SampleError
@@ -21,10 +22,6 @@ _NO_PICTURE = Disposition.attached_pic | Disposition.timed_thumbnails
 _MOST_IN_A_ROW = 500
 _MOST_OF_ALL = 0.5
 _BYTES_PER_PIXEL = 3  # of the largest common pictures: 4:2:0 of 10 bit, 4:4:4 of 8
-# Containers that are put together by joining files: their clock may start anew on the way.
-JOINED = {"mpegts", "mpeg"}
-# A clock that goes back by more than this many seconds has started anew.
-CLOCK_BACK_S = 1
 # Containers with an index of their keyframes.
 _INDEXED = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
 
@@ -41,6 +38,7 @@ class VideoReader:
         time_base: seconds of a unit of its time stamps.
         fps: its average rate, or the best guess; 25 where nothing tells.
         origin: time stamp of the source's beginning: of its earliest stream.
+        joins: where its clock starts anew.
         faults: packets that did not decode.
         dropped: frames left out because their time does not come after that of the one before.
         repeated_until: time stamp up to which empty packets repeat the picture before them.
@@ -72,6 +70,7 @@ class VideoReader:
         if keyframes_only:
             codec.skip_frame = "NONKEY"
         self.time_base = self.stream.time_base or Fraction(1, av.time_base)
+        self.joins = joins(path, self._container.format.name)
         self.fps = average_rate(self.stream, self._container.format.name) or Fraction(25)
         # AVI gives packets no time to be shown at; what libav guesses goes back where pictures are not in order.
         self._unordered = self._container.format.name == "avi"
@@ -126,8 +125,7 @@ class VideoReader:
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
         last: int | None = None
-        is_joined = self._container.format.name in JOINED
-        shift = 0
+        clock = Clock(self.joins.shifts.get(self.stream.index, ()), self.time_base)
         for packet in self._packets():
             if self._repeats(packet):
                 continue
@@ -144,11 +142,7 @@ class VideoReader:
             for frame in frames:
                 if frame.pts is None or self._unordered:
                     frame.pts = frame.dts if frame.dts is not None else (self.origin if last is None else last + self.step)
-                if shift:
-                    frame.pts += shift
-                if last is not None and is_joined and (last - frame.pts) * self.time_base > CLOCK_BACK_S:
-                    shift += last + self.step - frame.pts
-                    frame.pts = last + self.step
+                frame.pts = clock.at(frame.pts)
                 if last is not None and frame.pts <= last:
                     self.dropped += not self._skips
                     continue

@@ -19,7 +19,7 @@ import av.error
 from av.stream import Discard
 
 from v2d_spark.udfs.engine.formats import FORMAT_WHITELIST
-from v2d_spark.udfs.engine.reader import CLOCK_BACK_S, JOINED
+from v2d_spark.udfs.engine.joins import Clock, joins
 from v2d_spark.udfs.engine.sound_layout import Packet
 from v2d_spark.udfs.vocabulary import SampleError
 
@@ -99,12 +99,13 @@ class SoundTrack:
         self._lost = 0
         self._in_a_row = 0
         self._pieces: dict[int, Piece] = {}
-        self._oldest = self._count = self._bytes = self._shift = 0
+        self._oldest = self._count = self._bytes = 0
         self._last: int | None = None
         self._start: float | None = None
         self._end = 0.0
         self._before = float("-inf")
         self._readers: weakref.WeakSet[TrackReader] = weakref.WeakSet()
+        self._path = path
         try:
             self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
@@ -139,6 +140,7 @@ class SoundTrack:
         time_base = self.stream.time_base or Fraction(1, av.time_base)
         self._numerator, self._denominator = time_base.numerator, time_base.denominator
         self.tick = self._numerator / self._denominator
+        self._clock = Clock(joins(self._path, self.container).shifts.get(self.stream.index, ()), time_base)
         self._frame = self.stream.codec_context.frame_size / self.rate
         self._packets = self._container.demux(self.stream)
 
@@ -250,7 +252,7 @@ class SoundTrack:
         self._pieces.clear()
         self._oldest = self._count = self._bytes = 0
         self._last, self._end, self._before = None, 0.0, float("-inf")
-        self._lost = self._in_a_row = self.dropped = self._shift = 0
+        self._lost = self._in_a_row = self.dropped = 0
         os.lseek(self._fd, 0, os.SEEK_SET)
         self._open()
 
@@ -279,11 +281,7 @@ class SoundTrack:
         stamp = packet.pts if packet.pts is not None else packet.dts
         if stamp is None:
             stamp = 0 if self._last is None else round(self._end / self.tick)
-        stamp += self._shift
-        if self._last is not None and self.container in JOINED and (self._last - stamp) * self.tick > CLOCK_BACK_S:
-            joined = max(self._last + 1, round(self._end / self.tick))
-            self._shift += joined - stamp
-            stamp = joined
+        stamp = self._clock.at(stamp)
         if self._last is not None and stamp <= self._last:
             self.dropped += 1
             return True

@@ -211,7 +211,10 @@ class _Work:
         """Seconds of the source, a little more rather than less."""
         told = self.look["duration_s"] or 0.0
         picture = self.look["probe"]["video"]["duration_s"] or 0.0
-        return Fraction(max(told, picture)).limit_denominator(_MICRO) + 2 * reader.step * reader.time_base
+        return (
+            max(Fraction(max(told, picture)).limit_denominator(_MICRO), reader.joins.length)
+            + 2 * reader.step * reader.time_base
+        )
 
     def _raw_spans(self, length_s: float) -> list[Span]:
         rules = self.rules
