@@ -50,11 +50,6 @@ class Row:
     values: dict[str, Any]
     files: dict[str, Path] = field(default_factory=dict)
 
-    def filled(self) -> dict[str, Any]:
-        """The values with the bytes, read from the files; the row itself goes on without."""
-        streams = {name: self.values[name] | {"inline": path.read_bytes()} for name, path in self.files.items()}
-        return self.values | streams
-
 
 @dataclass
 class Outcome:

@@ -1,18 +1,23 @@
 """Writes rows of `media` as Parquet files of the table: bytes are copied once, from the spool into a row group.
 
-No compression (media is compressed already), no dictionaries, statistics on the columns that files are found by. A file
-belongs to the table only when the driver commits it.
+The bytes of a row group lie in one buffer for each stream, which is used again for the next one, so that no page of memory
+is asked for twice. No compression (media is compressed already), no dictionaries, statistics on the columns that files are
+found by. A file belongs to the table only when the driver commits it.
 """
 
 from __future__ import annotations
 
 import json
+import mmap
+import os
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -64,16 +69,30 @@ class MediaWriter:
         self._schema = schema
         self._row_group_bytes = row_group_bytes
         self._file_bytes = file_bytes
-        self._streams = tuple(streams)
+        self._blobs = {name: _Blobs(row_group_bytes) for name in streams if name in schema.names}
         self._rows: list[Mapping[str, Any]] = []
         self._held = 0
         self._file: _OpenFile | None = None
         self._done: list[WrittenFile] = []
 
-    def add(self, row: Mapping[str, Any]) -> None:
-        """Add a row: values by column name; columns left out are null."""
-        self._rows.append(row)
-        self._held += _ROW_BYTES + sum(len(stream.get("inline") or b"") for name in self._streams if (stream := row.get(name)))
+    def add(self, row: Mapping[str, Any], files: Mapping[str, Path] | None = None) -> None:
+        """Add a row.
+
+        Args:
+            row: values by column name; columns left out are null.
+            files: by stream, the files that hold the bytes which are to be inline, where the row does not.
+        """
+        narrow = dict(row)
+        self._held += _ROW_BYTES
+        for name, blobs in self._blobs.items():
+            stream = narrow.get(name)
+            inline: Path | bytes | None = (files or {}).get(name)
+            if stream is not None and inline is None:
+                inline = stream.get("inline")
+            self._held += blobs.add(inline)
+            if stream is not None:
+                narrow[name] = {field: value for field, value in stream.items() if field != "inline"}
+        self._rows.append(narrow)
         if self._held >= self._row_group_bytes:
             self._write_row_group()
 
@@ -86,6 +105,8 @@ class MediaWriter:
     def abort(self) -> None:
         """Remove what was written; nothing of it was committed."""
         self._rows = []
+        for blobs in self._blobs.values():
+            blobs.clear()
         if self._file is not None:
             self._close_file()
         for file in self._done:
@@ -97,16 +118,97 @@ class MediaWriter:
             return
         if self._file is None:
             self._file = _OpenFile(self._table_path, self._schema)
-        self._file.write(sorted(self._rows, key=lambda row: row["key"]), self._held)
+        self._file.write(self._rows, self._table(), self._held)
+        for blobs in self._blobs.values():
+            blobs.clear()
         self._rows = []
         self._held = 0
         if self._file.bytes >= self._file_bytes:
             self._close_file()
 
+    def _table(self) -> pa.Table:
+        """The rows that are held, in key order, with the bytes where they lie."""
+        narrow = pa.schema([_without_inline(field) if field.name in self._blobs else field for field in self._schema])
+        columns = pa.Table.from_pylist(self._rows, schema=narrow)
+        for name, blobs in self._blobs.items():
+            at = self._schema.get_field_index(name)
+            kind = self._schema.field(at).type
+            told = columns.column(at).combine_chunks()
+            values = [blobs.array() if field.name == "inline" else told.field(field.name) for field in kind]
+            streams = pa.StructArray.from_arrays(values, fields=list(kind), mask=told.is_null())
+            columns = columns.set_column(at, self._schema.field(at), streams)
+        table = columns.cast(self._schema) if columns.schema != self._schema else columns
+        keys = [row["key"] for row in self._rows]
+        order = sorted(range(len(keys)), key=keys.__getitem__)
+        return table if order == list(range(len(keys))) else table.take(pa.array(order))
+
     def _close_file(self) -> None:
         if self._file is not None:
             self._done.append(self._file.close())
             self._file = None
+
+
+class _Blobs:
+    """The bytes of a column, row after row, in memory that is used again and again.
+
+    Args:
+        expected: bytes of a row group, about.
+    """
+
+    def __init__(self, expected: int) -> None:
+        self._expected = expected
+        self._memory: mmap.mmap | None = None
+        self._offsets = [0]
+        self._valid: list[bool] = []
+
+    def add(self, value: Path | bytes | memoryview | None) -> int:
+        """Take the bytes of the next row, out of a file if a path is given; return how many there are."""
+        end = self._offsets[-1]
+        size = 0
+        if isinstance(value, Path):
+            fd = os.open(value, os.O_RDONLY | os.O_CLOEXEC)
+            try:
+                size = os.fstat(fd).st_size
+                memory = self._room(end + size)
+                came = 0
+                while came < size and (read := os.readv(fd, [memoryview(memory)[end + came : end + size]])):
+                    came += read
+                if came < size:
+                    raise OSError(f"{value.name} has become shorter while it was read")
+            finally:
+                os.close(fd)
+        elif value is not None:
+            size = len(value)
+            self._room(end + size)[end : end + size] = value
+        self._offsets.append(end + size)
+        self._valid.append(value is not None)
+        return size
+
+    def array(self) -> pa.BinaryArray:
+        """All values; to be let go before the next row group."""
+        valid = pa.array(self._valid, pa.bool_()).buffers()[1]
+        data = pa.py_buffer(b"" if self._memory is None else self._memory)
+        return pa.Array.from_buffers(
+            pa.binary(), len(self._valid), [valid, pa.py_buffer(np.array(self._offsets, np.int32)), data]
+        )
+
+    def clear(self) -> None:
+        """Forget all values."""
+        self._offsets = [0]
+        self._valid = []
+
+    def _room(self, size: int) -> mmap.mmap:
+        """Memory of this many bytes at least, with what it holds already."""
+        if self._memory is None or len(self._memory) < size:
+            larger = mmap.mmap(-1, max(size, self._expected + self._expected // 4, 1))
+            if self._memory is not None and (end := self._offsets[-1]):
+                larger[:end] = memoryview(self._memory)[:end]
+            self._memory = larger
+        return self._memory
+
+
+def _without_inline(field: pa.Field) -> pa.Field:
+    return field.with_type(pa.struct([part for part in field.type if part.name != "inline"]))
 
 
 class _OpenFile:
@@ -132,8 +234,7 @@ class _OpenFile:
             write_batch_size=_ROWS_OF_A_PAGE,
         )
 
-    def write(self, rows: list[Mapping[str, Any]], held: int) -> None:
-        table = pa.Table.from_pylist(rows, schema=self._schema)
+    def write(self, rows: list[Mapping[str, Any]], table: pa.Table, held: int) -> None:
         self._writer.write_table(table, row_group_size=len(rows))
         self.bytes += held
         self._rows += len(rows)

@@ -197,7 +197,7 @@ class _Partition:
                     return
                 for row in outcome.rows:
                     # One after the other: a source may have more clips than fit into memory.
-                    writer.add(row.filled())
+                    writer.add(row.values, row.files)
                 outcome.remove_files()
                 share.end()
                 self._report.count(outcome.source, outcome.samples)
