@@ -8,7 +8,15 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from v2d_spark.udfs.engine.copies import copied, copy_format, holds_sound, is_same, remux_format, remuxed
+from v2d_spark.udfs.engine.copies import (
+    copied,
+    copy_format,
+    holds_sound,
+    is_same,
+    is_same_size,
+    remux_format,
+    remuxed,
+)
 from v2d_spark.udfs.engine.formats import AUDIO, IMAGE, VIDEO
 from v2d_spark.udfs.engine.geometry import Geometry, still
 from v2d_spark.udfs.engine.one_pass import Choice, OnePass, cut_columns
@@ -390,7 +398,7 @@ class _Work:
                 start = reader.origin * reader.time_base
                 files, _ = self._sound(track, start, None, 1, _SOUND_BESIDE[format], self._sound_inside, listens=False)
                 sound = files[AUDIO]
-        copied = remuxed(self.path, path, format, sound, self.timeout)
+        copied = remuxed(self.path, path, format, look, sound, self.timeout)
         if sound is not None:
             sound.unlink()
         if copied and not is_same(look, self._written(path)[1]):
@@ -556,7 +564,7 @@ class _Work:
             path.unlink()
             return None
         over = (look["probe"]["video"]["duration_s"] or 0.0) - float((end - start) * base)
-        if not -_COPY_LACKS_S < over < _COPY_HAS_OVER_S:
+        if not is_same_size(self.look, look) or not -_COPY_LACKS_S < over < _COPY_HAS_OVER_S:
             path.unlink()
             return None
         return stream, look

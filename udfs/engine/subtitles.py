@@ -13,6 +13,7 @@ import av.error
 from av.stream import Discard
 
 from v2d_spark.udfs.engine.formats import FORMAT_WHITELIST
+from v2d_spark.udfs.engine.streams import packets
 
 Cue = dict[str, Any]
 
@@ -56,7 +57,7 @@ def _cues(container: av.container.InputContainer) -> list[Cue]:
     cues: list[Cue] = []
     length = 0
     try:
-        for packet in container.demux(streams):
+        for packet in packets(container, *streams):
             if len(cues) >= _MOST or length > _MOST_TEXT:
                 break
             if packet.pts is None or not packet.size:
