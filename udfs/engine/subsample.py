@@ -27,7 +27,7 @@ from v2d_spark.udfs.engine.sample import Job, Made
 from v2d_spark.udfs.engine.sound import SoundCut, SoundFile, SoundTrack
 from v2d_spark.udfs.engine.spans import Fixed, Open, Shots, Span, Tracker, Whole, chosen, divided, in_turns, on_keyframes
 from v2d_spark.udfs.engine.still_part import Still
-from v2d_spark.udfs.engine.subtitles import Cue, cue_in, cues_within, read_subtitles
+from v2d_spark.udfs.engine.subtitles import Cue, cue_in, cues_within, main_track, read_subtitles
 from v2d_spark.udfs.subsamplers import CutFinder, Listener, Sound
 from v2d_spark.udfs.vocabulary import SampleError
 
@@ -122,6 +122,7 @@ class _Work:
         self.cues: list[Cue] = list(source["subtitles"] or ())
         if source["subtitles"] is None and look["probe"]["subtitle_streams"]:
             self.cues = read_subtitles(path)
+        self.main_cues = main_track(self.cues)  # what clips are cut by, and captions are made of
         self.clips = 0  # that were told of
         self.formats = plan.formats
         self.rules = plan.rules
@@ -231,9 +232,7 @@ class _Work:
         if rules.source == "subtitles":
             if not self.cues:
                 raise _Nothing("no_clip", "it has no subtitles")
-            language = self.cues[0].get("language")
-            cues = [cue for cue in self.cues if cue.get("language") == language]
-            return [Span(_seconds(cue["start_s"]), _seconds(cue["end_s"]), None, cue["text"]) for cue in cues]
+            return [Span(_seconds(cue["start_s"]), _seconds(cue["end_s"]), None, cue["text"]) for cue in self.main_cues]
         step = Fraction(rules.window_s).limit_denominator(_MICRO)
         count = int(Fraction(length_s) / step) + 1
         return [Span(at * step, (at + 1) * step) for at in range(count)]
@@ -287,7 +286,7 @@ class _Work:
                 image=image,
                 track=track,
                 sound_inside=self._sound_inside,
-                cues=self.cues,
+                cues=self.main_cues,
                 clock=reader.time_base,
                 origin=reader.origin,
                 rate=rate,
@@ -444,7 +443,7 @@ class _Work:
             "frame_s": None,
             "span": None,
             "wanted": None,
-            "caption": _text(cues) if cues and self.plan.captions_are_subtitles else None,
+            "caption": _text(self.main_cues) if self.plan.captions_are_subtitles else None,
             "subtitles": cues,
             "streams": {name: stream for name, (stream, _) in told.items()},
             "look": look or _main_look({name: seen for name, (_, seen) in told.items()}) or self.look,
@@ -483,19 +482,21 @@ class _Work:
             "frame_s": None,
             "span": span,
             "wanted": wanted.wanted,
-            "caption": self._caption(wanted, cues),
+            "caption": self._caption(wanted, span),
             "subtitles": cues if self.cues else None,
             "streams": {name: stream for name, (stream, _) in streams.items()},
             "look": look,
             "columns": columns,
         }
 
-    def _caption(self, wanted: Span, cues: Sequence[Cue]) -> str | None:
-        """The caption of a clip in which these cues fall."""
+    def _caption(self, wanted: Span, span: Mapping[str, Any]) -> str | None:
+        """The caption of a clip, or of a picture of it, that was made of a wanted span."""
         by_cues = self.rules is not None and self.rules.source == "subtitles"
         if not self.plan.captions_are_subtitles:
             return None if by_cues else wanted.caption
-        return wanted.caption if by_cues else _text(cues) or wanted.caption
+        if by_cues:
+            return wanted.caption
+        return _text(cues_within(self.main_cues, span["start_s"], span["end_s"])) or wanted.caption
 
     def _still(self, still: Still, number: int, span: dict[str, Any] | None, wanted: Span | None) -> dict[str, Any]:
         """A still picture of a clip, or of the whole source where there is no span."""
@@ -505,7 +506,7 @@ class _Work:
         if cues and self.plan.captions_are_subtitles:
             caption = _text(cues)
         elif span and wanted:
-            caption = self._caption(wanted, cues_within(self.cues, span["start_s"], span["end_s"]))
+            caption = self._caption(wanted, span)
         return {
             "clip": self.clips if span else None,
             "still": number,
