@@ -8,6 +8,7 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from v2d_spark.udfs.engine import cut_times
 from v2d_spark.udfs.engine.copies import (
     copied,
     copy_format,
@@ -314,7 +315,7 @@ class _Work:
             if way == _COPIED:
                 assert video is not None
                 made = self._remuxed(reader, job, made, video)
-            return self._whole(made, way == _OWN)
+            return self._whole(made, way == _OWN, rate)
         samples = [sample for one in sorted(made, key=_place) for sample in self._samples_of(one, reader)]
         if not samples:
             raise _Nothing("no_clip", "none of its parts is a clip by the settings subsample.clip")
@@ -405,7 +406,8 @@ class _Work:
             copied = False
         if copied:
             one = made[0] if made else Made(Open(0, Span(Fraction(0), None)), reader.start, reader.start, {}, [], {})
-            return [replace(one, files={VIDEO: path, **one.files})]
+            # It has what cannot be decoded, too.
+            return [replace(one, start=reader.start, files={VIDEO: path, **one.files})]
         wanted = None if self.formats is None else self.formats[VIDEO]
         with VideoReader(self.path) as again, SoundTrack(self.path) as track:
             encoded = replace(job, video=wanted or "mp4", audio=None, image=None, track=track if track.exists else None)
@@ -413,7 +415,7 @@ class _Work:
         one = made[0] if made else other
         return [replace(one, files={**other.files, **one.files})]
 
-    def _whole(self, made: list[Made], own: bool) -> list[dict[str, Any]]:
+    def _whole(self, made: list[Made], own: bool, rate: Fraction | None) -> list[dict[str, Any]]:
         one = made[0] if made else None
         streams: dict[str, Path] = dict(one.files) if one else {}
         samples = []
@@ -425,14 +427,21 @@ class _Work:
                 sample["streams"] = {VIDEO: self._own_bytes()} | sample["streams"]
                 sample["look"] = self.look
             sample["columns"] = dict(one.columns) if one else {}
-            if VIDEO in streams:
-                sample["columns"] |= {name: _from_zero(told) for name, told in self.columns.items() if told.get("cuts_pts")}
+            if one and VIDEO in streams:
+                sample["columns"] |= self._cuts_in(sample["look"], one, rate)
             samples.append(sample)
         if one:
             samples += [self._still(still, number, None, None) for number, still in enumerate(one.stills)]
         if not samples:
             raise _Nothing("no_clip", "no still picture comes of it by the settings subsample.frames")
         return samples
+
+    def _cuts_in(self, look: Mapping[str, Any], made: Made, rate: Fraction | None) -> dict[str, dict[str, Any]]:
+        """The columns of cuts, as they are in a file that was written of all of the source."""
+        found = {name: told for name, told in self.columns.items() if told.get("cuts_pts")}
+        if rate is None:
+            return {name: cut_times.moved(told, made.start, look) for name, told in found.items()}
+        return {name: cut_times.at_rate(told, made.start, made.end, rate, look) for name, told in found.items()}
 
     def _whole_sample(self, streams: Mapping[str, Path], look: Mapping[str, Any] | None) -> dict[str, Any]:
         told = {name: self._written(path) for name, path in streams.items()}
@@ -682,12 +691,6 @@ def _span(start: int, end: int, base: Fraction, origin: int) -> dict[str, Any]:
         "start_s": float((start - origin) * base),
         "end_s": float((end - origin) * base),
     }
-
-
-def _from_zero(cuts: Mapping[str, Any]) -> dict[str, Any]:
-    """Cuts of a source as those of what was written of it, whose first frame has the time stamp 0."""
-    first = cuts["cuts_pts"][0][0]
-    return {**cuts, "cuts_pts": [[start - first, end - first] for start, end in cuts["cuts_pts"]]}
 
 
 def _place(made: Made) -> tuple[int, int]:
