@@ -73,9 +73,11 @@ def made_row(number: int, batch: int, content: bytes | None, *, sample_batch: in
     return {**told, "status": status, **made}
 
 
-def write_media(folder: str, rows: Sequence[Row], *, row_group_bytes: int = 1 << 20) -> list[WrittenFile]:
+def write_media(
+    folder: str, rows: Sequence[Row], *, row_group_bytes: int = 1 << 20, schema: pa.Schema = MEDIA.arrow_schema
+) -> list[WrittenFile]:
     """Write rows as one file in a folder of media."""
-    writer = MediaWriter(folder, MEDIA.arrow_schema, row_group_bytes=row_group_bytes, file_bytes=1 << 40)
+    writer = MediaWriter(folder, schema, row_group_bytes=row_group_bytes, file_bytes=1 << 40)
     for row in rows:
         writer.add(row)
     return writer.close()
@@ -90,11 +92,9 @@ def write_made(folder: str, rows: Sequence[Row]) -> list[WrittenFile]:
     return writer.close()
 
 
-def commit_media(dataset: Dataset, batch: int, files: Sequence[Sequence[Row]], *, row_group_bytes: int = 1 << 20) -> None:
-    """Write rows as files of a dataset's media and commit them as one batch."""
-    written = [
-        file for rows in files for file in write_media(dataset.table_path("media"), rows, row_group_bytes=row_group_bytes)
-    ]
+def commit_media(dataset: Dataset, batch: int, files: Sequence[Sequence[Row]], **more: Any) -> None:
+    """Write rows as files of a dataset's media and commit them as one batch; `more` is for `write_media`."""
+    written = [file for rows in files for file in write_media(dataset.table_path("media"), rows, **more)]
     media_log.commit(dataset, "download", batch, written)
 
 

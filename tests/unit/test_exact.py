@@ -251,6 +251,40 @@ def test_stored_cuts_are_not_looked_for_again(child: MediaChild, base: Path, tmp
     ]
 
 
+@pytest.mark.parametrize(
+    ("name", "settings", "format"),
+    [
+        ("25", {}, None),  # the source's own bytes
+        ("29.97", {"frame_rate": {"fps": 5}}, None),
+        ("variable", {"frame_rate": {"fps": 10}}, "mkv"),
+        ("59.94", {"frame_rate": {"divisor": 3}}, None),
+        ("sound late", SQUARE, None),
+        ("sound late", {}, "mp4"),
+        ("50", {}, "mkv"),
+        ("edit list", {}, "mkv"),
+        ("vp9", {"audio": {"rate": 16000}}, None),
+    ],
+)
+def test_cuts_are_stored_as_they_are_in_what_was_made(
+    child: MediaChild, base: Path, tmp_path: Path, name: str, settings: dict[str, Any], format: str | None
+) -> None:
+    source = numbered(base, name)
+    formats = {"video": format} if format else None
+    cuts = {"cuts": {"min_scene_len": 5}}
+    answer = subsample(child, source.path, tmp_path / "whole", cuts | settings, formats=formats)
+    (sample,) = answer["samples"]
+    made = source.path if sample["streams"]["video"]["path"] is None else written(sample)
+    stored = answer["columns"]["cuts"] | sample["columns"].get("cuts", {})
+
+    again = subsample(child, made, tmp_path / "clips", cuts | {"clip": {"source": "cuts"}}, cuts=stored)
+
+    whole = read_film(made).numbers
+    shots = [whole[first:end] for first, end in stored["cuts"]]
+    assert [read(clip, source).numbers for clip in clips_of(again)] == shots
+    assert [{shot_of(number) for number in shot} for shot in shots] == [{0}, {1}, {2}, {3}]
+    assert [number for shot in shots for number in shot] == whole
+
+
 def test_subtitles_and_captions_are_cut_along(child: MediaChild, base: Path, tmp_path: Path) -> None:
     source = numbered(base, "25")
     cues = [

@@ -12,6 +12,7 @@ from tests.support.media import ffmpeg, make_audio, make_image, make_video
 from tests.support.numbered import numbered, read_film
 from tests.support.rows import commit_media, media_row, stream
 from tests.support.server import MediaServer
+from tests.support.subsampling import subsample
 from tests.support.tasks import MB, make_task, media_schema, run, sources
 from v2d_spark import config
 from v2d_spark.config import Settings
@@ -45,6 +46,13 @@ def work(
 
 def span(start: float, end: float, caption: str | None = None) -> Row:
     return {"start_s": start, "end_s": end, "caption": caption}
+
+
+def found_cuts(file: Path) -> Row:
+    """The column `cuts` of a file, found with the usual settings."""
+    answer = subsample(media_child(), file, file.parent / "nothing", {"cuts": {}}, formats={})
+    cuts: Row = answer["columns"]["cuts"]
+    return cuts
 
 
 def assert_true(row: Row, folder: Path) -> Path:
@@ -232,11 +240,13 @@ def test_samples_of_another_dataset_are_read_and_made_anew(tmp_path: Path, film:
     """With what is known of them there: cuts are not looked for again, and no network is asked."""
     origin = Dataset.create(str(tmp_path / "origin"))
     settings = config.load({"subsample": {"cuts": {}, "clip": {"source": "cuts"}}})
-    origin.widen([field for field in media_schema(settings) if field.name == "cuts"])
-    stored = media_row(0, video=stream(film.read_bytes()), url="http://127.0.0.2/gone.mp4")
+    schema = media_schema(settings)
+    origin.widen([schema.field("cuts")])
+    cuts = found_cuts(film) | {"cuts": [[0, 50], [50, 180]], "cuts_pts": [[0, 512 * 50], [512 * 50, 512 * 180]]}
+    stored = media_row(0, video=stream(film.read_bytes()), url="http://127.0.0.2/gone.mp4", cuts=cuts)
     bad = media_row(1, video={**stream(b"x" * 100), "sha256": "0" * 64})
     empty = media_row(2, video=None)
-    commit_media(origin, 1_000_001, [[stored, bad, empty]])
+    commit_media(origin, 1_000_001, [[stored, bad, empty]], schema=schema)
     task = SubsampleTask(
         origin_path=origin.path,
         origin_media_path=origin.table_path("media"),
@@ -256,7 +266,10 @@ def test_samples_of_another_dataset_are_read_and_made_anew(tmp_path: Path, film:
     rows, report, _ = run(task, batch)
 
     assert report.statuses == {"ok": 1, "failed": 2}
-    assert report.samples == 4
+    assert [read_film(assert_true(row, tmp_path)).numbers for row in rows if row["is_sample"]] == [
+        list(range(50)),
+        list(range(50, 180)),
+    ]
     assert [row["error_class"] for row in rows if row["status"] == "failed"] == ["storage", "empty"]
     assert list((tmp_path / "scratch").iterdir()) == []
 

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from tests.support.media import ffmpeg, make_video
-from v2d_spark.udfs.engine.subtitles import cues_within, read_subtitles
+from tests.support.subsampling import subsample
+from v2d_spark.udfs.engine import media_child
+from v2d_spark.udfs.engine.subtitles import cues_within, main_track, read_subtitles
 
 SRT = """1
 00:00:00,510 --> 00:00:03,000
@@ -115,3 +117,36 @@ def test_the_cues_of_a_clip_are_those_that_are_shown_in_it() -> None:
     within = cues_within([cue(0, 1), cue(0, 9), cue(1, 1), cue(1.5, 2), cue(2, 3)], 1, 2)
 
     assert [(one["start_s"], one["end_s"]) for one in within] == [(0, 1), (0, 0), (0.5, 1)]
+
+
+@pytest.fixture(scope="module")
+def tracks(film: Path) -> Path:
+    """Four tracks: forced, for the hard of hearing, plain, and French; the first is the default."""
+    told = []
+    for name, text in {"forced": "SIGN", "sdh": "[door] Hello", "plain": "Hello", "french": "Bonjour"}.items():
+        told.append(film.parent / f"{name}.srt")
+        told[-1].write_text(f"1\n00:00:01,000 --> 00:00:02,000\n{text}\n")
+    path = film.parent / "tracks.mkv"
+    inputs = [word for one in told for word in ("-i", one)]
+    languages = [f"-metadata:s:s:{at} language={name}" for at, name in enumerate(("eng", "eng", "eng", "fra"))]
+    kinds = ["-disposition:s:0", "default+forced", "-disposition:s:1", "hearing_impaired"]
+    maps = [word for at in range(5) for word in ("-map", at)]
+    ffmpeg("-i", film, *inputs, *maps, *" ".join(languages).split(), *kinds, "-c", "copy", path)
+    return path
+
+
+def test_of_each_language_one_track_is_read_and_the_main_one_comes_first(tracks: Path) -> None:
+    cues = read_subtitles(str(tracks))
+
+    assert [(cue["language"], cue["text"]) for cue in cues] == [("eng", "Hello"), ("fra", "Bonjour")]
+    assert [cue["text"] for cue in main_track(cues)] == ["Hello"]
+
+
+def test_clips_and_captions_go_by_the_main_track(tracks: Path, tmp_path: Path) -> None:
+    for source, spans in (("subtitles", None), ("input", [(0, 3)])):
+        plan = {"clip": {"source": source}}
+        answer = subsample(media_child(), tracks, tmp_path / source, plan, spans=spans, captions_are_subtitles=True)
+
+        (clip,) = answer["samples"]
+        assert clip["caption"] == "Hello"
+        assert [cue["text"] for cue in clip["subtitles"]] == ["Hello", "Bonjour"]

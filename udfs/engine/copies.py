@@ -71,7 +71,7 @@ def copied(
     begins = before[-1] if before else span.start
     output = stem.with_suffix(f".{format}")
     try:
-        cut_copy(path, str(output), _MUXERS[format], begins, span.end, timeout=timeout)
+        cut_copy(path, str(output), _MUXERS[format], begins, span.end, _streams(look), timeout=timeout)
     except SampleError as error:
         output.unlink(missing_ok=True)
         if error.message.startswith("there is nothing"):
@@ -102,13 +102,14 @@ def holds_sound(format: str, look: Mapping[str, Any]) -> bool:
     return (look["probe"]["audio"] or {}).get("codec") in _AUDIO[format]
 
 
-def remuxed(path: str, output: Path, format: str, sound: Path | None, timeout: float) -> bool:
+def remuxed(path: str, output: Path, format: str, look: Mapping[str, Any], sound: Path | None, timeout: float) -> bool:
     """Copy a source's picture into another container, with its sound or another.
 
     Args:
         path: of the source.
         output: of the file that is written.
         format: mp4, mkv or webm.
+        look: of the source.
         sound: file of the sound that it gets; None for its own.
         timeout: seconds that it may take.
 
@@ -116,13 +117,26 @@ def remuxed(path: str, output: Path, format: str, sound: Path | None, timeout: f
         Whether that was possible; there is no file otherwise.
     """
     try:
-        remux(path, str(output), _MUXERS[format], sound=None if sound is None else str(sound), timeout=timeout)
+        if sound is None:
+            remux(path, str(output), _MUXERS[format], _streams(look), timeout=timeout)
+        else:
+            remux(path, str(output), _MUXERS[format], _streams(look)[:1], sound=str(sound), timeout=timeout)
     except SampleError as error:
         output.unlink(missing_ok=True)
         if error.error_class != "decoder_error":
             raise
         return False
     return True
+
+
+def is_same_size(source: Mapping[str, Any], copy: Mapping[str, Any]) -> bool:
+    """Whether pictures of a copy are shown as large as those of its source.
+
+    Args:
+        source: look of the source.
+        copy: look of the copy.
+    """
+    return (source["width"], source["height"]) == (copy["width"], copy["height"])
 
 
 def is_same(source: Mapping[str, Any], copy: Mapping[str, Any]) -> bool:
@@ -135,12 +149,18 @@ def is_same(source: Mapping[str, Any], copy: Mapping[str, Any]) -> bool:
     one, other = source["probe"]["video"], copy["probe"]["video"]
     if other is None or (source["probe"]["audio"] is None) != (copy["probe"]["audio"] is None):
         return False
-    if (source["width"], source["height"]) != (copy["width"], copy["height"]):
+    if not is_same_size(source, copy):
         return False
     if one["frames"] is not None and other["frames"] is not None and one["frames"] != other["frames"]:
         return False
     lengths = (one["duration_s"] or source["duration_s"], other["duration_s"] or copy["duration_s"])
     return None in lengths or abs(lengths[0] - lengths[1]) < _SAME_S
+
+
+def _streams(look: Mapping[str, Any]) -> list[int]:
+    """The streams that were probed: the picture, and the sound if there is any."""
+    probe = look["probe"]
+    return [one["index"] for one in (probe["video"], probe["audio"]) if one is not None]
 
 
 def _stamp(time: Fraction, reader: VideoReader) -> int:

@@ -15,11 +15,9 @@ from typing import Any
 
 import ffmpeg
 
-from v2d_spark.udfs.engine.formats import AUDIO, FORMAT_WHITELIST, VIDEO
+from v2d_spark.udfs.engine.formats import FORMAT_WHITELIST
 from v2d_spark.udfs.vocabulary import SampleError, V2dError
 
-# The first stream of a kind, where there is one; covers are no video.
-_SELECTORS = {VIDEO: "V:0?", AUDIO: "a:0?"}
 # The command counts in microseconds: times are rounded so that a keyframe at the start lies within, one at the end beyond.
 _MICROS = 1_000_000
 _MARGIN_S = 0.002
@@ -35,8 +33,8 @@ def cut_copy(
     format: str,
     start: Fraction,
     end: Fraction,
+    streams: Sequence[int],
     *,
-    streams: Sequence[str] = (VIDEO, AUDIO),
     timeout: float,
 ) -> None:
     """Copy a span of a file into another one, without decoding.
@@ -51,7 +49,7 @@ def cut_copy(
         format: libav's name of the muxer, such as mp4 or matroska.
         start: seconds from the source's beginning.
         end: seconds from the source's beginning.
-        streams: the kinds to copy, `video` and `audio`; the first stream of each.
+        streams: those to copy, by their index in the file.
         timeout: seconds that it may take.
 
     Raises:
@@ -65,7 +63,7 @@ def cut_copy(
     # A file that ends by time alone would hold the first picture of the next shot, for in decoding order keyframes come
     # early. So it is written in segments, which are divided at keyframes, and all but the first are thrown away.
     target = ffmpeg.output(
-        *(source[_SELECTORS[kind]] for kind in streams),
+        *(source[str(index)] for index in streams),
         _file(output).replace("%", "%%") + ".%d.part",
         format="segment",
         segment_format=format,
@@ -87,14 +85,15 @@ def cut_copy(
             part.unlink(missing_ok=True)
 
 
-def remux(path: str, output: str, format: str, *, sound: str | None = None, timeout: float) -> None:
-    """Copy the picture of a file, and its sound or another file's, into another container, without decoding.
+def remux(path: str, output: str, format: str, streams: Sequence[int], *, sound: str | None = None, timeout: float) -> None:
+    """Copy streams of a file, and another file's sound, into another container, without decoding.
 
     Args:
         path: the file.
         output: where it goes.
         format: libav's name of the muxer, such as mp4 or matroska.
-        sound: a file whose sound is taken instead; it begins where the file begins.
+        streams: those to copy, by their index in the file.
+        sound: a file whose sound is added; it begins where the file begins.
         timeout: seconds that it may take.
 
     Raises:
@@ -102,10 +101,10 @@ def remux(path: str, output: str, format: str, *, sound: str | None = None, time
         V2dError: if there is no ffmpeg.
     """
     source = ffmpeg.input(_file(path), **_OPENING)
-    heard = source if sound is None else ffmpeg.input(_file(sound), **_OPENING)
+    added = [] if sound is None else [ffmpeg.input(_file(sound), **_OPENING)["a:0"]]
     target = ffmpeg.output(
-        source[_SELECTORS[VIDEO]],
-        heard[_SELECTORS[AUDIO]],
+        *(source[str(index)] for index in streams),
+        *added,
         _file(output),
         format=format,
         **({"movflags": "+faststart"} if format in _MOVIES else {}),

@@ -38,11 +38,11 @@ from v2d_spark.udfs.engine.formats import (
 )
 from v2d_spark.udfs.engine.reading import Reading, read_packets
 from v2d_spark.udfs.engine.stream_list import describe_streams
+from v2d_spark.udfs.engine.streams import area, main_picture, pictures
 from v2d_spark.udfs.engine.structure import missing_end
 from v2d_spark.udfs.vocabulary import SampleError
 
 _HEAD = 4096  # bytes looked at by ourselves
-_NO_PICTURE = Disposition.attached_pic | Disposition.timed_thumbnails
 _MAX_COUNTED = 256 << 20  # bytes of a file that is read through because its header does not say how long it lasts
 _BYTES_PER_PIXEL = 3
 
@@ -105,16 +105,15 @@ def _not_media(head: bytes) -> str:
 def _look(container: av.container.InputContainer, size: int, head: bytes, keyframes: bool, memory_limit: int) -> dict[str, Any]:
     format_name = container.format.name
     name = container_name(format_name, container.metadata.get("major_brand"), head)
-    videos = [stream for stream in container.streams.video if not stream.disposition & _NO_PICTURE]
     audios = list(container.streams.audio)
-    video = max(videos, key=_area, default=None)
+    video = main_picture(container)
     audio = audios[0] if audios else None
     main = video or audio
     if main is None:
         raise SampleError("not_media", f"a {name} file with no picture and no sound in it")
     if main.codec_context is None:
         raise SampleError("unsupported", f"there is no decoder for the {main.type} in this {name} file")
-    if video is not None and _area(video) * _BYTES_PER_PIXEL > memory_limit // 2:
+    if video is not None and area(video) * _BYTES_PER_PIXEL > memory_limit // 2:
         raise SampleError("decoder_memory", f"a picture of {video.width} x {video.height} takes more memory than is allowed")
     kind = VIDEO if video else AUDIO
     if is_picture(format_name, name) or (name == "gif" and main.frames == 1):
@@ -144,7 +143,7 @@ def _look(container: av.container.InputContainer, size: int, head: bytes, keyfra
             "container": name,
             "duration_s": duration_s,
             "bit_rate": round(size * 8 / duration_s) if duration_s else None,
-            "video_streams": len(videos),
+            "video_streams": len(pictures(container)),
             "audio_streams": len(audios),
             "subtitle_streams": len(container.streams.subtitles),
             "video": picture,
@@ -160,10 +159,6 @@ def _look(container: av.container.InputContainer, size: int, head: bytes, keyfra
             "streams": describe_streams(container),
         },
     }
-
-
-def _area(stream: av.VideoStream) -> int:
-    return stream.codec_context.width * stream.codec_context.height if stream.codec_context else 0
 
 
 def _undecodable(reading: Reading, format_name: str, name: str, head: bytes) -> SampleError:

@@ -9,15 +9,15 @@ from types import TracebackType
 
 import av
 import av.error
-from av.stream import Discard, Disposition
+from av.stream import Discard
 
 from v2d_spark.udfs.engine.formats import FORMAT_WHITELIST
 from v2d_spark.udfs.engine.joins import Clock, joins
 from v2d_spark.udfs.engine.memory import is_short
 from v2d_spark.udfs.engine.rates import average_rate
+from v2d_spark.udfs.engine.streams import main_picture, packets
 from v2d_spark.udfs.vocabulary import SampleError
 
-_NO_PICTURE = Disposition.attached_pic | Disposition.timed_thumbnails
 # Packets that may fail one after the other, and of all the part that may, before a source is given up.
 _MOST_IN_A_ROW = 500
 _MOST_OF_ALL = 0.5
@@ -59,8 +59,11 @@ class VideoReader:
         except BaseException:
             os.close(self._fd)
             raise
-        pictures = [stream for stream in self._container.streams.video if not stream.disposition & _NO_PICTURE]
-        self.stream = max(pictures, key=lambda stream: stream.codec_context.width * stream.codec_context.height)
+        picture = main_picture(self._container)
+        if picture is None or picture.codec_context is None:
+            self.close()
+            raise SampleError("unsupported", "there is no picture in it that can be decoded")
+        self.stream = picture
         for stream in self._container.streams:
             if stream is not self.stream:
                 stream.discard = Discard.all
@@ -175,11 +178,9 @@ class VideoReader:
         """Every packet; where the file cannot be read on, another try follows."""
         while self._in_a_row <= _MOST_IN_A_ROW:
             try:
-                for packet in self._container.demux(self.stream):
+                for packet in packets(self._container, self.stream):
                     self._read += 1
                     yield packet
-                return
-            except IndexError:  # how PyAV meets the end of a file whose streams turned up on the way
                 return
             except av.error.FFmpegError as error:
                 self._count(error)

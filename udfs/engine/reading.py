@@ -9,6 +9,8 @@ from typing import Any
 import av
 import av.error
 
+from v2d_spark.udfs.engine.streams import packets
+
 _MAX_TRIES = 1000  # packets that may fail, or give nothing, before the first frame
 
 
@@ -65,7 +67,7 @@ def read_packets(
     rate = getattr(stream, "guessed_rate", None)
     step = round(1 / (rate * read.time_base)) if rate else 0
     try:
-        for packet in container.demux(stream):
+        for packet in packets(container, stream):
             if read.frame is None:
                 read.frame = _decoded(packet, read)
             time = packet.dts if packet.pts is None else packet.pts
@@ -81,8 +83,6 @@ def read_packets(
                     read.keyframes.append((read.packets - 1) * step)
             if not to_the_end and (read.frame or read.packets > _MAX_TRIES):
                 break
-    except IndexError:  # how PyAV meets the end of a file whose streams turned up on the way
-        pass
     except av.error.FFmpegError as error:  # what was read until here counts
         read.error = read.error or error
     return read

@@ -21,6 +21,7 @@ from av.stream import Discard
 from v2d_spark.udfs.engine.formats import FORMAT_WHITELIST
 from v2d_spark.udfs.engine.joins import Clock, joins
 from v2d_spark.udfs.engine.sound_layout import Packet
+from v2d_spark.udfs.engine.streams import packets
 from v2d_spark.udfs.vocabulary import SampleError
 
 # Decoders need some packets before the one that is wanted: mp3 refers back by up to nine, Opus takes 80 ms to settle.
@@ -142,7 +143,7 @@ class SoundTrack:
         self.tick = self._numerator / self._denominator
         self._clock = Clock(joins(self._path, self.container).shifts.get(self.stream.index, ()), time_base)
         self._frame = self.stream.codec_context.frame_size / self.rate
-        self._packets = self._container.demux(self.stream)
+        self._packets = packets(self._container, self.stream)
 
     def __enter__(self) -> SoundTrack:
         """Close the file at the end of the block."""
@@ -321,15 +322,13 @@ class SoundTrack:
                         self._in_a_row = 0
                         return packet
                 return None
-            except IndexError:  # PyAV, at the end of a file in which streams turned up on the way
-                return None
             except av.error.FFmpegError as error:
                 if isinstance(error, MemoryError):
                     raise
                 self._lost += 1
                 self._in_a_row += 1
                 assert self.stream is not None
-                self._packets = self._container.demux(self.stream)
+                self._packets = packets(self._container, self.stream)
         return None
 
 

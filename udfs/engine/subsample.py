@@ -8,7 +8,16 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
-from v2d_spark.udfs.engine.copies import copied, copy_format, holds_sound, is_same, remux_format, remuxed
+from v2d_spark.udfs.engine import cut_times
+from v2d_spark.udfs.engine.copies import (
+    copied,
+    copy_format,
+    holds_sound,
+    is_same,
+    is_same_size,
+    remux_format,
+    remuxed,
+)
 from v2d_spark.udfs.engine.formats import AUDIO, IMAGE, VIDEO
 from v2d_spark.udfs.engine.geometry import Geometry, still
 from v2d_spark.udfs.engine.one_pass import Choice, OnePass, cut_columns
@@ -19,7 +28,7 @@ from v2d_spark.udfs.engine.sample import Job, Made
 from v2d_spark.udfs.engine.sound import SoundCut, SoundFile, SoundTrack
 from v2d_spark.udfs.engine.spans import Fixed, Open, Shots, Span, Tracker, Whole, chosen, divided, in_turns, on_keyframes
 from v2d_spark.udfs.engine.still_part import Still
-from v2d_spark.udfs.engine.subtitles import Cue, cue_in, cues_within, read_subtitles
+from v2d_spark.udfs.engine.subtitles import Cue, cue_in, cues_within, main_track, read_subtitles
 from v2d_spark.udfs.subsamplers import CutFinder, Listener, Sound
 from v2d_spark.udfs.vocabulary import SampleError
 
@@ -114,6 +123,7 @@ class _Work:
         self.cues: list[Cue] = list(source["subtitles"] or ())
         if source["subtitles"] is None and look["probe"]["subtitle_streams"]:
             self.cues = read_subtitles(path)
+        self.main_cues = main_track(self.cues)  # what clips are cut by, and captions are made of
         self.clips = 0  # that were told of
         self.formats = plan.formats
         self.rules = plan.rules
@@ -226,9 +236,7 @@ class _Work:
         if rules.source == "subtitles":
             if not self.cues:
                 raise _Nothing("no_clip", "it has no subtitles")
-            language = self.cues[0].get("language")
-            cues = [cue for cue in self.cues if cue.get("language") == language]
-            return [Span(_seconds(cue["start_s"]), _seconds(cue["end_s"]), None, cue["text"]) for cue in cues]
+            return [Span(_seconds(cue["start_s"]), _seconds(cue["end_s"]), None, cue["text"]) for cue in self.main_cues]
         step = Fraction(rules.window_s).limit_denominator(_MICRO)
         count = int(Fraction(length_s) / step) + 1
         return [Span(at * step, (at + 1) * step) for at in range(count)]
@@ -282,7 +290,7 @@ class _Work:
                 image=image,
                 track=track,
                 sound_inside=self._sound_inside,
-                cues=self.cues,
+                cues=self.main_cues,
                 clock=reader.time_base,
                 origin=reader.origin,
                 rate=rate,
@@ -310,7 +318,7 @@ class _Work:
             if way == _COPIED:
                 assert video is not None
                 made = self._remuxed(reader, job, made, video)
-            return self._whole(made, way == _OWN)
+            return self._whole(made, way == _OWN, rate)
         samples = [sample for one in sorted(made, key=_place) for sample in self._samples_of(one, reader)]
         if not samples:
             raise _Nothing("no_clip", "none of its parts is a clip by the settings subsample.clip")
@@ -393,7 +401,7 @@ class _Work:
                 start = reader.origin * reader.time_base
                 files, _ = self._sound(track, start, None, 1, _SOUND_BESIDE[format], self._sound_inside, listens=False)
                 sound = files[AUDIO]
-        copied = remuxed(self.path, path, format, sound, self.timeout)
+        copied = remuxed(self.path, path, format, look, sound, self.timeout)
         if sound is not None:
             sound.unlink()
         if copied and not is_same(look, self._written(path)[1]):
@@ -401,7 +409,8 @@ class _Work:
             copied = False
         if copied:
             one = made[0] if made else Made(Open(0, Span(Fraction(0), None)), reader.start, reader.start, {}, [], {})
-            return [replace(one, files={VIDEO: path, **one.files})]
+            # It has what cannot be decoded, too.
+            return [replace(one, start=reader.start, files={VIDEO: path, **one.files})]
         wanted = None if self.formats is None else self.formats[VIDEO]
         with VideoReader(self.path) as again, SoundTrack(self.path) as track:
             encoded = replace(job, video=wanted or "mp4", audio=None, image=None, track=track if track.exists else None)
@@ -409,7 +418,7 @@ class _Work:
         one = made[0] if made else other
         return [replace(one, files={**other.files, **one.files})]
 
-    def _whole(self, made: list[Made], own: bool) -> list[dict[str, Any]]:
+    def _whole(self, made: list[Made], own: bool, rate: Fraction | None) -> list[dict[str, Any]]:
         one = made[0] if made else None
         streams: dict[str, Path] = dict(one.files) if one else {}
         samples = []
@@ -421,14 +430,21 @@ class _Work:
                 sample["streams"] = {VIDEO: self._own_bytes()} | sample["streams"]
                 sample["look"] = self.look
             sample["columns"] = dict(one.columns) if one else {}
-            if VIDEO in streams:
-                sample["columns"] |= {name: _from_zero(told) for name, told in self.columns.items() if told.get("cuts_pts")}
+            if one and VIDEO in streams:
+                sample["columns"] |= self._cuts_in(sample["look"], one, rate)
             samples.append(sample)
         if one:
             samples += [self._still(still, number, None, None) for number, still in enumerate(one.stills)]
         if not samples:
             raise _Nothing("no_clip", "no still picture comes of it by the settings subsample.frames")
         return samples
+
+    def _cuts_in(self, look: Mapping[str, Any], made: Made, rate: Fraction | None) -> dict[str, dict[str, Any]]:
+        """The columns of cuts, as they are in a file that was written of all of the source."""
+        found = {name: told for name, told in self.columns.items() if told.get("cuts_pts")}
+        if rate is None:
+            return {name: cut_times.moved(told, made.start, look) for name, told in found.items()}
+        return {name: cut_times.at_rate(told, made.start, made.end, rate, look) for name, told in found.items()}
 
     def _whole_sample(self, streams: Mapping[str, Path], look: Mapping[str, Any] | None) -> dict[str, Any]:
         told = {name: self._written(path) for name, path in streams.items()}
@@ -439,7 +455,7 @@ class _Work:
             "frame_s": None,
             "span": None,
             "wanted": None,
-            "caption": _text(cues) if cues and self.plan.captions_are_subtitles else None,
+            "caption": _text(self.main_cues) if self.plan.captions_are_subtitles else None,
             "subtitles": cues,
             "streams": {name: stream for name, (stream, _) in told.items()},
             "look": look or _main_look({name: seen for name, (_, seen) in told.items()}) or self.look,
@@ -478,19 +494,21 @@ class _Work:
             "frame_s": None,
             "span": span,
             "wanted": wanted.wanted,
-            "caption": self._caption(wanted, cues),
+            "caption": self._caption(wanted, span),
             "subtitles": cues if self.cues else None,
             "streams": {name: stream for name, (stream, _) in streams.items()},
             "look": look,
             "columns": columns,
         }
 
-    def _caption(self, wanted: Span, cues: Sequence[Cue]) -> str | None:
-        """The caption of a clip in which these cues fall."""
+    def _caption(self, wanted: Span, span: Mapping[str, Any]) -> str | None:
+        """The caption of a clip, or of a picture of it, that was made of a wanted span."""
         by_cues = self.rules is not None and self.rules.source == "subtitles"
         if not self.plan.captions_are_subtitles:
             return None if by_cues else wanted.caption
-        return wanted.caption if by_cues else _text(cues) or wanted.caption
+        if by_cues:
+            return wanted.caption
+        return _text(cues_within(self.main_cues, span["start_s"], span["end_s"])) or wanted.caption
 
     def _still(self, still: Still, number: int, span: dict[str, Any] | None, wanted: Span | None) -> dict[str, Any]:
         """A still picture of a clip, or of the whole source where there is no span."""
@@ -500,7 +518,7 @@ class _Work:
         if cues and self.plan.captions_are_subtitles:
             caption = _text(cues)
         elif span and wanted:
-            caption = self._caption(wanted, cues_within(self.cues, span["start_s"], span["end_s"]))
+            caption = self._caption(wanted, span)
         return {
             "clip": self.clips if span else None,
             "still": number,
@@ -559,7 +577,7 @@ class _Work:
             path.unlink()
             return None
         over = (look["probe"]["video"]["duration_s"] or 0.0) - float((end - start) * base)
-        if not -_COPY_LACKS_S < over < _COPY_HAS_OVER_S:
+        if not is_same_size(self.look, look) or not -_COPY_LACKS_S < over < _COPY_HAS_OVER_S:
             path.unlink()
             return None
         return stream, look
@@ -676,12 +694,6 @@ def _span(start: int, end: int, base: Fraction, origin: int) -> dict[str, Any]:
         "start_s": float((start - origin) * base),
         "end_s": float((end - origin) * base),
     }
-
-
-def _from_zero(cuts: Mapping[str, Any]) -> dict[str, Any]:
-    """Cuts of a source as those of what was written of it, whose first frame has the time stamp 0."""
-    first = cuts["cuts_pts"][0][0]
-    return {**cuts, "cuts_pts": [[start - first, end - first] for start, end in cuts["cuts_pts"]]}
 
 
 def _place(made: Made) -> tuple[int, int]:

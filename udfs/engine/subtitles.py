@@ -10,12 +10,16 @@ from typing import Any
 
 import av
 import av.error
-from av.stream import Discard
+from av.stream import Discard, Disposition
+from av.subtitles.stream import SubtitleStream
 
 from v2d_spark.udfs.engine.formats import FORMAT_WHITELIST
+from v2d_spark.udfs.engine.streams import packets
 
 Cue = dict[str, Any]
 
+# Tracks that do not tell all that is said, or more than that.
+_SPECIAL = Disposition.forced | Disposition.hearing_impaired
 _MOST = 100_000  # cues of a file
 _MOST_TEXT = 16 << 20  # characters of them all
 _ASS_FIELDS = 8  # before the text of an event
@@ -27,14 +31,17 @@ _ESCAPED = {"N": "\n", "n": "\n", "h": " ", "{": "{", "}": "}", "\u2060": "\\"}
 
 
 def read_subtitles(path: str) -> list[Cue]:
-    """Read the text subtitles of a file; pictures of text are left out.
+    """Read the text subtitles of a file, one track of each language; pictures of text are left out.
+
+    A track that is neither forced nor for the hard of hearing comes before one that is, then the file's default, then the
+    first.
 
     Args:
         path: the file. libav is given it open, and no name.
 
     Returns:
-        `language`, `start_s` and `end_s` in seconds from the file's beginning, and `text` of each cue, in order. What is
-        over before the beginning is left out.
+        `language`, `start_s` and `end_s` in seconds from the file's beginning, and `text` of each cue: all of a
+        track in order, those of the main track first. What is over before the beginning is left out.
     """
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -53,11 +60,11 @@ def _cues(container: av.container.InputContainer) -> list[Cue]:
         if other not in streams:
             other.discard = Discard.all
     origin = Fraction(container.start_time or 0, av.time_base)
-    cues: list[Cue] = []
-    length = 0
+    found: dict[int, list[Cue]] = {stream.index: [] for stream in streams}
+    count = length = 0
     try:
-        for packet in container.demux(streams):
-            if len(cues) >= _MOST or length > _MOST_TEXT:
+        for packet in packets(container, *streams):
+            if count >= _MOST or length > _MOST_TEXT:
                 break
             if packet.pts is None or not packet.size:
                 continue
@@ -72,12 +79,22 @@ def _cues(container: av.container.InputContainer) -> list[Cue]:
             end = start + (packet.duration or 0) * base
             if text and (start >= 0 or end > 0):
                 language = packet.stream.language
-                cues.append({"language": language, "start_s": max(float(start), 0.0), "end_s": float(end), "text": text})
+                cue = {"language": language, "start_s": max(float(start), 0.0), "end_s": float(end), "text": text}
+                found[packet.stream.index].append(cue)
+                count += 1
                 length += len(text)
     except av.error.FFmpegError as error:
         if isinstance(error, MemoryError):
             raise
-    return sorted(cues, key=lambda cue: (cue["start_s"], cue["end_s"]))
+    tracks: dict[str | None, list[Cue]] = {}
+    for stream in sorted(streams, key=_rank):
+        if found[stream.index]:
+            tracks.setdefault(stream.language, found[stream.index])
+    return [cue for track in tracks.values() for cue in sorted(track, key=lambda cue: (cue["start_s"], cue["end_s"]))]
+
+
+def _rank(stream: SubtitleStream) -> tuple[bool, bool]:
+    return bool(stream.disposition & _SPECIAL), not stream.disposition & Disposition.default
 
 
 def _text(packet: av.Packet[Any]) -> str:
@@ -106,6 +123,15 @@ def _plain(text: str, *, has_comments: bool) -> str:
             parts.append(part)
     plain = _ESCAPE.sub(lambda escape: _ESCAPED[escape[1]], "".join(parts))
     return "\n".join(line for line in map(str.strip, plain.splitlines()) if line)
+
+
+def main_track(cues: Sequence[Cue]) -> list[Cue]:
+    """The cues of the main track: those in the language of the first.
+
+    Args:
+        cues: of all tracks, as `read_subtitles` gives them.
+    """
+    return [cue for cue in cues if cue["language"] == cues[0]["language"]]
 
 
 def cues_within(cues: Sequence[Cue], start_s: float, end_s: float) -> list[Cue]:

@@ -79,7 +79,7 @@ class Cuts(Subsampler):
     name = "cuts"
     Settings = CutSettings
     columns = (
-        Column("original_fps", "double", "average frames a second of the source"),
+        Column("original_fps", "double", "average frames a second of the source, or of the sample where its rate was changed"),
         Column("cuts", "array<array<int>>", "shots as [number of the first frame, number of the first frame after it]"),
         Column("cuts_pts", "array<array<bigint>>", "the same shots as time stamps of these frames, in units of time_base"),
         Column("time_base", "string", "seconds of a unit of the time stamps, as a fraction such as 1/90000"),

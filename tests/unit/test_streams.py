@@ -1,0 +1,64 @@
+"""Files of several video streams: the largest one is the picture, for whoever reads them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.media import ffmpeg, make_video
+from tests.support.numbered import numbered, read_film
+from tests.support.subsampling import check_answer, subsample, written
+from v2d_spark.udfs.engine import MediaChild
+
+
+@pytest.fixture(scope="module")
+def child() -> Iterator[MediaChild]:
+    child = MediaChild()
+    yield child
+    child.close()
+
+
+@pytest.fixture(scope="module")
+def film(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small picture, then one of 320 x 240 whose frames carry their numbers, then its sound."""
+    folder = tmp_path_factory.mktemp("film")
+    small, large = make_video(folder / "small.mp4", seconds=7, size=(64, 48), audio=False), numbered(folder, "25").path
+    ffmpeg("-i", small, "-i", large, "-map", "0:v", "-map", "1:v", "-map", "1:a", "-c", "copy", folder / "both.mkv")
+    return folder / "both.mkv"
+
+
+@pytest.mark.parametrize(
+    ("settings", "formats"),
+    [
+        ({"clip": {"precision": "low"}}, None),
+        ({"clip": {"precision": "exact"}}, None),
+        ({}, {"video": "mp4"}),
+        ({"audio": {"rate": 16_000}}, None),
+    ],
+)
+def test_the_largest_picture_is_copied_and_encoded(
+    child: MediaChild, tmp_path: Path, film: Path, settings: dict[str, Any], formats: dict[str, str] | None
+) -> None:
+    spans = [(0, 3)] if settings.get("clip") else None
+
+    answer = subsample(child, film, tmp_path / "made", settings, spans=spans, formats=formats)
+
+    check_answer(child, answer, tmp_path / "made")
+    (sample,) = answer["samples"]
+    assert (sample["look"]["width"], sample["look"]["height"]) == (320, 240)
+    assert read_film(written(sample)).numbers[:75] == list(range(75))
+    assert sample["look"]["probe"]["audio"] is not None
+
+
+def test_a_picture_without_a_decoder_is_none(child: MediaChild, tmp_path: Path, film: Path) -> None:
+    codec, unknown = b"V_MPEG4/ISO/AVC", b"V_MPEG4/ISO/XXX"
+    path = tmp_path / "half.mkv"
+    path.write_bytes(film.read_bytes().replace(codec, unknown, 1))
+
+    answer = subsample(child, path, tmp_path / "made", {"clip": {}}, spans=[(1, 2)])
+
+    (sample,) = answer["samples"]
+    assert read_film(written(sample)).numbers == list(range(25, 50))
