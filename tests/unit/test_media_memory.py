@@ -9,7 +9,7 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.support.media import ffmpeg, make_video
+from tests.support.media import ffmpeg, make_audio, make_video
 from tests.support.subsampling import Answer, subsample
 from v2d_spark.udfs.engine import MediaChild
 
@@ -89,6 +89,22 @@ def test_ten_times_as_long_takes_no_more(
     assert len(long_answer["samples"]) == pytest.approx(10 * len(short_answer["samples"]), abs=12) or "clip" not in settings
     assert long_peak < MOST
     assert long_peak < short_peak * 1.05 + slack, f"{short_peak / 2**20:.1f} MiB and {long_peak / 2**20:.1f} MiB"
+
+
+@pytest.mark.parametrize("formats", [None, {"video": "mp4", "audio": "m4a"}], ids=["inside", "beside"])
+def test_sound_that_outlasts_the_picture_takes_no_more(tmp_path: Path, formats: dict[str, str] | None) -> None:
+    """As in a podcast with one still picture."""
+    picture = make_video(tmp_path / "picture.mp4", seconds=7, fps=5, audio=False)
+    minute = make_audio(tmp_path / "minute.m4a", seconds=60, rate=8000)
+    peaks = []
+    for minutes in (6, 60):
+        path = tmp_path / f"{minutes}.mp4"
+        ffmpeg("-i", picture, "-stream_loop", minutes - 1, "-i", minute, "-map", "0:v", "-map", "1:a", "-c", "copy", path)
+        most, answer = peak_of(path, tmp_path / f"samples{minutes}", {"resolution": {"size": 64}}, formats=formats)
+        assert answer["samples"][0]["look"]["duration_s"] == pytest.approx(60 * minutes, rel=0.01)
+        peaks.append(most)
+
+    assert peaks[1] < peaks[0] * 1.05 + INDEX // 2, [f"{most / 2**20:.1f} MiB" for most in peaks]
 
 
 def test_pictures_of_1080_lines(tmp_path: Path) -> None:

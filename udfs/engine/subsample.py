@@ -630,6 +630,8 @@ class _Work:
         if format is None:
             if ears:
                 cut = SoundCut(track, None, codec=None, start=start, sound=sound, bit_rate=bit_rate, listeners=ears)
+                for time in track.steps(end):
+                    cut.packets(time)
                 cut.finish(end)
             return {}, listeners
         path = self.folder / f"{number:05d}.{format}"

@@ -105,13 +105,21 @@ class VideoFile:
             if self._sound:
                 self._mux(self._sound.packets(at))
 
+    def end_picture(self) -> None:
+        """Write the pictures that the encoder still holds; no more will come."""
+        self._mux(self._stream.encode(None))
+
+    def advance(self, until: Fraction) -> None:
+        """Write what sound there is up to a time of the source, in seconds; for when no more pictures come."""
+        if self._sound:
+            self._mux(self._sound.packets(until))
+
     def close(self, end: Fraction | None) -> None:
         """Write what is left.
 
         Args:
             end: the sample's end in the source, in seconds; None where sound goes on to its own end.
         """
-        self._mux(self._stream.encode(None))
         if self._sound:
             self._mux(self._sound.finish(end))
         self._file.close()
