@@ -9,8 +9,8 @@ from typing import Any
 import psutil
 import pytest
 
-from tests.support.media import ffmpeg, make_video
-from tests.support.subsampling import Answer, subsample
+from tests.support.media import ffmpeg, make_audio, make_video
+from tests.support.subsampling import Answer, subsample, written
 from v2d_spark.udfs.engine import MediaChild
 
 MOST = 500 << 20  # bytes, of child and worker each
@@ -91,15 +91,75 @@ def test_ten_times_as_long_takes_no_more(
     assert long_peak < short_peak * 1.05 + slack, f"{short_peak / 2**20:.1f} MiB and {long_peak / 2**20:.1f} MiB"
 
 
-def test_pictures_of_1080_lines(tmp_path: Path) -> None:
-    path = make_video(tmp_path / "full.mp4", size=(1920, 1080), seconds=3, options=("-refs", 4, "-bf", 3))
+@pytest.mark.parametrize("formats", [None, {"video": "mp4", "audio": "m4a"}], ids=["inside", "beside"])
+def test_sound_that_outlasts_the_picture_takes_no_more(tmp_path: Path, formats: dict[str, str] | None) -> None:
+    """As in a podcast with one still picture."""
+    picture = make_video(tmp_path / "picture.mp4", seconds=7, fps=5, audio=False)
+    minute = make_audio(tmp_path / "minute.m4a", seconds=60, rate=8000)
+    peaks = []
+    for minutes in (6, 60):
+        path = tmp_path / f"{minutes}.mp4"
+        ffmpeg("-i", picture, "-stream_loop", minutes - 1, "-i", minute, "-map", "0:v", "-map", "1:a", "-c", "copy", path)
+        most, answer = peak_of(path, tmp_path / f"samples{minutes}", {"resolution": {"size": 64}}, formats=formats)
+        assert answer["samples"][0]["look"]["duration_s"] == pytest.approx(60 * minutes, rel=0.01)
+        peaks.append(most)
 
-    # No geometry: clips are made of pictures as large as they come, and wait until they are long enough.
-    plan: dict[str, dict[str, Any]] = {"cuts": {}, "clip": {"source": "windows", "window_s": 2.9, "min_length": 2.5}}
-    most, answer = peak_of(path, tmp_path / "samples", plan, encode={})
+    assert peaks[1] < peaks[0] * 1.05 + INDEX // 2, [f"{most / 2**20:.1f} MiB" for most in peaks]
 
-    assert len(answer["samples"]) == 1
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("full")
+    return make_video(folder / "full.mp4", size=(1920, 1080), seconds=2, options=("-refs", 4, "-bf", 3))
+
+
+@pytest.fixture(scope="module")
+def full_10_bit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("full")
+    options = ("-refs", 4, "-bf", 3, "-pix_fmt", "yuv420p10le")
+    return make_video(folder / "full_10_bit.mp4", size=(1920, 1080), seconds=2, options=options)
+
+
+# No geometry: clips are made of pictures as large as they come, and wait until they are long enough.
+BY_CUTS: dict[str, dict[str, Any]] = {"cuts": {}, "clip": {"source": "cuts", "min_length": 1.5}}
+
+
+@pytest.mark.parametrize(
+    ("video", "settings", "spans", "count"),
+    [
+        pytest.param("full", BY_CUTS, None, 1, id="cuts"),
+        pytest.param("full_10_bit", BY_CUTS, None, 1, id="cuts, 10 bit"),
+        pytest.param("full", {"clip": {}}, [(0, 1.8), (0.1, 1.9)], 2, id="overlapping"),
+    ],
+)
+def test_pictures_of_1080_lines(
+    request: pytest.FixtureRequest, tmp_path: Path, video: str, settings: Any, spans: Any, count: int
+) -> None:
+    path = request.getfixturevalue(video)
+
+    most, answer = peak_of(path, tmp_path / "samples", settings, spans=spans, encode={})
+
+    assert len(answer["samples"]) == count
+    assert all(sample["look"]["probe"]["audio"] for sample in answer["samples"])
     assert most < MOST, f"{most / 2**20:.0f} MiB"
+
+
+def test_clips_that_overlap_are_the_same_bytes_as_alone(two_minutes: Path, tmp_path: Path) -> None:
+    """They take turns where more would take too much memory: of pictures of 720 lines two are made at once."""
+    spans = [(0, 1.5), (0.2, 1.6), (0.4, 1.7), (1.8, 2.2)]
+    plan: dict[str, dict[str, Any]] = {
+        "clip": {},
+        "resolution": {"size": 720, "enlarge": True, "operations": ["scale"]},
+    }
+
+    most, together = peak_of(two_minutes, tmp_path / "together", plan, spans=spans, encode={})
+    bytes_together = [written(sample).read_bytes() for sample in together["samples"]]
+
+    assert most < MOST
+    assert [sample["span"]["start_s"] for sample in together["samples"]] == pytest.approx([0, 0.2, 0.4, 1.8], abs=0.05)
+    for number, span in enumerate(spans):
+        _, alone = peak_of(two_minutes, tmp_path / f"alone{number}", plan, spans=[span], encode={})
+        assert written(alone["samples"][0]).read_bytes() == bytes_together[number]
 
 
 @pytest.mark.chaos

@@ -238,6 +238,18 @@ class SampleInMaking:
         if self._heard:
             self._heard.packets(time)
 
+    def _write_rest_of_sound(self, end: Fraction | None) -> None:
+        """Write sound that is left to all who want it, side by side: it may outlast the picture by hours."""
+        if self._job.track is None:
+            return
+        for time in self._job.track.steps(end):
+            if self._video:
+                self._video.advance(time)
+            if self._audio:
+                self._audio.advance(time)
+            if self._heard:
+                self._heard.packets(time)
+
     def close(self, end: int) -> Made:
         """Finish what is made.
 
@@ -254,7 +266,10 @@ class SampleInMaking:
         sound_end = None if self._whole else end * self._job.clock
         files: dict[str, Path] = {}
         if self._video:
-            self._video.close(self._pending, end, sound_end)
+            self._video.end_picture(self._pending, end)
+        self._write_rest_of_sound(sound_end)
+        if self._video:
+            self._video.close(sound_end)
             files["video"] = Path(self._video.path)
         if self._audio:
             self._audio.close(sound_end)

@@ -21,8 +21,6 @@ SOUND_FORMATS = {
     "opus": ("audio/ogg", "opus"),
 }
 
-_STEP_S = 10
-
 
 class SoundFile:
     """A sound file that is being written.
@@ -52,7 +50,6 @@ class SoundFile:
         movie = {"movflags": "+faststart"} if format == "m4a" else {}
         self._file = av.open(path, "w", format=muxer, options={"fflags": "+bitexact", **movie})
         self._track = track
-        self._until = start
         self._cut = SoundCut(track, self._file, codec=None, start=start, sound=sound, bit_rate=bit_rate, listeners=listeners)
 
     @property
@@ -67,7 +64,6 @@ class SoundFile:
 
     def advance(self, until: Fraction) -> None:
         """Write what is there up to a time, in seconds on the source's clock."""
-        self._until = until
         self._file.mux(self._cut.packets(until))
 
     def close(self, end: Fraction | None) -> None:
@@ -76,10 +72,8 @@ class SoundFile:
         Args:
             end: where the sample ends, in seconds on the source's clock; None where its sound does.
         """
-        # In steps, for a file may be long; time stamps may leap.
-        while not self._track.ended and (end is None or self._until < end):
-            until = max(self._until, Fraction(max(self._track.read_to, 0.0))) + _STEP_S
-            self.advance(until if end is None else min(until, end))
+        for until in self._track.steps(end):
+            self.advance(until)
         self._file.mux(self._cut.finish(end))
         self._file.close()
 

@@ -31,6 +31,8 @@ _MOST_CHANNELS = 64
 _MICROS = 1_000_000
 # More is not kept for readers that may yet be opened: sound that is not compressed is as large as its file.
 _MOST_BYTES = 64 << 20
+_PACKET_BYTES = 1 << 10  # that a packet takes beside what is in it
+_STEP_S = 10  # seconds of sound that are taken at a time where nothing else is waited for
 # What is said to last longer, or to come later, is wrong. Some recorders count from 1970.
 _LONGEST_S = 30.0
 _LAST_S = 1e10
@@ -228,6 +230,26 @@ class SoundTrack:
         self._readers.add(reader)
         return reader
 
+    def steps(self, end: Fraction | None) -> Iterator[Fraction]:
+        """Yield times up to which sound can be taken, one after the other, up to where the file is read to its end.
+
+        What is left of a sample's sound may be long: whoever takes it in such steps holds little of it at once.
+
+        Args:
+            end: seconds, beyond which nothing is wanted; None where the sound itself ends. It is then let go once all
+                readers have it: no other will be opened.
+        """
+        until = Fraction(0)
+        while not self.ended and (end is None or until < end):
+            until = max(until, Fraction(max(self.read_to, 0.0))) + _STEP_S  # time stamps may leap
+            if end is None:
+                self.forget(until)
+            else:
+                until = min(until, end)
+            while self._read_one(float(until)):
+                pass
+            yield until
+
     def forget(self, before: Fraction) -> None:
         """Let go what no reader needs that is open, or will be opened for this time or later.
 
@@ -244,7 +266,7 @@ class SoundTrack:
             and self._oldest < keep
             and (self._pieces[ahead].at <= self._before or self._bytes > _MOST_BYTES)
         ):
-            self._bytes -= self._pieces.pop(self._oldest).packet.size
+            self._bytes -= self._pieces.pop(self._oldest).packet.size + _PACKET_BYTES
             self._oldest += 1
 
     def _rewind(self) -> None:
@@ -306,7 +328,7 @@ class SoundTrack:
                 skip, drop = struct.unpack_from("<II", side)
         self._pieces[self._count] = Piece(self._count, packet, at, lasts, skip, drop, packet.is_discard)
         self._count += 1
-        self._bytes += packet.size
+        self._bytes += packet.size + _PACKET_BYTES
         self._last, self._end = stamp, at + lasts
         if self._start is None and not packet.is_discard:
             self._start = at + skip / self.rate

@@ -18,8 +18,6 @@ from typing import Protocol
 _TOLERANCE = Fraction(1, 2000)
 # What is shorter holds no frame.
 _INSTANT = Fraction(1, 1_000_000)
-# Clips that are encoded at the same time: each has an encoder.
-MOST_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
@@ -146,14 +144,19 @@ def on_keyframes(spans: Iterable[Span], keyframes: Sequence[Fraction], rules: Sp
     return [piece for piece in pieces if piece.end is not None and piece.end - piece.start >= shortest]
 
 
-def in_turns(spans: Sequence[Span]) -> list[list[Span]]:
-    """Divide spans so that of each part no more overlap than can be made at once."""
+def in_turns(spans: Sequence[Span], most: int) -> list[list[Span]]:
+    """Divide spans so that of each part no more overlap than can be made at once.
+
+    Args:
+        spans: all with an end.
+        most: how many can be made at once.
+    """
     turns: list[list[Span]] = []
     still_open: list[list[Fraction]] = []
     for span in sorted(spans, key=lambda one: one.start):
         assert span.end is not None
         still_open = [[end for end in ends if end > span.start] for ends in still_open]
-        place = next((at for at, ends in enumerate(still_open) if len(ends) < MOST_AT_ONCE), len(turns))
+        place = next((at for at, ends in enumerate(still_open) if len(ends) < most), len(turns))
         if place == len(turns):
             turns.append([])
             still_open.append([])

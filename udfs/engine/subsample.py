@@ -29,17 +29,24 @@ from v2d_spark.udfs.engine.sound import SoundCut, SoundFile, SoundTrack
 from v2d_spark.udfs.engine.spans import Fixed, Open, Shots, Span, Tracker, Whole, chosen, divided, in_turns, on_keyframes
 from v2d_spark.udfs.engine.still_part import Still
 from v2d_spark.udfs.engine.subtitles import Cue, cue_in, cues_within, main_track, read_subtitles
-from v2d_spark.udfs.subsamplers import CutFinder, Listener, Sound
+from v2d_spark.udfs.engine.video_file import encoder_bytes
+from v2d_spark.udfs.engine.video_part import HELD_BYTES
+from v2d_spark.udfs.subsamplers import CutFinder, Listener, Shape, Sound
 from v2d_spark.udfs.vocabulary import SampleError
 
 # Bytes of pictures that may wait until it is known whether they begin a shot; beyond, cuts are found in a pass of its own.
 _MOST_HELD = 320 << 20
+# Bytes that decoder, encoders and pictures that wait may take together, which with all else is less than 500 MB.
+_MOST_TAKEN = 460_000_000
+_DECODED = 20  # pictures that a decoder holds, and whoever looks at them
+_MOST_AT_ONCE = 64  # clips that overlap: each has files of its own
 _MICRO = 1_000_000
 _ROUNDED = Fraction(1, 1000)  # seconds by which two accounts of one time may differ
 _COPY_LACKS_S, _COPY_HAS_OVER_S = 0.05, 0.5  # what a copied span may be shorter or longer than told
 _SOUND_FORMATS = {"mp3": "mp3", "aac": "m4a", "alac": "m4a", "flac": "flac", "opus": "opus"}
 _SOUND_BESIDE = {"mp4": "m4a", "webm": "opus", "mkv": "m4a"}  # format of sound that goes into a video of each
 _EXTENSIONS = {"jpg", "png", "webp"}
+_USUAL_BITS = 12  # a pixel, of 8-bit 4:2:0
 # How a sample's video comes about: the source's own bytes, its picture copied, or encoded.
 _OWN, _COPIED, _ENCODED = "own", "copied", "encoded"
 
@@ -183,15 +190,15 @@ class _Work:
                     self.columns[name] = dict(stored)
                 finder = None
             spans = self._known_spans(reader, stored)
-            if spans is None and self.rules is not None and self.rules.source == "cuts" and self._looks_first(finder):
-                assert finder is not None
-                OnePass(reader, finder).look()
-                self.columns |= cut_columns(name, finder)
-                spans = self._spans_of_cuts(finder.result(), reader)
-                finder = None
-                with VideoReader(self.path, keyframes_only=self._keyframes_suffice()) as again:
-                    return self._made_of(again, spans, None, None)
-            return self._made_of(reader, spans, name, finder)
+            by_cuts = spans is None and self.rules is not None and self.rules.source == "cuts"
+            if not by_cuts or not self._looks_first(finder, reader):
+                return self._made_of(reader, spans, name, finder)
+            assert finder is not None
+            OnePass(reader, finder).look()
+            self.columns |= cut_columns(name, finder)
+            spans = self._spans_of_cuts(finder.result(), reader)
+        with VideoReader(self.path, keyframes_only=self._keyframes_suffice()) as again:
+            return self._made_of(again, spans, None, None)
 
     def _keyframes_suffice(self) -> bool:
         plan = self.plan
@@ -199,14 +206,19 @@ class _Work:
         looked_at = any(one.finds_cuts for one in plan.subsamplers) or bool(plan.lookers())
         return only and not looked_at and (self.rules is None or self.rules.source != "cuts")
 
-    def _looks_first(self, finder: CutFinder | None) -> bool:
+    def _looks_first(self, finder: CutFinder | None, reader: VideoReader) -> bool:
         """Whether all cuts must be known before the first clip is made."""
         assert finder is not None and self.rules is not None
-        plan, stored = self.plan, self.look["probe"]["video"]
-        bytes_held = (finder.late or 0) * (stored["stored_width"] or 0) * (stored["stored_height"] or 0) * 3 // 2
+        plan = self.plan
         needs_length = plan.stills is not None and plan.stills.at in ("count", "sharpest")
         longest_alone = any(getattr(one.settings, "mode", None) == "longest" for one in plan.subsamplers if one.finds_cuts)
-        return self.rules.needs_all or finder.late is None or bytes_held > _MOST_HELD or needs_length or longest_alone
+        if self.rules.needs_all or finder.late is None or needs_length or longest_alone:
+            return True
+        held = finder.late * _picture_bytes(reader)
+        video, _ = self._video_way(unchanged=False, whole=False)
+        others = _DECODED * _picture_bytes(reader) + (self._encoder_bytes(video) if video else 0)
+        waiting = HELD_BYTES if video and self.rules.min_length else 0
+        return held > _MOST_HELD or others <= _MOST_TAKEN < others + held + waiting
 
     def _known_spans(self, reader: VideoReader, stored: Mapping[str, Any] | None) -> list[Span] | None:
         """The clips, where they are known before the first frame; None for a whole sample, and where they are not."""
@@ -365,7 +377,7 @@ class _Work:
             return OnePass(reader, finder).make(job, changing, tracker, Choice.by(rules), by_cuts=True)
         made: list[Made] = []
         begun = 0
-        for turn, some in enumerate(in_turns(spans)):
+        for turn, some in enumerate(in_turns(spans, self._at_once(reader, job))):
             tracker = Fixed(some, origin=reader.origin, time_base=reader.time_base, first_number=begun)
             begun += len(some)
             if turn == 0:
@@ -379,6 +391,21 @@ class _Work:
                     if track is not None:
                         track.close()
         return made
+
+    def _at_once(self, reader: VideoReader, job: Job) -> int:
+        """How many clips can be made at once: each has an encoder, which holds many pictures."""
+        if job.video is None:
+            return _MOST_AT_ONCE
+        left = _MOST_TAKEN - _DECODED * _picture_bytes(reader)
+        return min(max(1, left // self._encoder_bytes(job.video)), _MOST_AT_ONCE)
+
+    def _encoder_bytes(self, format: str) -> int:
+        """Bytes that one clip takes while it is encoded."""
+        shape = Shape(self.look["width"], self.look["height"])
+        for subsampler in self.plan.subsamplers:
+            filtered = subsampler.filters(shape)
+            shape = filtered.shape if filtered else shape
+        return encoder_bytes(format, self.plan.encode, shape.width, shape.height)
 
     # --- what is said of samples ---
 
@@ -651,6 +678,8 @@ class _Work:
         if format is None:
             if ears:
                 cut = SoundCut(track, None, codec=None, start=start, sound=sound, bit_rate=bit_rate, listeners=ears)
+                for time in track.steps(end):
+                    cut.packets(time)
                 cut.finish(end)
             return {}, listeners
         path = self.folder / f"{number:05d}.{format}"
@@ -694,6 +723,13 @@ def _span(start: int, end: int, base: Fraction, origin: int) -> dict[str, Any]:
         "start_s": float((start - origin) * base),
         "end_s": float((end - origin) * base),
     }
+
+
+def _picture_bytes(reader: VideoReader) -> int:
+    """Bytes of a decoded picture; 10 bits and full chroma take up to four times those of 8-bit 4:2:0."""
+    codec = reader.stream.codec_context
+    bits = codec.format.padded_bits_per_pixel if codec.format else _USUAL_BITS
+    return codec.width * codec.height * bits // 8
 
 
 def _place(made: Made) -> tuple[int, int]:

@@ -26,6 +26,8 @@ _MUXERS = {"mp4": "mp4", "mkv": "matroska", "webm": "webm"}
 # Pictures that presets of x264 look ahead; it keeps all of them.
 _LOOKAHEAD = {"veryfast": 10, "faster": 20, "fast": 30, "medium": 40, "slow": 50, "slower": 60, "veryslow": 60, "placebo": 60}
 _LOOKAHEAD_BYTES = 160 << 20
+# Pictures that they refer back to; other presets have one.
+_REFERENCES = {"faster": 2, "fast": 2, "medium": 3, "slow": 5, "slower": 8, "veryslow": 16, "placebo": 16}
 _LOOKAHEAD_BYTES_PER_PIXEL = 3  # the picture, a half of its size for motion, costs
 _FRAME_DURATION = 1 << 8  # AV_CODEC_FLAG_FRAME_DURATION: a packet lasts as long as its frame said
 
@@ -105,13 +107,21 @@ class VideoFile:
             if self._sound:
                 self._mux(self._sound.packets(at))
 
+    def end_picture(self) -> None:
+        """Write the pictures that the encoder still holds; no more will come."""
+        self._mux(self._stream.encode(None))
+
+    def advance(self, until: Fraction) -> None:
+        """Write what sound there is up to a time of the source, in seconds; for when no more pictures come."""
+        if self._sound:
+            self._mux(self._sound.packets(until))
+
     def close(self, end: Fraction | None) -> None:
         """Write what is left.
 
         Args:
             end: the sample's end in the source, in seconds; None where sound goes on to its own end.
         """
-        self._mux(self._stream.encode(None))
         if self._sound:
             self._mux(self._sound.finish(end))
         self._file.close()
@@ -133,10 +143,30 @@ def _speakable(fps: Fraction) -> Fraction:
     return min(max(fps, Fraction(1, 100)), Fraction(1000)).limit_denominator(1001)
 
 
+def _lookahead(encode: EncodeSettings, pixels: int) -> int:
+    """Pictures that x264 looks ahead: so many as the preset has, or as memory allows."""
+    return min(_LOOKAHEAD.get(encode.preset, 0), _LOOKAHEAD_BYTES // (_LOOKAHEAD_BYTES_PER_PIXEL * pixels))
+
+
+def encoder_bytes(format: str, encode: EncodeSettings, width: int, height: int) -> int:
+    """Bytes of memory that a file takes while it is written, about: as measured from 360 to 1080 lines.
+
+    Args:
+        format: one of `FORMATS`.
+        encode: the settings.
+        width: of its pictures.
+        height: of its pictures.
+    """
+    pixels = width * height
+    if FORMATS[format][1] == "libx264":
+        return (8 << 20) + 4 * pixels * (_lookahead(encode, pixels) + 2 * _REFERENCES.get(encode.preset, 1))
+    return (22 << 20) + 140 * pixels
+
+
 def _options(codec: str, encode: EncodeSettings, first: av.VideoFrame) -> dict[str, str]:
     """One thread, and nothing that depends on the processor: the same pictures give the same bytes."""
     if codec == "libx264":
-        lookahead = _LOOKAHEAD_BYTES // (_LOOKAHEAD_BYTES_PER_PIXEL * first.width * first.height)
+        lookahead = _lookahead(encode, first.width * first.height)
         bounded = f":rc-lookahead={lookahead}" if lookahead < _LOOKAHEAD.get(encode.preset, 0) else ""
         return {
             "preset": encode.preset,

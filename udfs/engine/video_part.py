@@ -114,20 +114,33 @@ class VideoPart:
         picture.pts, picture.duration, picture.time_base = at, duration, self._format.time_base
         self._file.write(picture, time)
 
-    def close(self, last: Seen, end: int, sound_end: Fraction | None) -> None:
-        """Finish the file.
+    def end_picture(self, last: Seen, end: int) -> None:
+        """Take in that no more frames come.
 
         Args:
             last: the last frame; it was shown.
             end: time stamp of the sample's end.
-            sound_end: the sample's end in seconds; None where sound goes on to its own end.
         """
         if self._slots is not None and self._next == 0:
             self._take(last, 0, 1, end)  # shorter than half a slot; a sample has one frame at least
         if self._file is None:
             self._open(self._held[0][0])
         assert self._file is not None
-        self._file.close(sound_end)
+        self._file.end_picture()
+
+    def advance(self, until: Fraction) -> None:
+        """Write sound up to a time, in seconds; for when the picture has ended."""
+        assert self._file is not None
+        self._file.advance(until)
+
+    def close(self, end: Fraction | None) -> None:
+        """Finish the file, whose picture has ended.
+
+        Args:
+            end: the sample's end in seconds; None where sound goes on to its own end.
+        """
+        assert self._file is not None
+        self._file.close(end)
         self._let_go()
 
     def discard(self) -> None:
