@@ -55,6 +55,9 @@ class VideoReader:
         self._in_a_row = 0
         self._skips = False
         self._skipped_to = -(1 << 63)
+        self._sought: int | None = None  # where the file was last sent to, until a frame has come from there
+        self._ended = False
+        self._resumes = False
         try:
             options = {"fd": str(self._fd), "protocol_whitelist": "fd", "format_whitelist": FORMAT_WHITELIST}
             self._container = av.open("fd:", metadata_errors="replace", container_options=options)
@@ -131,6 +134,7 @@ class VideoReader:
         for packet in self._packets():
             if self._repeats(packet):
                 continue
+            self._ended = not packet.size
             try:
                 frames = packet.decode()
             except av.error.EOFError:
@@ -149,12 +153,16 @@ class VideoReader:
                 if last is not None and is_joined and (last - frame.pts) * self.time_base > CLOCK_BACK_S:
                     shift += last + self.step - frame.pts
                     frame.pts = last + self.step
+                if self._is_beyond(frame.pts):
+                    break
                 if last is not None and frame.pts <= last:
                     self.dropped += not self._skips
                     continue
                 self._skips = False
                 last = frame.pts
                 yield frame
+                if self._skips:  # the rest of the packet lies before the place that was jumped to
+                    break
         if last is None or self.faults > _MOST_OF_ALL * self._read:
             raise SampleError("decoder_error", f"{self.faults} of {self._read} pieces of the video do not decode")
 
@@ -171,11 +179,34 @@ class VideoReader:
 
         Frames before it are left out: those that lie between here and there.
         """
-        if self._container.format.name not in _INDEXED or pts <= self._skipped_to:
+        if self._container.format.name not in _INDEXED or pts <= self._skipped_to or self._ended:
             return
         self._skipped_to = pts
-        self._container.seek(pts, stream=self.stream, backward=True)
+        self._seek(pts)
+
+    def _seek(self, pts: int) -> bool:
+        """Whether the file is read on from about there; if not, from where it was."""
+        try:
+            self._container.seek(pts, stream=self.stream, backward=True)
+        except av.error.FFmpegError:
+            return False
         self._skips = True
+        self._sought = pts
+        return True
+
+    def _is_beyond(self, pts: int) -> bool:
+        """Whether the first frame after a jump lies beyond its aim, and the file was sent to an earlier place.
+
+        MP4 is searched by the times of decoding: a keyframe that is decoded before the aim may be shown after it, and what
+        is shown between the two needs the keyframe before.
+        """
+        sought, self._sought = self._sought, None
+        if sought is None or pts <= self._skipped_to or sought <= self.origin:
+            return False
+        back = 2 * (self._skipped_to - sought) or round(1 / self.time_base)
+        is_sent = self._seek(max(self._skipped_to - back, self.origin))
+        self._resumes = is_sent and self._ended
+        return is_sent
 
     def _packets(self) -> Iterator[av.Packet[av.VideoStream]]:
         """Every packet; where the file cannot be read on, another try follows."""
@@ -184,7 +215,9 @@ class VideoReader:
                 for packet in self._container.demux(self.stream):
                     self._read += 1
                     yield packet
-                return
+                if not self._resumes:  # the last frames, those of a jump into the end of the file, come after all packets
+                    return
+                self._resumes = False
             except IndexError:  # how PyAV meets the end of a file whose streams turned up on the way
                 return
             except av.error.FFmpegError as error:
