@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -16,9 +17,12 @@ from typing import Any
 import av
 import pytest
 
+from tests.support.media import ffmpeg
 from tests.support.numbered import FRAMES, KINDS, SHOTS, Film, Numbered, numbered, read_film, read_number, shot_of, sound_of
-from tests.support.subsampling import Answer, Sample, check_answer, subsample, written
+from tests.support.subsampling import FAST, Answer, Sample, check_answer, subsample, written
 from v2d_spark.udfs.engine import MediaChild
+from v2d_spark.udfs.engine import probe as probe_module
+from v2d_spark.udfs.engine.subsample import subsample as subsample_here
 from v2d_spark.udfs.vocabulary import SampleError
 
 # The longest frame of sound of the codecs here, in seconds.
@@ -330,6 +334,42 @@ def test_random_clips_are_seeded(child: MediaChild, base: Path, tmp_path: Path) 
     assert all(first % 25 == 0 for first in firsts) and len(set(firsts)) > 2
     other = subsample(child, source.path, tmp_path / "other", plan, key="000000000008")
     assert len(clips_of(other)) == 1
+
+
+# --- what headers do not tell ---
+
+
+def test_a_large_file_without_a_length_is_cut_all_the_same(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recording = tmp_path / "recording.mkv"  # as browsers and OBS write it
+    ffmpeg("-i", numbered(base, "30").path, "-c", "copy", "-f", "matroska", "-live", 1, recording)
+    monkeypatch.setattr(probe_module, "_MAX_COUNTED", 1000)
+    assert probe_module.probe(str(recording), keyframes=False, memory_limit=1 << 30)["duration_s"] is None
+
+    def lengths(settings: dict[str, Any], spans: list[Any] | None = None) -> list[float]:
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        folder.mkdir()
+        plan = {"subsample": settings, "encode_formats": None, "encode": FAST, "captions_are_subtitles": False}
+        source = {"key": "0", "spans": spans, "cuts": None, "subtitles": None}
+        answer = subsample_here(str(recording), str(folder), plan, source, timeout=60, memory_limit=1 << 30)
+        return [round(one["span"]["end_s"] - one["span"]["start_s"], 2) for one in answer["samples"]]
+
+    assert lengths({"clip": {}}, [[3, 4, None]]) == [1.0]
+    assert lengths({"clip": {"source": "windows", "window_s": 2.5}}) == [2.5, 2.5, 1.0]
+    assert lengths({"clip": {"source": "cuts", "clip_strategy": "longest"}}) == [1.83]
+
+
+def test_a_header_that_tells_too_short_a_length_cuts_off_no_shot(child: MediaChild, base: Path, tmp_path: Path) -> None:
+    source = numbered(base, "30")
+    short = tmp_path / "short.mkv"
+    data = source.path.read_bytes()
+    told = data.index(b"\x44\x89\x88") + 3  # the element Duration, of eight bytes, in milliseconds
+    data = data[:told] + struct.pack(">d", 2000.0) + data[told + 8 :].replace(b"00:00:06.", b"00:00:02.")
+    short.write_bytes(data)
+    assert child.probe(short, keyframes=False, timeout=20).duration_s == 2.0
+
+    answer = subsample(child, short, tmp_path / "clips", {"clip": {"source": "cuts", "clip_strategy": "longest"}})
+
+    assert [read(sample, source).numbers for sample in clips_of(answer)] == [list(range(125, FRAMES))]
 
 
 # --- frame rates ---
