@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -83,13 +83,15 @@ def check_sound(clip: Film, source: Numbered, first: int | None = None) -> None:
 
 
 def check_span(sample: Sample, source: Numbered, numbers: Sequence[int]) -> None:
-    """Check that the row tells the span that the clip has in the source."""
+    """Check that the row tells the span that the clip has in the source, where its first frame is not one shown on."""
     film, span = source.film, sample["span"]
     base = Fraction(span["time_base"])
     first, last = film.numbers.index(numbers[0]), film.numbers.index(numbers[-1])
     assert span["start_pts"] * base == film.times[first]
     assert span["start_s"] == pytest.approx(float(film.times[first] - film.start), abs=1e-6)
-    if last + 1 < len(film.times):
+    if last + 1 < len(film.times) and film.times[last + 1] - film.times[last] > Fraction(1, 8):
+        assert film.times[last] < span["end_pts"] * base <= film.times[last + 1]
+    elif last + 1 < len(film.times):
         assert span["end_pts"] * base == film.times[last + 1]
         assert span["end_s"] == pytest.approx(float(film.times[last + 1] - film.start), abs=1e-6)
     else:
@@ -179,6 +181,73 @@ def test_captions_go_with_their_spans(child: MediaChild, base: Path, tmp_path: P
     assert {sample["caption"]: read(sample, source).numbers[0] for sample in clips_of(answer)} == {"a": 25, "b": 38, "c": 75}
 
 
+# --- pictures that stand still ---
+
+
+@pytest.fixture
+def slides(base: Path, tmp_path: Path) -> Path:
+    """Frames 0, 75 and 150 of a film, each shown for three seconds, the last one for a moment."""
+    path = tmp_path / "slides.mp4"
+    times = ("-fps_mode", "passthrough", "-enc_time_base", "1/90000")
+    ffmpeg("-i", numbered(base, "25").path, "-vf", "select=not(mod(n\\,75))", *times, "-c:v", "libx264", "-c:a", "copy", path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "expected"),
+    [
+        (0.0, 1.0, {0: 0.0}),
+        (1.0, 2.5, {0: 0.0}),  # has no frame of its own
+        (2.0, 4.0, {0: 0.0, 75: 1.0}),
+        (3.0, 5.0, {75: 0.0}),
+        (2.98, 5.0, {75: 0.0}),  # a frame that begins a little later is the first
+        (0.5, 6.02, {0: 0.0, 75: 2.5, 150: 5.5}),
+    ],
+)
+def test_a_slide_is_shown_as_long_as_the_span_lasts(
+    child: MediaChild, slides: Path, tmp_path: Path, begin: float, end: float, expected: dict[int, float]
+) -> None:
+    answer = subsample(child, slides, tmp_path / "clips", {"clip": {}}, spans=[(begin, end)])
+
+    (sample,) = answer["samples"]
+    clip = read_film(written(sample))
+    assert clip.numbers == list(expected)
+    assert [float(time - clip.times[0]) for time in clip.times] == pytest.approx(list(expected.values()), abs=0.0011)
+    begin = max(begin, 3.0) if begin > 2.9 else begin
+    assert (sample["span"]["start_s"], sample["span"]["end_s"]) == pytest.approx((begin, end), abs=0.021)
+    delay, _ = sound_of(written(sample))
+    assert delay == pytest.approx(begin, abs=0.03)
+    for told in ("video", "audio"):
+        assert sample["look"]["probe"][told]["duration_s"] == pytest.approx(end - begin, abs=0.05)
+
+
+@pytest.mark.parametrize("by", ["input", "cuts", "windows"])
+def test_clips_of_slides_are_not_longer_than_wanted(child: MediaChild, slides: Path, tmp_path: Path, by: str) -> None:
+    settings = {"windows": {"window_s": 0.8}, "cuts": {"max_length": 0.8}, "input": {"max_length": 0.8}}[by]
+    spans = [(0, 6)] if by == "input" else None
+
+    answer = subsample(child, slides, tmp_path / "clips", {"clip": {"source": by, **settings}}, spans=spans)
+
+    lengths = [sample["span"]["end_s"] - sample["span"]["start_s"] for sample in clips_of(answer)]
+    assert max(lengths) <= 0.8 + 0.2 and sum(lengths) >= 6
+    for sample in clips_of(answer):
+        assert len(read_numbers(sample)) <= 2
+
+
+def test_a_picture_shown_on_is_made_whole_like_others(child: MediaChild, base: Path, tmp_path: Path) -> None:
+    source = numbered(base, "bottom field first")
+    slow = tmp_path / "slow.mp4"
+    ffmpeg("-itsscale", 30, "-i", source.path, "-map", "0:v", "-t", 6, "-c", "copy", slow)  # a frame every 1.2 s
+
+    answer = subsample(child, slow, tmp_path / "clips", {"clip": {}}, spans=[(1.5, 2.0), (2.0, 3.0)])
+
+    shown = []
+    for sample in clips_of(answer):
+        with av.open(str(written(sample))) as file:
+            shown.append([(read_number(frame, side=120), frame.time) for frame in file.decode(video=0)])
+    assert shown == [[(1, 0)], [(1, 0), (2, pytest.approx(0.4, abs=0.01))]]
+
+
 # --- windows, cuts, subtitles ---
 
 
@@ -191,8 +260,13 @@ def test_windows_share_no_frame_and_lose_none(child: MediaChild, base: Path, tmp
 
     check_answer(child, answer, tmp_path / "clips")
     clips = [read(sample, source) for sample in clips_of(answer)]
-    assert [number for clip in clips for number in clip.numbers] == film.numbers
-    for clip, sample in zip(clips, clips_of(answer), strict=True):
+    # A picture that stands still where a window ends is shown on in the next.
+    assert [number for number, _ in groupby(number for clip in clips for number in clip.numbers)] == film.numbers
+    ends = [None, *(clip.numbers[-1] for clip in clips)]
+    for clip, sample, end in zip(clips, clips_of(answer), ends[:-1], strict=True):
+        if clip.numbers[0] == end:
+            assert sample["span"]["start_s"] == pytest.approx(float(sample["clip"] - 1) * 1.3, abs=0.001)
+            continue
         check_span(sample, source, clip.numbers)
         place = film.numbers.index(clip.numbers[0])
         if place:
