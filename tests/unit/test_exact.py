@@ -529,6 +529,50 @@ def test_keyframes_alone(child: MediaChild, base: Path, tmp_path: Path) -> None:
     assert [float(time) for time in clip.times] == pytest.approx([number / 25 for number in clip.numbers], abs=0.001)
 
 
+def test_keyframes_alone_are_shown_to_the_end(child: MediaChild, base: Path, tmp_path: Path) -> None:
+    source = numbered(base, "silent")  # one keyframe
+
+    answer = subsample(child, source.path, tmp_path / "whole", {"frame_rate": {"keyframes": True}})
+
+    (sample,) = answer["samples"]
+    assert read(sample, source).numbers == [0]
+    assert sample["look"]["duration_s"] == pytest.approx(FRAMES / 25, abs=0.01)
+
+
+@pytest.mark.parametrize("also", [{}, {"measure": {}}, {"cuts": {}}, {"clip": {"source": "cuts"}}])
+def test_keyframes_alone_whoever_looks(child: MediaChild, base: Path, tmp_path: Path, also: dict[str, Any]) -> None:
+    source = numbered(base, "open gop")
+    plan = {"frame_rate": {"keyframes": True}, **also}
+
+    answer = subsample(child, source.path, tmp_path / "samples", plan)
+
+    check_answer(child, answer, tmp_path / "samples")
+    kept = [number for sample in answer["samples"] for number in read(sample, source).numbers]
+    assert kept == list(range(0, FRAMES, 12))
+
+
+@pytest.mark.parametrize("also", [{}, {"measure": {}}])
+def test_a_clip_of_keyframes_ends_with_its_span(child: MediaChild, base: Path, tmp_path: Path, also: dict[str, Any]) -> None:
+    source = numbered(base, "open gop")
+    plan = {"frame_rate": {"keyframes": True}, "clip": {}, **also}
+    spans = [(0, 1.0), (1.0, 1.4), (1.0, 3.0), (6.0, 7.0)]  # keyframes are at 0, 0.48, 0.96, 1.44
+
+    answer = subsample(child, source.path, tmp_path / "clips", plan, spans=spans)
+
+    told = {}
+    for sample in answer["samples"]:
+        clip, span = read(sample, source), sample["span"]
+        told[sample["wanted"]] = (clip.numbers, round(span["start_s"], 2), round(span["end_s"], 2))
+        probe = sample["look"]["probe"]
+        assert probe["video"]["duration_s"] == pytest.approx(span["end_s"] - span["start_s"], abs=0.01)
+        assert probe["audio"]["duration_s"] == pytest.approx(span["end_s"] - span["start_s"], abs=0.05)
+    assert told == {
+        0: ([0, 12, 24], 0, 1.0),
+        2: ([36, 48, 60, 72], 1.44, 3.0),
+        3: ([156, 168], 6.24, 7.0),
+    }
+
+
 # --- precision ---
 
 

@@ -90,7 +90,8 @@ class OnePass:
                 if last is not None:
                     self._show_on(job, tracker, choice, last, seen.pts)
                 last = seen
-                self._turn(job, tracker, choice, seen.pts, cut=is_cut, begins=True)
+                begins = seen.frame.key_frame or not job.keyframes_only
+                self._turn(job, tracker, choice, seen.pts, cut=is_cut, begins=begins)
                 if choice.first_only and self._made and self._finder is None:
                     break
                 for sample in self._samples:
@@ -144,7 +145,8 @@ class OnePass:
             time = max(border, last.pts + self._step)
             if time >= until - self._step or (time > longest and not self._samples):
                 return
-            begun = self._turn(job, tracker, choice, time, cut=False, begins=time <= longest)
+            begins = time <= longest and not job.keyframes_only
+            begun = self._turn(job, tracker, choice, time, cut=False, begins=begins)
             if begun:
                 again = last.again(time)
                 for sample in begun:

@@ -43,7 +43,8 @@ class VideoReader:
         origin: time stamp of the source's beginning: of its earliest stream.
         faults: packets that did not decode.
         dropped: frames left out because their time does not come after that of the one before.
-        repeated_until: time stamp up to which empty packets repeat the picture before them.
+        repeated_until: time stamp up to which the picture before is shown on: by empty packets, or by those that are left
+            out where keyframes alone are decoded.
     """
 
     def __init__(self, path: str, *, keyframes_only: bool = False) -> None:
@@ -58,6 +59,7 @@ class VideoReader:
         self._sought: int | None = None  # where the file was last sent to, until a frame has come from there
         self._ended = False
         self._resumes = False
+        self._keyframes_only = keyframes_only
         try:
             options = {"fd": str(self._fd), "protocol_whitelist": "fd", "format_whitelist": FORMAT_WHITELIST}
             self._container = av.open("fd:", metadata_errors="replace", container_options=options)
@@ -169,10 +171,11 @@ class VideoReader:
     def _repeats(self, packet: av.Packet[av.VideoStream]) -> bool:
         """Whether a packet is empty, as Theora and AVI have them: the picture before is shown on. No decoder takes them."""
         time = packet.dts if self._unordered or packet.pts is None else packet.pts
-        if packet.size or time is None:  # a packet without a time tells the decoder that the file ends
+        if time is None or packet.is_discard:  # a packet without a time tells the decoder that the file ends
             return False
-        self.repeated_until = max(self.repeated_until, time + self.step)
-        return True
+        if not packet.size or self._keyframes_only:
+            self.repeated_until = max(self.repeated_until, time + (packet.duration or self.step))
+        return not packet.size
 
     def skip_to(self, pts: int) -> None:
         """Go on with the last keyframe at or before a time stamp, in files that can tell where that is.

@@ -286,6 +286,7 @@ class _Work:
                 origin=reader.origin,
                 rate=rate,
                 fps=reader.fps,
+                keyframes_only=plan.rate is not None and plan.rate.keyframes_only,
             )
             made: list[Made] = []
             sounds = track is not None and (audio is not None or hears)
