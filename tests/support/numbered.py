@@ -342,6 +342,17 @@ KINDS: dict[str, Kind] = {
     ),
     "b frames": Kind(video="-c:v libx264 -preset veryfast -bf 8 -b_strategy 0 -refs 4 -x264-params b-pyramid=normal:keyint=60"),
     "open gop": Kind(video=f"{_X264} -bf 3 -b_strategy 0 -x264-params open-gop=1:keyint=12:min-keyint=12:scenecut=0"),
+    "open gop variable": Kind(
+        filters=_VARIABLE,
+        video=f"{_X264} -bf 3 -b_strategy 0 -x264-params open-gop=1:keyint=12:min-keyint=12:scenecut=0 "
+        "-fps_mode passthrough -enc_time_base 1/90000",
+    ),
+    # Two frames from its last keyframe on: read from there, the file ends before the decoder gives the first of them.
+    "open gop hevc": Kind(
+        ".mov",
+        video=f"{_X265}:open-gop=1:keyint=12:min-keyint=12:scenecut=0:bframes=3 -tag:v hvc1",
+        frames=170,
+    ),
     "open gop mpeg2": Kind(".mpg", video="-c:v mpeg2video -q:v 4 -bf 2 -g 12 -sc_threshold 1000000000", sound="mp2"),
     # Begins in the middle of an open group: its first pictures refer to what is not there.
     "broken open gop": Kind(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import struct
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
-from itertools import pairwise
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ import pytest
 
 from tests.support.media import ffmpeg
 from tests.support.numbered import FRAMES, KINDS, SHOTS, Film, Numbered, numbered, read_film, read_number, shot_of, sound_of
-from tests.support.subsampling import Answer, Sample, check_answer, subsample, written
+from tests.support.subsampling import FAST, Answer, Sample, check_answer, subsample, written
 from v2d_spark.udfs.engine import MediaChild
+from v2d_spark.udfs.engine import probe as probe_module
+from v2d_spark.udfs.engine.subsample import subsample as subsample_here
 from v2d_spark.udfs.vocabulary import SampleError
 
 # The longest frame of sound of the codecs here, in seconds.
@@ -80,13 +83,15 @@ def check_sound(clip: Film, source: Numbered, first: int | None = None) -> None:
 
 
 def check_span(sample: Sample, source: Numbered, numbers: Sequence[int]) -> None:
-    """Check that the row tells the span that the clip has in the source."""
+    """Check that the row tells the span that the clip has in the source, where its first frame is not one shown on."""
     film, span = source.film, sample["span"]
     base = Fraction(span["time_base"])
     first, last = film.numbers.index(numbers[0]), film.numbers.index(numbers[-1])
     assert span["start_pts"] * base == film.times[first]
     assert span["start_s"] == pytest.approx(float(film.times[first] - film.start), abs=1e-6)
-    if last + 1 < len(film.times):
+    if last + 1 < len(film.times) and film.times[last + 1] - film.times[last] > Fraction(1, 8):
+        assert film.times[last] < span["end_pts"] * base <= film.times[last + 1]
+    elif last + 1 < len(film.times):
         assert span["end_pts"] * base == film.times[last + 1]
         assert span["end_s"] == pytest.approx(float(film.times[last + 1] - film.start), abs=1e-6)
     else:
@@ -176,6 +181,73 @@ def test_captions_go_with_their_spans(child: MediaChild, base: Path, tmp_path: P
     assert {sample["caption"]: read(sample, source).numbers[0] for sample in clips_of(answer)} == {"a": 25, "b": 38, "c": 75}
 
 
+# --- pictures that stand still ---
+
+
+@pytest.fixture
+def slides(base: Path, tmp_path: Path) -> Path:
+    """Frames 0, 75 and 150 of a film, each shown for three seconds, the last one for a moment."""
+    path = tmp_path / "slides.mp4"
+    times = ("-fps_mode", "passthrough", "-enc_time_base", "1/90000")
+    ffmpeg("-i", numbered(base, "25").path, "-vf", "select=not(mod(n\\,75))", *times, "-c:v", "libx264", "-c:a", "copy", path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("begin", "end", "expected"),
+    [
+        (0.0, 1.0, {0: 0.0}),
+        (1.0, 2.5, {0: 0.0}),  # has no frame of its own
+        (2.0, 4.0, {0: 0.0, 75: 1.0}),
+        (3.0, 5.0, {75: 0.0}),
+        (2.98, 5.0, {75: 0.0}),  # a frame that begins a little later is the first
+        (0.5, 6.02, {0: 0.0, 75: 2.5, 150: 5.5}),
+    ],
+)
+def test_a_slide_is_shown_as_long_as_the_span_lasts(
+    child: MediaChild, slides: Path, tmp_path: Path, begin: float, end: float, expected: dict[int, float]
+) -> None:
+    answer = subsample(child, slides, tmp_path / "clips", {"clip": {}}, spans=[(begin, end)])
+
+    (sample,) = answer["samples"]
+    clip = read_film(written(sample))
+    assert clip.numbers == list(expected)
+    assert [float(time - clip.times[0]) for time in clip.times] == pytest.approx(list(expected.values()), abs=0.0011)
+    begin = max(begin, 3.0) if begin > 2.9 else begin
+    assert (sample["span"]["start_s"], sample["span"]["end_s"]) == pytest.approx((begin, end), abs=0.021)
+    delay, _ = sound_of(written(sample))
+    assert delay == pytest.approx(begin, abs=0.03)
+    for told in ("video", "audio"):
+        assert sample["look"]["probe"][told]["duration_s"] == pytest.approx(end - begin, abs=0.05)
+
+
+@pytest.mark.parametrize("by", ["input", "cuts", "windows"])
+def test_clips_of_slides_are_not_longer_than_wanted(child: MediaChild, slides: Path, tmp_path: Path, by: str) -> None:
+    settings = {"windows": {"window_s": 0.8}, "cuts": {"max_length": 0.8}, "input": {"max_length": 0.8}}[by]
+    spans = [(0, 6)] if by == "input" else None
+
+    answer = subsample(child, slides, tmp_path / "clips", {"clip": {"source": by, **settings}}, spans=spans)
+
+    lengths = [sample["span"]["end_s"] - sample["span"]["start_s"] for sample in clips_of(answer)]
+    assert max(lengths) <= 0.8 + 0.2 and sum(lengths) >= 6
+    for sample in clips_of(answer):
+        assert len(read_numbers(sample)) <= 2
+
+
+def test_a_picture_shown_on_is_made_whole_like_others(child: MediaChild, base: Path, tmp_path: Path) -> None:
+    source = numbered(base, "bottom field first")
+    slow = tmp_path / "slow.mp4"
+    ffmpeg("-itsscale", 30, "-i", source.path, "-map", "0:v", "-t", 6, "-c", "copy", slow)  # a frame every 1.2 s
+
+    answer = subsample(child, slow, tmp_path / "clips", {"clip": {}}, spans=[(1.5, 2.0), (2.0, 3.0)])
+
+    shown = []
+    for sample in clips_of(answer):
+        with av.open(str(written(sample))) as file:
+            shown.append([(read_number(frame, side=120), frame.time) for frame in file.decode(video=0)])
+    assert shown == [[(1, 0)], [(1, 0), (2, pytest.approx(0.4, abs=0.01))]]
+
+
 # --- windows, cuts, subtitles ---
 
 
@@ -188,8 +260,13 @@ def test_windows_share_no_frame_and_lose_none(child: MediaChild, base: Path, tmp
 
     check_answer(child, answer, tmp_path / "clips")
     clips = [read(sample, source) for sample in clips_of(answer)]
-    assert [number for clip in clips for number in clip.numbers] == film.numbers
-    for clip, sample in zip(clips, clips_of(answer), strict=True):
+    # A picture that stands still where a window ends is shown on in the next.
+    assert [number for number, _ in groupby(number for clip in clips for number in clip.numbers)] == film.numbers
+    ends = [None, *(clip.numbers[-1] for clip in clips)]
+    for clip, sample, end in zip(clips, clips_of(answer), ends[:-1], strict=True):
+        if clip.numbers[0] == end:
+            assert sample["span"]["start_s"] == pytest.approx(float(sample["clip"] - 1) * 1.3, abs=0.001)
+            continue
         check_span(sample, source, clip.numbers)
         place = film.numbers.index(clip.numbers[0])
         if place:
@@ -371,6 +448,42 @@ def test_random_clips_are_seeded(child: MediaChild, base: Path, tmp_path: Path) 
     assert len(clips_of(other)) == 1
 
 
+# --- what headers do not tell ---
+
+
+def test_a_large_file_without_a_length_is_cut_all_the_same(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recording = tmp_path / "recording.mkv"  # as browsers and OBS write it
+    ffmpeg("-i", numbered(base, "30").path, "-c", "copy", "-f", "matroska", "-live", 1, recording)
+    monkeypatch.setattr(probe_module, "_MAX_COUNTED", 1000)
+    assert probe_module.probe(str(recording), keyframes=False, memory_limit=1 << 30)["duration_s"] is None
+
+    def lengths(settings: dict[str, Any], spans: list[Any] | None = None) -> list[float]:
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        folder.mkdir()
+        plan = {"subsample": settings, "encode_formats": None, "encode": FAST, "captions_are_subtitles": False}
+        source = {"key": "0", "spans": spans, "cuts": None, "subtitles": None}
+        answer = subsample_here(str(recording), str(folder), plan, source, timeout=60, memory_limit=1 << 30)
+        return [round(one["span"]["end_s"] - one["span"]["start_s"], 2) for one in answer["samples"]]
+
+    assert lengths({"clip": {}}, [[3, 4, None]]) == [1.0]
+    assert lengths({"clip": {"source": "windows", "window_s": 2.5}}) == [2.5, 2.5, 1.0]
+    assert lengths({"clip": {"source": "cuts", "clip_strategy": "longest"}}) == [1.83]
+
+
+def test_a_header_that_tells_too_short_a_length_cuts_off_no_shot(child: MediaChild, base: Path, tmp_path: Path) -> None:
+    source = numbered(base, "30")
+    short = tmp_path / "short.mkv"
+    data = source.path.read_bytes()
+    told = data.index(b"\x44\x89\x88") + 3  # the element Duration, of eight bytes, in milliseconds
+    data = data[:told] + struct.pack(">d", 2000.0) + data[told + 8 :].replace(b"00:00:06.", b"00:00:02.")
+    short.write_bytes(data)
+    assert child.probe(short, keyframes=False, timeout=20).duration_s == 2.0
+
+    answer = subsample(child, short, tmp_path / "clips", {"clip": {"source": "cuts", "clip_strategy": "longest"}})
+
+    assert [read(sample, source).numbers for sample in clips_of(answer)] == [list(range(125, FRAMES))]
+
+
 # --- frame rates ---
 
 
@@ -452,6 +565,50 @@ def test_keyframes_alone(child: MediaChild, base: Path, tmp_path: Path) -> None:
     clip = read(sample, source)
     assert clip.numbers == list(range(0, FRAMES, 12))
     assert [float(time) for time in clip.times] == pytest.approx([number / 25 for number in clip.numbers], abs=0.001)
+
+
+def test_keyframes_alone_are_shown_to_the_end(child: MediaChild, base: Path, tmp_path: Path) -> None:
+    source = numbered(base, "silent")  # one keyframe
+
+    answer = subsample(child, source.path, tmp_path / "whole", {"frame_rate": {"keyframes": True}})
+
+    (sample,) = answer["samples"]
+    assert read(sample, source).numbers == [0]
+    assert sample["look"]["duration_s"] == pytest.approx(FRAMES / 25, abs=0.01)
+
+
+@pytest.mark.parametrize("also", [{}, {"measure": {}}, {"cuts": {}}, {"clip": {"source": "cuts"}}])
+def test_keyframes_alone_whoever_looks(child: MediaChild, base: Path, tmp_path: Path, also: dict[str, Any]) -> None:
+    source = numbered(base, "open gop")
+    plan = {"frame_rate": {"keyframes": True}, **also}
+
+    answer = subsample(child, source.path, tmp_path / "samples", plan)
+
+    check_answer(child, answer, tmp_path / "samples")
+    kept = [number for sample in answer["samples"] for number in read(sample, source).numbers]
+    assert kept == list(range(0, FRAMES, 12))
+
+
+@pytest.mark.parametrize("also", [{}, {"measure": {}}])
+def test_a_clip_of_keyframes_ends_with_its_span(child: MediaChild, base: Path, tmp_path: Path, also: dict[str, Any]) -> None:
+    source = numbered(base, "open gop")
+    plan = {"frame_rate": {"keyframes": True}, "clip": {}, **also}
+    spans = [(0, 1.0), (1.0, 1.4), (1.0, 3.0), (6.0, 7.0)]  # keyframes are at 0, 0.48, 0.96, 1.44
+
+    answer = subsample(child, source.path, tmp_path / "clips", plan, spans=spans)
+
+    told = {}
+    for sample in answer["samples"]:
+        clip, span = read(sample, source), sample["span"]
+        told[sample["wanted"]] = (clip.numbers, round(span["start_s"], 2), round(span["end_s"], 2))
+        probe = sample["look"]["probe"]
+        assert probe["video"]["duration_s"] == pytest.approx(span["end_s"] - span["start_s"], abs=0.01)
+        assert probe["audio"]["duration_s"] == pytest.approx(span["end_s"] - span["start_s"], abs=0.05)
+    assert told == {
+        0: ([0, 12, 24], 0, 1.0),
+        2: ([36, 48, 60, 72], 1.44, 3.0),
+        3: ([156, 168], 6.24, 7.0),
+    }
 
 
 # --- precision ---

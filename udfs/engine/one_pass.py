@@ -18,6 +18,10 @@ from v2d_spark.udfs.engine.spans import Open, SpanRules, Tracker
 from v2d_spark.udfs.subsamplers import CutFinder, Subsampler
 
 _SEEK_S = 4  # seconds without a clip from which on it is quicker to jump than to decode
+# A frame is late where the one before has been shown for more than so many usual steps. Clips then end and begin without it.
+_LATE_STEPS = Fraction(5, 2)
+_LONGEST_STEP_S = Fraction(1, 5)  # the average rate of slides tells nothing of how exact clips can be
+_LONGEST_SHOWN_S = 600  # seconds that a picture stands still; a longer gap is a fault of the clock, and no clip begins in it
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,8 @@ class OnePass:
         self._finder = finder
         self._views = Views()
         self._samples: list[SampleInMaking] = []
+        self._waiting: list[Open] = []  # clips that have no picture yet
+        self._step = min(reader.step, max(1, round(_LONGEST_STEP_S / reader.time_base)))
         self._made: list[Made] = []
 
     def look(self) -> None:
@@ -81,16 +87,13 @@ class OnePass:
             frames = self._looked_at(lambda frame: geometry(frame, aspect))
             last: Seen | None = None
             for seen, is_cut in self._settled(frames) if by_cuts else ((seen, False) for seen, _ in frames):
+                if last is not None:
+                    self._show_on(job, tracker, choice, last, seen.pts)
                 last = seen
-                ended, begun = tracker.at(seen.pts, cut=is_cut)
-                for clip in ended:
-                    self._end(clip, seen.pts, choice)
-                if choice.first_only and self._made:
-                    begun = []
-                    if self._finder is None:
-                        break
-                for clip in begun:
-                    self._begin(job, clip, seen.pts, choice)
+                begins = seen.frame.key_frame or not job.keyframes_only
+                self._turn(job, tracker, choice, seen.pts, cut=is_cut, begins=begins)
+                if choice.first_only and self._made and self._finder is None:
+                    break
                 for sample in self._samples:
                     sample.take(seen)
                 if job.track:
@@ -105,6 +108,7 @@ class OnePass:
                     self._jump(tracker, seen.pts)
             if last is not None:
                 end = max(last.pts + (last.frame.duration or self._reader.step), self._reader.repeated_until)
+                self._show_on(job, tracker, choice, last, end)
                 for sample in list(self._samples):
                     self._end(sample.clip, end, choice)
             return self._made
@@ -112,6 +116,41 @@ class OnePass:
             for sample in self._samples:
                 sample.discard()
             raise
+
+    def _turn(self, job: Job, tracker: Tracker, choice: Choice, pts: int, *, cut: bool, begins: bool) -> list[SampleInMaking]:
+        """End and begin what is to end and begin at a time stamp.
+
+        Returns:
+            What began. Where nothing begins, it waits for the next turn.
+        """
+        ended, begun = tracker.at(pts, cut=cut)
+        for clip in ended:
+            self._end(clip, pts, choice)
+        self._waiting = [clip for clip in self._waiting if clip not in ended] + begun
+        if choice.first_only and self._made:
+            self._waiting = []
+        if not begins:
+            return []
+        before = len(self._samples)
+        while self._waiting:
+            self._begin(job, self._waiting.pop(0), pts, choice)
+        return self._samples[before:]
+
+    def _show_on(self, job: Job, tracker: Tracker, choice: Choice, last: Seen, until: int) -> None:
+        """Let clips end, and begin with the picture that is shown, where the next frame is late."""
+        if until - last.pts <= _LATE_STEPS * self._step:
+            return
+        longest = last.pts + round(_LONGEST_SHOWN_S / self._reader.time_base)
+        while (border := tracker.next_border) is not None:
+            time = max(border, last.pts + self._step)
+            if time >= until - self._step or (time > longest and not self._samples):
+                return
+            begins = time <= longest and not job.keyframes_only
+            begun = self._turn(job, tracker, choice, time, cut=False, begins=begins)
+            if begun:
+                again = last.again(time)
+                for sample in begun:
+                    sample.take(again)
 
     def _jump(self, tracker: Tracker, pts: int) -> None:
         start = tracker.next_start

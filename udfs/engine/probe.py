@@ -47,13 +47,14 @@ _MAX_COUNTED = 256 << 20  # bytes of a file that is read through because its hea
 _BYTES_PER_PIXEL = 3
 
 
-def probe(path: str, *, keyframes: bool, memory_limit: int) -> dict[str, Any]:
+def probe(path: str, *, keyframes: bool, memory_limit: int, counts: bool = False) -> dict[str, Any]:
     """Look into a file.
 
     Args:
         path: the file.
         keyframes: whether to list the times of keyframes; reads the whole file.
         memory_limit: bytes of memory that decoding may take; a picture that cannot fit is refused before it is decoded.
+        counts: whether a large file, too, is read through where its header does not say how long it lasts.
 
     Returns:
         The fields of `Look`, `probe` shaped as the tables' column of that name.
@@ -71,7 +72,7 @@ def probe(path: str, *, keyframes: bool, memory_limit: int) -> dict[str, Any]:
             raise SampleError("empty", "the file has no bytes")
         head = os.pread(fd, _HEAD, 0)
         with _open(fd, size, head) as container:
-            return _look(container, size, head, keyframes, memory_limit)
+            return _look(container, size, head, keyframes, memory_limit, counts or size <= _MAX_COUNTED)
     finally:
         os.close(fd)
 
@@ -102,7 +103,9 @@ def _not_media(head: bytes) -> str:
     return "none of the media formats that are read"
 
 
-def _look(container: av.container.InputContainer, size: int, head: bytes, keyframes: bool, memory_limit: int) -> dict[str, Any]:
+def _look(
+    container: av.container.InputContainer, size: int, head: bytes, keyframes: bool, memory_limit: int, counts: bool
+) -> dict[str, Any]:
     format_name = container.format.name
     name = container_name(format_name, container.metadata.get("major_brand"), head)
     audios = list(container.streams.audio)
@@ -122,8 +125,9 @@ def _look(container: av.container.InputContainer, size: int, head: bytes, keyfra
         raise SampleError("unsupported", f"the picture in this {name} file is made of tiles, which are not put together here")
 
     told_s = container.duration / av.time_base if container.duration and format_name not in HEADERLESS else None
-    count = kind != IMAGE and told_s is None and size <= _MAX_COUNTED
-    reading = read_packets(container, main, to_the_end=count or (keyframes and kind == VIDEO))
+    lists = keyframes and kind == VIDEO
+    count = kind != IMAGE and told_s is None and (counts or lists)
+    reading = read_packets(container, main, to_the_end=count or lists)
     if reading.frame is None:
         raise _undecodable(reading, format_name, name, head)
     counted_s = (reading.seconds or seconds_by_rate(main, reading)) if count else None
@@ -152,7 +156,7 @@ def _look(container: av.container.InputContainer, size: int, head: bytes, keyfra
             "chapters": describe_chapters(container),
             "tags": describe_tags(container, main),
             "start_s": container.start_time / av.time_base if container.start_time is not None and kind != IMAGE else None,
-            "keyframes_s": reading.keyframes_s if keyframes and kind == VIDEO else None,
+            "keyframes_s": reading.keyframes_s if lists else None,
             "size": size,
             "format_name": format_name,
             "format_long_name": container.format.long_name,

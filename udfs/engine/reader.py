@@ -41,7 +41,8 @@ class VideoReader:
         joins: where its clock starts anew.
         faults: packets that did not decode.
         dropped: frames left out because their time does not come after that of the one before.
-        repeated_until: time stamp up to which empty packets repeat the picture before them.
+        repeated_until: time stamp up to which the picture before is shown on: by empty packets, or by those that are left
+            out where keyframes alone are decoded.
     """
 
     def __init__(self, path: str, *, keyframes_only: bool = False) -> None:
@@ -53,6 +54,10 @@ class VideoReader:
         self._in_a_row = 0
         self._skips = False
         self._skipped_to = -(1 << 63)
+        self._sought: int | None = None  # where the file was last sent to, until a frame has come from there
+        self._ended = False
+        self._resumes = False
+        self._keyframes_only = keyframes_only
         try:
             options = {"fd": str(self._fd), "protocol_whitelist": "fd", "format_whitelist": FORMAT_WHITELIST}
             self._container = av.open("fd:", metadata_errors="replace", container_options=options)
@@ -132,6 +137,7 @@ class VideoReader:
         for packet in self._packets():
             if self._repeats(packet):
                 continue
+            self._ended = not packet.size
             try:
                 frames = packet.decode()
             except av.error.EOFError:
@@ -146,33 +152,61 @@ class VideoReader:
                 if frame.pts is None or self._unordered:
                     frame.pts = frame.dts if frame.dts is not None else (self.origin if last is None else last + self.step)
                 frame.pts = clock.at(frame.pts)
+                if self._is_beyond(frame.pts):
+                    break
                 if last is not None and frame.pts <= last:
                     self.dropped += not self._skips
                     continue
                 self._skips = False
                 last = frame.pts
                 yield frame
+                if self._skips:  # the rest of the packet lies before the place that was jumped to
+                    break
         if last is None or self.faults > _MOST_OF_ALL * self._read:
             raise SampleError("decoder_error", f"{self.faults} of {self._read} pieces of the video do not decode")
 
     def _repeats(self, packet: av.Packet[av.VideoStream]) -> bool:
         """Whether a packet is empty, as Theora and AVI have them: the picture before is shown on. No decoder takes them."""
         time = packet.dts if self._unordered or packet.pts is None else packet.pts
-        if packet.size or time is None:  # a packet without a time tells the decoder that the file ends
+        if time is None or packet.is_discard:  # a packet without a time tells the decoder that the file ends
             return False
-        self.repeated_until = max(self.repeated_until, time + self.step)
-        return True
+        if not packet.size or self._keyframes_only:
+            self.repeated_until = max(self.repeated_until, time + (packet.duration or self.step))
+        return not packet.size
 
     def skip_to(self, pts: int) -> None:
         """Go on with the last keyframe at or before a time stamp, in files that can tell where that is.
 
         Frames before it are left out: those that lie between here and there.
         """
-        if self._container.format.name not in _INDEXED or pts <= self._skipped_to:
+        if self._container.format.name not in _INDEXED or pts <= self._skipped_to or self._ended:
             return
         self._skipped_to = pts
-        self._container.seek(pts, stream=self.stream, backward=True)
+        self._seek(pts)
+
+    def _seek(self, pts: int) -> bool:
+        """Whether the file is read on from about there; if not, from where it was."""
+        try:
+            self._container.seek(pts, stream=self.stream, backward=True)
+        except av.error.FFmpegError:
+            return False
         self._skips = True
+        self._sought = pts
+        return True
+
+    def _is_beyond(self, pts: int) -> bool:
+        """Whether the first frame after a jump lies beyond its aim, and the file was sent to an earlier place.
+
+        MP4 is searched by the times of decoding: a keyframe that is decoded before the aim may be shown after it, and what
+        is shown between the two needs the keyframe before.
+        """
+        sought, self._sought = self._sought, None
+        if sought is None or pts <= self._skipped_to or sought <= self.origin:
+            return False
+        back = 2 * (self._skipped_to - sought) or round(1 / self.time_base)
+        is_sent = self._seek(max(self._skipped_to - back, self.origin))
+        self._resumes = is_sent and self._ended
+        return is_sent
 
     def _packets(self) -> Iterator[av.Packet[av.VideoStream]]:
         """Every packet; where the file cannot be read on, another try follows."""
@@ -181,7 +215,9 @@ class VideoReader:
                 for packet in packets(self._container, self.stream):
                     self._read += 1
                     yield packet
-                return
+                if not self._resumes:  # the last frames, those of a jump into the end of the file, come after all packets
+                    return
+                self._resumes = False
             except av.error.FFmpegError as error:
                 self._count(error)
 

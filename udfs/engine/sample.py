@@ -41,6 +41,7 @@ class Job:
         origin: time stamp of the source's beginning.
         rate: frames a second of what is written; None where frames keep their own times.
         fps: of the source, about.
+        keyframes_only: whether samples begin with a keyframe and show no other frames.
     """
 
     plan: Plan
@@ -55,6 +56,7 @@ class Job:
     origin: int
     rate: Fraction | None
     fps: Fraction
+    keyframes_only: bool = False
 
 
 @dataclass
@@ -205,7 +207,9 @@ class SampleInMaking:
             time_s = float((seen.pts - self.start) * self._job.clock)
             for _, looker in self._lookers:
                 looker.look(time_s, seen.image(looker.view))
-        if self._shows:
+        if self._job.keyframes_only and not seen.frame.key_frame:
+            pass
+        elif self._shows:
             for whole in self._made_whole(seen):
                 self._show_pending(whole.pts)
                 self._pending = whole

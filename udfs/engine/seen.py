@@ -51,6 +51,13 @@ class Seen:
             self._changed = self._change(self.frame)
         return self._changed
 
+    def again(self, pts: int) -> Seen:
+        """The same picture, shown again from a later time stamp on."""
+        self.frame.pts = pts  # of the two, only the later one is yet to be read
+        again = Seen(self.number, self.frame, self._views, self._change)
+        again._changed, again._images = self._changed, self._images
+        return again
+
     def become(self, frame: av.VideoFrame) -> Seen:
         """The same frame, made whole."""
         return Seen(self.number, frame, self._views, self._change)

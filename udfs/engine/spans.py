@@ -1,7 +1,8 @@
 """Which parts of a source become clips: rules, and who follows them while frames go by.
 
 Frames are held against spans as integers of the stream's time base, so that neighbouring clips share no frame and lose
-none. A span begins with the first frame at or after its start and ends before the first frame at or after its end.
+none. A span begins with the first frame at or after its start and ends before the first frame at or after its end. Where
+that frame is late, as in slides, the picture before it is shown on until the span begins or ends.
 """
 
 from __future__ import annotations
@@ -195,6 +196,10 @@ class Tracker(Protocol):
     def next_start(self) -> int | None:
         """Time stamp before which no clip begins, while none is open; None where nobody knows."""
 
+    @property
+    def next_border(self) -> int | None:
+        """Time stamp at which the next clip is to end or begin; None where only frames tell."""
+
 
 class Whole:
     """One sample: all of the source.
@@ -205,6 +210,7 @@ class Whole:
 
     over = False
     next_start: int | None = None
+    next_border: int | None = None
 
     def __init__(self, length: Fraction) -> None:
         self._begun = False
@@ -235,7 +241,7 @@ class Shots:
         self._first_only = first_piece_only
         self._shot: int | None = None
         self._pieces = 0
-        self._border: int | None = None
+        self.next_border: int | None = None
         self._open: Open | None = None
         self._count = 0
 
@@ -243,7 +249,7 @@ class Shots:
         """As `Tracker`."""
         if cut or self._shot is None:
             self._shot, self._pieces = pts, 0
-        elif self._border is None or pts < self._border:
+        elif self.next_border is None or pts < self.next_border:
             return [], []
         ended = [self._open] if self._open else []
         self._open = None
@@ -251,7 +257,7 @@ class Shots:
         if self._max is not None:
             # Borders are counted from the shot's beginning: no error adds up. Frames may have skipped some.
             self._pieces = max(self._pieces, math.floor((pts - self._shot) / self._max) + 1)
-            self._border = math.ceil(self._shot + self._pieces * self._max)
+            self.next_border = math.ceil(self._shot + self._pieces * self._max)
         if self._pieces > 1 and self._first_only:
             return ended, []
         self._open = Open(self._count, Span(Fraction(0), None))
@@ -289,6 +295,12 @@ class Fixed:
     def next_start(self) -> int | None:
         """As `Tracker`."""
         return self._waiting[-1][0] if self._waiting and not self._active else None
+
+    @property
+    def next_border(self) -> int | None:
+        """As `Tracker`."""
+        ends = [end for end, _ in self._active if end is not None]
+        return min(ends + [start for start, _, _ in self._waiting[-1:]], default=None)
 
     def at(self, pts: int, *, cut: bool) -> tuple[list[Open], list[Open]]:
         """As `Tracker`."""

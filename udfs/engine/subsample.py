@@ -79,7 +79,8 @@ def subsample(
     wanted = compiled(plan)
     rules = wanted.rules
     copies = rules is not None and rules.precision != "exact"
-    look = probe(path, keyframes=wanted.wants_keyframes or copies, memory_limit=memory_limit)
+    # Spans are held against the length of the source: it must be known.
+    look = probe(path, keyframes=wanted.wants_keyframes or copies, memory_limit=memory_limit, counts=True)
     source_look = look
     if not wanted.wants_keyframes:
         source_look = look | {"probe": look["probe"] | {"keyframes_s": None}}
@@ -227,7 +228,10 @@ class _Work:
             return None
         if rules.source == "cuts":
             return None if stored is None else self._spans_of_cuts(stored, reader)
-        return self._narrowed(self._raw_spans(float(self._length(reader))), reader)
+        length = self._length(reader)
+        spans = self._raw_spans(float(length))
+        within = [replace(span, end=min(span.end, length)) for span in spans if span.end is not None and span.start < length]
+        return self._narrowed(within, reader)
 
     def _length(self, reader: VideoReader) -> Fraction:
         """Seconds of the source, a little more rather than less."""
@@ -260,17 +264,15 @@ class _Work:
         return self._narrowed(spans, reader)
 
     def _narrowed(self, spans: Sequence[Span], reader: VideoReader) -> list[Span]:
-        """What the rules leave of spans."""
+        """What the rules leave of spans that do not go beyond the source."""
         rules = self.rules
         assert rules is not None
-        length = self._length(reader)
-        within = [replace(span, end=min(span.end, length)) for span in spans if span.end is not None and span.start < length]
         if rules.precision == "keyframe_adjusted":
             origin = reader.origin * reader.time_base
             keyframes = [_seconds(time) - origin for time in self.look["probe"]["keyframes_s"] or ()]
-            pieces = on_keyframes(within, sorted({*keyframes, _seconds(self.look["duration_s"] or 0.0)}), rules)
+            pieces = on_keyframes(spans, sorted({*keyframes, _seconds(self.look["duration_s"] or 0.0)}), rules)
         else:
-            pieces = divided(within, rules)
+            pieces = divided(spans, rules)
         pieces = chosen(pieces, rules, self.source["key"])
         if not pieces:
             raise _Nothing("no_clip", "none of its parts is a clip by the settings subsample.clip")
@@ -307,6 +309,7 @@ class _Work:
                 origin=reader.origin,
                 rate=rate,
                 fps=reader.fps,
+                keyframes_only=plan.rate is not None and plan.rate.keyframes_only,
             )
             made: list[Made] = []
             sounds = track is not None and (audio is not None or hears)

@@ -49,7 +49,8 @@ class Clip(Subsampler):
     """Cuts sources into clips, sound, captions and subtitles along with them.
 
     A clip begins with the first frame at or after its span's beginning and ends before the first at or after its end, so
-    that neighbours share no frame and lose none.
+    that neighbours share no frame and lose none. A picture that stands still, as slides do, is in every clip in whose span
+    it is shown, and no clip lasts longer for it.
     """
 
     name = "clip"

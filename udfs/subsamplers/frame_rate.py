@@ -28,10 +28,12 @@ class FrameRate(Subsampler):
     """Gives samples a constant rate, or their keyframes alone.
 
     At a constant rate each frame fills the slots from its own time, rounded to the nearest slot, to that of the next: frames
-    are left out or repeated, none is moved by more than half a slot.
+    are left out or repeated, none is moved by more than half a slot. Of keyframes alone each is shown until the next, the
+    last until the sample's end; a clip begins with the first in its span.
     """
 
     name = "frame_rate"
+    version = 2  # keyframes alone whoever looks, and the last one to the end
     Settings = FrameRateSettings
 
     settings: FrameRateSettings
