@@ -66,13 +66,14 @@ ERROR_CLASSES: dict[str, bool] = {
     "no_clip": False,
     "no_video": False,
     "no_audio": False,
+    "no_image": False,
     # A fault of this package itself; a sample must not take a job down all the same.
     "internal": False,
 }
 
 
 # Classes of sources that are skipped and never failed.
-SKIP_CLASSES = frozenset(("not_selected", "no_clip", "no_video", "no_audio"))
+SKIP_CLASSES = frozenset(("not_selected", "no_clip", "no_video", "no_audio", "no_image"))
 
 
 def passes_by_itself(error_class: str) -> bool:

@@ -24,7 +24,7 @@ from v2d_spark.udfs.enrichers import enrichers
 from v2d_spark.udfs.fetch.guard import Guard
 from v2d_spark.udfs.fetch.settings import LONGEST_S, Access, FetchSettings
 from v2d_spark.udfs.settings import setting
-from v2d_spark.udfs.subsamplers import Subsampler, subsamplers
+from v2d_spark.udfs.subsamplers import Shape, Subsampler, subsamplers
 from v2d_spark.udfs.vocabulary import ConfigError
 
 PRESET_PACKAGE = "v2d_spark"
@@ -39,6 +39,7 @@ _ALWAYS_ON = ("clip",)
 # Bytes: with as much in a row group before it, what a column holds stays under 2 GiB, where Arrow and Parquet end.
 LARGEST_INLINE = (1 << 30) - 1
 _WHOLE = 1 << 63
+_ANY_SHAPE = Shape(640, 480)
 
 
 @dataclass(frozen=True)
@@ -203,6 +204,7 @@ def load(config: str | Path | Mapping[str, Any] | None = None, overrides: Sequen
         raise ConfigError(f"Setting encode.preset must be one of {', '.join(PRESETS)}, not {settings.encode.preset!r}.")
     for one in settings.subsamplers:
         one.check()
+    _check_kept(settings)
     return settings
 
 
@@ -215,6 +217,34 @@ def _check_formats(formats: Mapping[str, str] | None) -> None:
         if format not in ENCODE_FORMATS[stream]:
             raise ConfigError(
                 f"Setting encode_formats.{stream} must be {_listed(ENCODE_FORMATS[stream], 'or')}, not {format!r}."
+            )
+
+
+def _check_kept(settings: Settings) -> None:
+    """Refuse subsamplers whose work would be in no stream that is kept."""
+    formats, members = settings.encode_formats, settings.subsamplers
+    makes_stills = any(one.stills() for one in members)
+    if makes_stills and formats is not None and "image" not in formats:
+        raise ConfigError(
+            "subsample.frames makes still pictures, which encode_formats does not keep; set encode_formats.image to"
+            f" {_listed(ENCODE_FORMATS['image'], 'or')}, or switch subsample.frames off."
+        )
+    if formats == {}:  # metadata alone: the same settings tell what there would be
+        return
+    kept = set(formats) if formats is not None else {"image"} if makes_stills else set(ENCODE_FORMATS)
+    is_heard = any(one.listener() for one in members)
+    for one in members:
+        streams: set[str] = set()  # that show what it does
+        if one.sound() is not None:
+            streams |= {"video", "audio"} | (kept if is_heard else set())
+        if one.filters(_ANY_SHAPE) is not None:
+            streams |= {"video", "image"}
+        if (rate := one.rate()) is not None:
+            streams |= {"video", "image"} if rate.keyframes_only else {"video"}
+        if streams and not streams & kept:
+            names = " or ".join(f"encode_formats.{name}" for name in ENCODE_FORMATS if name in streams)
+            raise ConfigError(
+                f"subsample.{one.name} changes what is not kept; set {names}, or switch subsample.{one.name} off."
             )
 
 

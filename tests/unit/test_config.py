@@ -58,16 +58,53 @@ def test_defaults_preset_file_dict_and_overrides_give_the_same_kind_of_settings(
         ({"encode_formats": {"sound": "mp3"}}, [], "are video, audio and image; 'sound' is none of them"),
         ({}, ["encode_formats.video=avi"], "encode_formats.video must be mp4, mkv or webm, not 'avi'"),
         ({"encode_formats": "mp4"}, [], "encode_formats must be a mapping"),
+        ("downsample_ml", ["subsample.frames.at=first"], "set encode_formats.image to jpg, png or webp"),
+        ({"subsample": {"frames": {}}, "encode_formats": {}}, [], "which encode_formats does not keep"),
+        (
+            {},
+            ["subsample.frames.count=5"],
+            "frames.count is for subsample.frames.at count and sharpest, not interval",
+        ),
+        ({}, ["subsample.frames={at: first, every_s: 2}"], "every_s is for subsample.frames.at interval, not first"),
+        (
+            {"subsample": {"frames": {}, "audio": {"rate": 16000}}},
+            [],
+            "changes what is not kept; set encode_formats.video or encode_formats.audio, or switch subsample.audio off",
+        ),
+        ({"subsample": {"frames": {}, "frame_rate": {"fps": 5}}}, [], "set encode_formats.video, or switch"),
+        ({"subsample": {"resolution": {}}, "encode_formats": {"audio": "m4a"}}, [], "subsample.resolution changes what is not"),
+        ({}, ["subsample.audio=true"], "Set one of subsample.audio.rate"),
+        ({}, ["subsample.measure={picture: false, sound: false}"], "must not both be false"),
+        ({}, ["subsample.clip.max_length=0.0000001"], "max_length must be 0, for no limit, or at least 0.01, not 1e-07"),
+        ({}, ["subsample.clip.window_s=5"], "window_s is for subsample.clip.source windows, not input"),
+        ({}, ["subsample.clip={source: windows, min_length: 20}"], "window_s (10) must not be below min_length (20)"),
+        ({}, ["subsample.clip.max_length_strategy=first"], "max_length, which is not set"),
         ({}, ["fetch.threads"], "not of the form key=value"),
         ({}, ["fetch.threads=[1"], "not valid YAML"),
     ],
 )
-def test_a_wrong_setting_is_told_in_one_sentence(values: dict[str, object], overrides: list[str], told: str) -> None:
+def test_a_wrong_setting_is_told_in_one_sentence(values: dict[str, object] | str, overrides: list[str], told: str) -> None:
     with pytest.raises(ConfigError) as error:
         config.load(values, overrides)
 
     assert told in str(error.value)
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["subsample.frames=true", "encode_formats.image=jpg"],
+        ["encode_formats={}"],  # which clips there would be
+        ["encode_formats={image: png}", "subsample.frame_rate=false"],  # sources may be pictures
+        ["encode_formats={audio: m4a}", "subsample.resolution=false", "subsample.frame_rate=false"],
+    ],
+)
+def test_settings_go_together_where_something_comes_of_each(overrides: list[str]) -> None:
+    config.load("downsample_ml", overrides)
+
+    sound_of_stills = {"frames": {}, "audio": {"rate": 16000}, "measure": {}}
+    config.load({"subsample": sound_of_stills})
 
 
 def test_users_of_one_machine_have_scratch_folders_of_their_own(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -85,6 +85,20 @@ def test_times_are_of_the_source_in_clips_too(child: MediaChild, base: Path, tmp
     assert [number_of(still), number_of(other)] == [26, 100]
 
 
+def test_stills_have_what_was_measured_of_their_clip(child: MediaChild, base: Path, tmp_path: Path) -> None:
+    source = numbered(base, "25")
+    settings = {"clip": {}, "frames": {"at": "first"}, "measure": {}}
+    formats = {"video": "mp4", "image": "jpg"}
+
+    clip, still = subsample(child, source.path, tmp_path / "a", settings, spans=[(1, 2)], formats=formats)["samples"]
+    (alone,) = subsample(child, source.path, tmp_path / "b", settings, spans=[(1, 2)])["samples"]
+    (whole,) = subsample(child, source.path, tmp_path / "c", settings)["samples"]
+
+    assert clip["columns"]["measure"]["motion"] > 0
+    assert clip["columns"] == still["columns"] == alone["columns"]
+    assert whole["columns"]["measure"]["sharpness"] > 0
+
+
 def test_the_first_frame_of_a_whole_source_is_made_without_the_rest(child: MediaChild, base: Path, tmp_path: Path) -> None:
     damaged = tmp_path / "damaged.mp4"
     body = bytearray(numbered(base, "25").path.read_bytes())

@@ -197,6 +197,7 @@ def test_metadata_alone_has_rows_without_bytes(tmp_path: Path, film: Path) -> No
     [
         ({"subsample": {"select": {"min_side": 1000}}}, "not_selected"),
         ({"subsample": {"clip": {"min_length": 5}}}, "no_clip"),
+        ({"encode_formats": {"image": "jpg"}}, "no_image"),
         ({"encode_formats": {"image": "jpg"}, "subsample": {"select": {"require_video": True}, "frames": {}}}, None),
     ],
 )

@@ -147,18 +147,20 @@ class _Work:
         kind = self.look["kind"]
         if kind == IMAGE:
             return [self._image()]
-        if self.formats is not None and not set(self.formats) & self._there():
+        if self.formats and not set(self.formats) & self._there():
+            if kind == VIDEO and VIDEO not in self.formats and IMAGE in self.formats:
+                raise _Nothing("no_image", "it is a video, and subsample.frames, which makes pictures of it, is off")
             if VIDEO in self.formats or IMAGE in self.formats:
-                if self.formats:
-                    raise _Nothing("no_video", "there is no picture in it")
-            elif self.formats:
-                raise _Nothing("no_audio", "there is no sound in it")
+                raise _Nothing("no_video", "there is no picture in it")
+            raise _Nothing("no_audio", "there is no sound in it")
         return self._sound_samples() if kind == AUDIO else self._video_samples()
 
     def _there(self) -> set[str]:
         """Streams that can be made of this source."""
         there = {AUDIO} if self.look["probe"]["audio_streams"] else set()
-        return there | {VIDEO, IMAGE} if self.look["kind"] == VIDEO else there
+        if self.look["kind"] == VIDEO:
+            there |= {VIDEO, IMAGE} if self.plan.stills else {VIDEO}
+        return there
 
     def _image(self) -> dict[str, Any]:
         """A still picture, changed or not."""
@@ -464,7 +466,7 @@ class _Work:
                 sample["columns"] |= self._cuts_in(sample["look"], one, rate)
             samples.append(sample)
         if one:
-            samples += [self._still(still, number, None, None) for number, still in enumerate(one.stills)]
+            samples += [self._still(still, number, None, None, one.columns) for number, still in enumerate(one.stills)]
         if not samples:
             raise _Nothing("no_clip", "no still picture comes of it by the settings subsample.frames")
         return samples
@@ -500,7 +502,7 @@ class _Work:
         samples = []
         if self.formats is not None or self.plan.stills is None:
             samples.append(self._clip(span, made.clip.span, streams, made.columns))
-        samples += [self._still(still, number, span, made.clip.span) for number, still in enumerate(made.stills)]
+        samples += [self._still(still, at, span, made.clip.span, made.columns) for at, still in enumerate(made.stills)]
         return samples
 
     def _clip(
@@ -540,8 +542,15 @@ class _Work:
             return wanted.caption
         return _text(cues_within(self.main_cues, span["start_s"], span["end_s"])) or wanted.caption
 
-    def _still(self, still: Still, number: int, span: dict[str, Any] | None, wanted: Span | None) -> dict[str, Any]:
-        """A still picture of a clip, or of the whole source where there is no span."""
+    def _still(
+        self,
+        still: Still,
+        number: int,
+        span: dict[str, Any] | None,
+        wanted: Span | None,
+        columns: Mapping[str, dict[str, Any]],
+    ) -> dict[str, Any]:
+        """A still picture of a clip, or of the whole source where there is no span, with what was measured of that."""
         stream, look = self._written(still.path)
         cues = None if still.cue is None else [cue_in(still.cue, span["start_s"], span["end_s"]) if span else still.cue]
         caption = None
@@ -559,7 +568,7 @@ class _Work:
             "subtitles": cues,
             "streams": {IMAGE: stream},
             "look": look,
-            "columns": {},
+            "columns": dict(columns),
         }
 
     def _written(self, path: Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -618,8 +627,9 @@ class _Work:
         self.clips += 1
         streams = {VIDEO: stream}
         streams |= {name: self._written(file) for name, file in (also.files if also else {}).items()}
-        samples = [self._clip(told, span, streams, also.columns if also else {})]
-        return samples + [self._still(still, at, told, span) for at, still in enumerate(also.stills if also else ())]
+        columns = also.columns if also else {}
+        samples = [self._clip(told, span, streams, columns)]
+        return samples + [self._still(still, at, told, span, columns) for at, still in enumerate(also.stills if also else ())]
 
     # --- sources of sound alone ---
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from v2d_spark.udfs.settings import setting
 from v2d_spark.udfs.subsamplers import Sound, Subsampler, register
+from v2d_spark.udfs.vocabulary import ConfigError
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,13 @@ class Audio(Subsampler):
     Settings = AudioSettings
 
     settings: AudioSettings
+
+    def check(self) -> None:
+        """As `Subsampler`."""
+        if self.settings == AudioSettings():
+            raise ConfigError(
+                "Set one of subsample.audio.rate, subsample.audio.channels and subsample.audio.loudness at least."
+            )
 
     def sound(self) -> Sound:
         """What becomes of the sound."""

@@ -15,6 +15,7 @@ _CHOICES = {
     "clip_strategy": ("all", "longest", "random", "first"),
     "precision": ("exact", "keyframe_adjusted", "low"),
 }
+_SHORTEST_S = 0.01  # of what sources are divided into: an hour then has no more parts than a worker can hold
 
 
 @dataclass(frozen=True)
@@ -26,10 +27,13 @@ class ClipSettings:
         "what clips go by: the spans that the input wants, cuts, subtitles, or windows of one length",
         changes_samples=True,
     )
-    window_s: float = setting(10.0, "seconds of a window", changes_samples=True, minimum=0.01, maximum=1e6)
+    window_s: float = setting(10.0, "seconds of a window", changes_samples=True, minimum=_SHORTEST_S, maximum=1e6)
     min_length: float = setting(0.0, "seconds that a clip has at least", changes_samples=True, minimum=0, maximum=1e6)
     max_length: float = setting(
-        0.0, "seconds that a clip has at most, longer spans are divided; 0 for no limit", changes_samples=True, minimum=0
+        0.0,
+        "seconds that a clip has at most, 0.01 or more; longer spans are divided; 0 for no limit",
+        changes_samples=True,
+        minimum=0,
     )
     max_length_strategy: str = setting("all", "of a span that is divided, all pieces or the first alone", changes_samples=True)
     clip_strategy: str = setting(
@@ -66,6 +70,22 @@ class Clip(Subsampler):
                 raise ConfigError(
                     f"Setting subsample.clip.{name} must be one of {', '.join(known)}, not {getattr(told, name)!r}."
                 )
+        if 0 < told.max_length < _SHORTEST_S:
+            raise ConfigError(
+                f"Setting subsample.clip.max_length must be 0, for no limit, or at least {_SHORTEST_S:g}, "
+                f"not {told.max_length:g}."
+            )
+        if told.source == "windows" and told.window_s < told.min_length:
+            raise ConfigError(
+                f"Setting subsample.clip.window_s ({told.window_s:g}) must not be below min_length ({told.min_length:g})."
+            )
+        if told.source != "windows" and told.window_s != ClipSettings().window_s:
+            raise ConfigError(f"Setting subsample.clip.window_s is for subsample.clip.source windows, not {told.source}.")
+        if told.max_length_strategy != "all" and not told.max_length:
+            raise ConfigError(
+                "Setting subsample.clip.max_length_strategy is for spans longer than subsample.clip.max_length, "
+                "which is not set."
+            )
         if told.max_length and told.max_length < told.min_length:
             raise ConfigError(
                 f"Setting subsample.clip.max_length ({told.max_length:g}) must not be below min_length ({told.min_length:g})."

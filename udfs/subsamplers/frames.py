@@ -9,6 +9,7 @@ from v2d_spark.udfs.subsamplers import Stills, Subsampler, register
 from v2d_spark.udfs.vocabulary import ConfigError
 
 _AT = ("interval", "count", "keyframes", "sharpest", "cues", "first")
+_OF = {"every_s": ("interval",), "count": ("count", "sharpest")}  # settings that are for some of them
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,12 @@ class Frames(Subsampler):
         """As `Subsampler`."""
         if self.settings.at not in _AT:
             raise ConfigError(f"Setting subsample.frames.at must be one of {', '.join(_AT)}, not {self.settings.at!r}.")
+        for name, ways in _OF.items():
+            default = getattr(FramesSettings(), name)
+            if self.settings.at not in ways and getattr(self.settings, name) != default:
+                raise ConfigError(
+                    f"Setting subsample.frames.{name} is for subsample.frames.at {' and '.join(ways)}, not {self.settings.at}."
+                )
 
     def stills(self) -> Stills:
         """As `Subsampler`."""

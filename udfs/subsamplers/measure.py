@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from v2d_spark.udfs.settings import setting
 from v2d_spark.udfs.subsamplers import Column, Subsampler, View, register
+from v2d_spark.udfs.vocabulary import ConfigError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -82,6 +83,11 @@ class Measure(Subsampler):
     )
 
     settings: MeasureSettings
+
+    def check(self) -> None:
+        """As `Subsampler`."""
+        if not (self.settings.picture or self.settings.sound):
+            raise ConfigError("Settings subsample.measure.picture and subsample.measure.sound must not both be false.")
 
     def looker(self) -> Eye | None:
         """As `Subsampler`."""
