@@ -85,6 +85,20 @@ def test_times_are_of_the_source_in_clips_too(child: MediaChild, base: Path, tmp
     assert [number_of(still), number_of(other)] == [26, 100]
 
 
+@pytest.mark.parametrize("name", ["open gop", "open gop mpeg2", "avi b frames"])
+def test_keyframes_are_found_without_decoding_the_rest(child: MediaChild, base: Path, tmp_path: Path, name: str) -> None:
+    source = numbered(base, name)
+    settings = {"frames": {"at": "keyframes"}}
+
+    alone = subsample(child, source.path, tmp_path / "alone", settings, formats={"image": "jpg"})
+    every = subsample(child, source.path, tmp_path / "every", settings | {"measure": {}})
+
+    def told(answer: Answer) -> list[tuple[float, bytes]]:
+        return [(still["frame_s"], written(still, "image").read_bytes()) for still in answer["samples"]]
+
+    assert len(alone["samples"]) > 1 and told(alone) == told(every)
+
+
 def test_stills_have_what_was_measured_of_their_clip(child: MediaChild, base: Path, tmp_path: Path) -> None:
     source = numbered(base, "25")
     settings = {"clip": {}, "frames": {"at": "first"}, "measure": {}}

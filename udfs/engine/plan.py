@@ -58,6 +58,11 @@ class Plan:
         """Whether the probe lists keyframes."""
         return any(one.wants_keyframes() for one in self.subsamplers)
 
+    @property
+    def keyframes_only(self) -> bool:
+        """Whether samples are made of the source's keyframes alone."""
+        return self.rate is not None and self.rate.keyframes_only
+
     def drop(self, look: Mapping[str, Any]) -> str | None:
         """Why a source is not wanted; None where it is."""
         return next((reason for one in self.subsamplers if (reason := one.drop(look))), None)

@@ -162,6 +162,11 @@ class _Work:
             there |= {VIDEO, IMAGE} if self.plan.stills else {VIDEO}
         return there
 
+    @property
+    def _stills_alone(self) -> bool:
+        """Whether still pictures are all that is kept of a video."""
+        return self.plan.stills is not None and (self.formats is None or set(self.formats) & self._there() == {IMAGE})
+
     def _image(self) -> dict[str, Any]:
         """A still picture, changed or not."""
         if self.formats is not None and self.formats and IMAGE not in self.formats:
@@ -204,10 +209,21 @@ class _Work:
             return self._made_of(again, spans, None, None)
 
     def _keyframes_suffice(self) -> bool:
-        plan = self.plan
-        only = plan.rate is not None and plan.rate.keyframes_only
+        """Whether nobody sees any other frame.
+
+        Frames of AVI are told their times by those before, and interlaced ones are made whole from those beside them.
+        """
+        plan, rules, formats = self.plan, self.rules, self.formats
+        if self.look["extension"] == "avi" or self.look["probe"]["video"]["field_order"] not in (None, "progressive"):
+            return False
         looked_at = any(one.finds_cuts for one in plan.subsamplers) or bool(plan.lookers())
-        return only and not looked_at and (self.rules is None or self.rules.source != "cuts")
+        if looked_at or (rules is not None and rules.source == "cuts"):
+            return False
+        if plan.keyframes_only:
+            return True
+        stills_alone = formats is None or VIDEO not in formats
+        at_keyframes = plan.stills is not None and plan.stills.at == "keyframes" and stills_alone
+        return at_keyframes and rules is None
 
     def _looks_first(self, finder: CutFinder | None, reader: VideoReader) -> bool:
         """Whether all cuts must be known before the first clip is made."""
@@ -311,7 +327,7 @@ class _Work:
                 origin=reader.origin,
                 rate=rate,
                 fps=reader.fps,
-                keyframes_only=plan.rate is not None and plan.rate.keyframes_only,
+                keyframes_only=plan.keyframes_only,
             )
             made: list[Made] = []
             sounds = track is not None and (audio is not None or hears)
@@ -454,9 +470,7 @@ class _Work:
         one = made[0] if made else None
         streams: dict[str, Path] = dict(one.files) if one else {}
         samples = []
-        if self.formats is None and self.plan.stills is not None:
-            pass  # the pictures are all that is kept
-        else:
+        if not self._stills_alone:
             sample = self._whole_sample(streams, None if VIDEO in streams else self.look if own or not streams else None)
             if own:
                 sample["streams"] = {VIDEO: self._own_bytes()} | sample["streams"]
@@ -500,7 +514,7 @@ class _Work:
         span = _span(made.start, made.end, base, origin)
         streams = {name: self._written(path) for name, path in made.files.items()}
         samples = []
-        if self.formats is not None or self.plan.stills is None:
+        if not self._stills_alone:
             samples.append(self._clip(span, made.clip.span, streams, made.columns))
         samples += [self._still(still, at, span, made.clip.span, made.columns) for at, still in enumerate(made.stills)]
         return samples
