@@ -391,6 +391,25 @@ def test_lengths_and_strategies(
     check_answer(child, answer, tmp_path / "clips")
 
 
+@pytest.mark.parametrize("by", ["cuts", "input"])
+def test_lengths_are_as_exact_as_they_are_written(child: MediaChild, base: Path, tmp_path: Path, by: str) -> None:
+    source = numbered(base, "30")  # the first shot has 45 frames
+    settings = {"source": by, "max_length": 1.1, "min_length": 1.1}  # 33 frames
+
+    answer = subsample(child, source.path, tmp_path / "clips", {"clip": settings}, spans=[(1.0, 2.1)])
+
+    first = clips_of(answer)[0]
+    assert read(first, source).numbers == (list(range(33)) if by == "cuts" else list(range(30, 63)))
+
+
+def test_stills_are_as_exact_as_they_are_written(child: MediaChild, base: Path, tmp_path: Path) -> None:
+    source = numbered(base, "30")
+
+    answer = subsample(child, source.path, tmp_path / "stills", {"frames": {"every_s": 1.1}})
+
+    assert [round(sample["frame_s"] * 30) for sample in answer["samples"]] == [0, 33, 66, 99, 132, 165]
+
+
 def test_random_clips_are_seeded(child: MediaChild, base: Path, tmp_path: Path) -> None:
     source = numbered(base, "silent")
     firsts = []

@@ -41,7 +41,7 @@ class Choice:
     @classmethod
     def by(cls, rules: SpanRules) -> Choice:
         """For clips whose lengths are known only when they end."""
-        return cls(Fraction(rules.min_length), rules.clip_strategy == "first")
+        return cls(rules.min_length, rules.clip_strategy == "first")
 
 
 class OnePass:

@@ -230,9 +230,8 @@ class _Work:
             language = self.cues[0].get("language")
             cues = [cue for cue in self.cues if cue.get("language") == language]
             return [Span(_seconds(cue["start_s"]), _seconds(cue["end_s"]), None, cue["text"]) for cue in cues]
-        step = Fraction(rules.window_s).limit_denominator(_MICRO)
-        count = int(Fraction(length_s) / step) + 1
-        return [Span(at * step, (at + 1) * step) for at in range(count)]
+        count = int(Fraction(length_s) / rules.window_s) + 1
+        return [Span(at * rules.window_s, (at + 1) * rules.window_s) for at in range(count)]
 
     def _spans_of_cuts(self, told: Mapping[str, Any], reader: VideoReader) -> list[Span]:
         base = Fraction(told["time_base"])
@@ -350,7 +349,7 @@ class _Work:
             return OnePass(reader, finder).make(job, changing, tracker, Choice(whole=True), by_cuts=False)
         if spans is None:
             tracker = Shots(
-                Fraction(rules.max_length),
+                rules.max_length,
                 first_piece_only=rules.max_length_strategy == "first",
                 time_base=reader.time_base,
             )
