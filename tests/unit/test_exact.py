@@ -391,6 +391,27 @@ def test_lengths_and_strategies(
     check_answer(child, answer, tmp_path / "clips")
 
 
+def test_the_last_window_is_long_enough_or_left_out(child: MediaChild, base: Path, tmp_path: Path) -> None:
+    source = numbered(base, "25")
+    slow = tmp_path / "slow.mp4"  # ten frames, one a second
+    ffmpeg("-i", source.path, "-an", "-vf", "setpts=25*PTS,trim=end_frame=10", "-r", 1, "-c:v", "libx264", slow)
+
+    answer = subsample(
+        child,
+        slow,
+        tmp_path / "clips",
+        {"clip": {"source": "windows", "window_s": 4, "min_length": 4}},
+        formats={"video": "mkv"},
+    )
+
+    told = [(sample["span"]["start_s"], sample["span"]["end_s"], read_numbers(sample)) for sample in clips_of(answer)]
+    assert told == [
+        (pytest.approx(0), pytest.approx(4, abs=0.001), [0, 1, 2, 3]),
+        (pytest.approx(4), pytest.approx(8, abs=0.001), [4, 5, 6, 7]),
+    ]
+    check_answer(child, answer, tmp_path / "clips")
+
+
 @pytest.mark.parametrize("by", ["cuts", "input"])
 def test_lengths_are_as_exact_as_they_are_written(child: MediaChild, base: Path, tmp_path: Path, by: str) -> None:
     source = numbered(base, "30")  # the first shot has 45 frames

@@ -356,16 +356,17 @@ class _Work:
             return OnePass(reader, finder).make(job, changing, tracker, Choice.by(rules), by_cuts=True)
         made: list[Made] = []
         begun = 0
+        choice = Choice.of_known(rules, reader)
         for turn, some in enumerate(in_turns(spans)):
             tracker = Fixed(some, origin=reader.origin, time_base=reader.time_base, first_number=begun)
             begun += len(some)
             if turn == 0:
-                made += OnePass(reader, finder).make(job, changing, tracker, Choice(), by_cuts=False)
+                made += OnePass(reader, finder).make(job, changing, tracker, choice, by_cuts=False)
                 continue
             with VideoReader(self.path, keyframes_only=self._keyframes_suffice()) as again:
                 track = SoundTrack(self.path) if job.track else None
                 try:
-                    made += OnePass(again, None).make(replace(job, track=track), changing, tracker, Choice(), by_cuts=False)
+                    made += OnePass(again, None).make(replace(job, track=track), changing, tracker, choice, by_cuts=False)
                 finally:
                     if track is not None:
                         track.close()
