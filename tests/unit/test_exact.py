@@ -429,6 +429,46 @@ def test_lengths_and_strategies(
     check_answer(child, answer, tmp_path / "clips")
 
 
+def test_the_last_window_is_long_enough_or_left_out(child: MediaChild, base: Path, tmp_path: Path) -> None:
+    source = numbered(base, "25")
+    slow = tmp_path / "slow.mp4"  # ten frames, one a second
+    ffmpeg("-i", source.path, "-an", "-vf", "setpts=25*PTS,trim=end_frame=10", "-r", 1, "-c:v", "libx264", slow)
+
+    answer = subsample(
+        child,
+        slow,
+        tmp_path / "clips",
+        {"clip": {"source": "windows", "window_s": 4, "min_length": 4}},
+        formats={"video": "mkv"},
+    )
+
+    told = [(sample["span"]["start_s"], sample["span"]["end_s"], read_numbers(sample)) for sample in clips_of(answer)]
+    assert told == [
+        (pytest.approx(0), pytest.approx(4, abs=0.001), [0, 1, 2, 3]),
+        (pytest.approx(4), pytest.approx(8, abs=0.001), [4, 5, 6, 7]),
+    ]
+    check_answer(child, answer, tmp_path / "clips")
+
+
+@pytest.mark.parametrize("by", ["cuts", "input"])
+def test_lengths_are_as_exact_as_they_are_written(child: MediaChild, base: Path, tmp_path: Path, by: str) -> None:
+    source = numbered(base, "30")  # the first shot has 45 frames
+    settings = {"source": by, "max_length": 1.1, "min_length": 1.1}  # 33 frames
+
+    answer = subsample(child, source.path, tmp_path / "clips", {"clip": settings}, spans=[(1.0, 2.1)])
+
+    first = clips_of(answer)[0]
+    assert read(first, source).numbers == (list(range(33)) if by == "cuts" else list(range(30, 63)))
+
+
+def test_stills_are_as_exact_as_they_are_written(child: MediaChild, base: Path, tmp_path: Path) -> None:
+    source = numbered(base, "30")
+
+    answer = subsample(child, source.path, tmp_path / "stills", {"frames": {"every_s": 1.1}})
+
+    assert [round(sample["frame_s"] * 30) for sample in answer["samples"]] == [0, 33, 66, 99, 132, 165]
+
+
 def test_random_clips_are_seeded(child: MediaChild, base: Path, tmp_path: Path) -> None:
     source = numbered(base, "silent")
     firsts = []

@@ -41,7 +41,15 @@ class Choice:
     @classmethod
     def by(cls, rules: SpanRules) -> Choice:
         """For clips whose lengths are known only when they end."""
-        return cls(Fraction(rules.min_length), rules.clip_strategy == "first")
+        return cls(rules.min_length, rules.clip_strategy == "first")
+
+    @classmethod
+    def of_known(cls, rules: SpanRules, reader: VideoReader) -> Choice:
+        """For spans that are long enough, unless the source ends before they do.
+
+        A clip begins with a frame, and so may be shorter than its span by as much as frames may come without being late.
+        """
+        return cls(max(rules.min_length - _LATE_STEPS * _usual_step(reader) * reader.time_base, Fraction(0)))
 
 
 class OnePass:
@@ -58,7 +66,7 @@ class OnePass:
         self._views = Views()
         self._samples: list[SampleInMaking] = []
         self._waiting: list[Open] = []  # clips that have no picture yet
-        self._step = min(reader.step, max(1, round(_LONGEST_STEP_S / reader.time_base)))
+        self._step = _usual_step(reader)
         self._made: list[Made] = []
 
     def look(self) -> None:
@@ -185,7 +193,8 @@ class OnePass:
     def _begin(self, job: Job, clip: Open, pts: int, choice: Choice) -> None:
         span = clip.span
         duration = None if span.end is None else span.end - span.start
-        self._samples.append(SampleInMaking(job, clip, pts, hold=choice.shortest, duration=duration, whole=choice.whole))
+        hold = choice.shortest if duration is None else Fraction(0)  # few known spans turn out too short
+        self._samples.append(SampleInMaking(job, clip, pts, hold=hold, duration=duration, whole=choice.whole))
 
     def _end(self, clip: Open, pts: int, choice: Choice) -> None:
         sample = next((one for one in self._samples if one.clip is clip), None)
@@ -201,6 +210,11 @@ class OnePass:
         except BaseException:
             sample.discard()
             raise
+
+
+def _usual_step(reader: VideoReader) -> int:
+    """Time stamps from one frame to the next where none is late."""
+    return min(reader.step, max(1, round(_LONGEST_STEP_S / reader.time_base)))
 
 
 def cut_columns(name: str | None, finder: CutFinder | None) -> dict[str, dict[str, Any]]:

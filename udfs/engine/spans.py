@@ -37,9 +37,9 @@ class SpanRules:
     """
 
     source: str = "input"
-    window_s: float = 10.0
-    min_length: float = 0.0
-    max_length: float = 0.0
+    window_s: Fraction = Fraction(10)
+    min_length: Fraction = Fraction(0)
+    max_length: Fraction = Fraction(0)
     max_length_strategy: str = "all"
     clip_strategy: str = "all"
     seed: int = 0
@@ -78,7 +78,7 @@ def divided(spans: Iterable[Span], rules: SpanRules) -> list[Span]:
     Returns:
         Pieces in the order of the spans.
     """
-    longest, shortest = Fraction(rules.max_length), Fraction(rules.min_length)
+    longest, shortest = rules.max_length, rules.min_length
     pieces: list[Span] = []
     for span in spans:
         assert span.end is not None
@@ -133,7 +133,7 @@ def on_keyframes(spans: Iterable[Span], keyframes: Sequence[Fraction], rules: Sp
         while at < last:
             start = keyframes[at]
             if rules.max_length:
-                limit = start + Fraction(rules.max_length)
+                limit = start + rules.max_length
                 reach = min(bisect_right(keyframes, limit) - 1, last)
                 at, end = (reach, keyframes[reach]) if reach > at else (at + 1, limit)
             else:
@@ -141,7 +141,7 @@ def on_keyframes(spans: Iterable[Span], keyframes: Sequence[Fraction], rules: Sp
             pieces.append(replace(span, start=start, end=end))
             if rules.max_length_strategy == "first":
                 break
-    shortest = max(Fraction(rules.min_length), _INSTANT)
+    shortest = max(rules.min_length, _INSTANT)
     return [piece for piece in pieces if piece.end is not None and piece.end - piece.start >= shortest]
 
 

@@ -74,7 +74,7 @@ class StillPart:
         self._start = start
         self._origin = origin
         self._clock = clock
-        self._every = Fraction(stills.every_s)
+        self._every = stills.every_s
         self._part = (duration or Fraction(0)) / stills.count
         self._count = stills.count
         self._cues = list(cues)

@@ -271,9 +271,8 @@ class _Work:
             if not self.cues:
                 raise _Nothing("no_clip", "it has no subtitles")
             return [Span(_seconds(cue["start_s"]), _seconds(cue["end_s"]), None, cue["text"]) for cue in self.main_cues]
-        step = Fraction(rules.window_s).limit_denominator(_MICRO)
-        count = int(Fraction(length_s) / step) + 1
-        return [Span(at * step, (at + 1) * step) for at in range(count)]
+        count = int(Fraction(length_s) / rules.window_s) + 1
+        return [Span(at * rules.window_s, (at + 1) * rules.window_s) for at in range(count)]
 
     def _spans_of_cuts(self, told: Mapping[str, Any], reader: VideoReader) -> list[Span]:
         base = Fraction(told["time_base"])
@@ -391,23 +390,24 @@ class _Work:
             return OnePass(reader, finder).make(job, changing, tracker, Choice(whole=True), by_cuts=False)
         if spans is None:
             tracker = Shots(
-                Fraction(rules.max_length),
+                rules.max_length,
                 first_piece_only=rules.max_length_strategy == "first",
                 time_base=reader.time_base,
             )
             return OnePass(reader, finder).make(job, changing, tracker, Choice.by(rules), by_cuts=True)
         made: list[Made] = []
         begun = 0
+        choice = Choice.of_known(rules, reader)
         for turn, some in enumerate(in_turns(spans, self._at_once(reader, job))):
             tracker = Fixed(some, origin=reader.origin, time_base=reader.time_base, first_number=begun)
             begun += len(some)
             if turn == 0:
-                made += OnePass(reader, finder).make(job, changing, tracker, Choice(), by_cuts=False)
+                made += OnePass(reader, finder).make(job, changing, tracker, choice, by_cuts=False)
                 continue
             with VideoReader(self.path, keyframes_only=self._keyframes_suffice()) as again:
                 track = SoundTrack(self.path) if job.track else None
                 try:
-                    made += OnePass(again, None).make(replace(job, track=track), changing, tracker, Choice(), by_cuts=False)
+                    made += OnePass(again, None).make(replace(job, track=track), changing, tracker, choice, by_cuts=False)
                 finally:
                     if track is not None:
                         track.close()

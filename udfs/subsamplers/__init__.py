@@ -210,7 +210,7 @@ class Stills:
     """
 
     at: str
-    every_s: float = 1.0
+    every_s: Fraction = Fraction(1)
     count: int = 1
 
 

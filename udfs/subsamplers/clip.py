@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from v2d_spark.udfs.engine.spans import SpanRules
+from v2d_spark.udfs.engine.times import exact
 from v2d_spark.udfs.settings import setting
 from v2d_spark.udfs.subsamplers import Subsampler, register
 from v2d_spark.udfs.vocabulary import ConfigError
@@ -58,6 +59,7 @@ class Clip(Subsampler):
     """
 
     name = "clip"
+    version = 2  # slides, and lengths as exact as they are written
     Settings = ClipSettings
 
     settings: ClipSettings
@@ -96,9 +98,9 @@ class Clip(Subsampler):
         told = self.settings
         return SpanRules(
             source=told.source,
-            window_s=told.window_s,
-            min_length=told.min_length,
-            max_length=told.max_length,
+            window_s=exact(told.window_s),
+            min_length=exact(told.min_length),
+            max_length=exact(told.max_length),
             max_length_strategy=told.max_length_strategy,
             clip_strategy=told.clip_strategy,
             seed=told.seed,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from v2d_spark.udfs.engine.times import exact
 from v2d_spark.udfs.settings import setting
 from v2d_spark.udfs.subsamplers import Stills, Subsampler, register
 from v2d_spark.udfs.vocabulary import ConfigError
@@ -54,4 +55,4 @@ class Frames(Subsampler):
 
     def stills(self) -> Stills:
         """As `Subsampler`."""
-        return Stills(at=self.settings.at, every_s=self.settings.every_s, count=self.settings.count)
+        return Stills(at=self.settings.at, every_s=exact(self.settings.every_s), count=self.settings.count)
