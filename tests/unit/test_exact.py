@@ -494,6 +494,39 @@ def test_keyframe_adjusted_clips_begin_and_end_on_keyframes(child: MediaChild, b
     check_sound(clip, source)
 
 
+@pytest.mark.parametrize(
+    ("name", "format", "codec"),
+    [
+        ("vp9", None, "vp9"),
+        ("vp9", "mp4", "vp9"),
+        ("25", "mkv", "h264"),
+        # What cannot be copied is cut exactly.
+        ("vp8", "mp4", "h264"),
+        ("flash", "mp4", "h264"),
+        ("wmv", "mkv", "h264"),
+        ("gif", "webm", "vp9"),
+        ("h264 avi", "mp4", "h264"),
+    ],
+)
+def test_whatever_the_format_low_precision_gives_the_span(
+    child: MediaChild, base: Path, tmp_path: Path, name: str, format: str | None, codec: str
+) -> None:
+    source = numbered(base, name)
+    film = source.film
+    span = (float(film.times[20] - film.start), float(film.times[50] - film.start))
+    formats = {"video": format} if format else None
+
+    answer = subsample(child, source.path, tmp_path / "clips", {"clip": {"precision": "low"}}, spans=[span], formats=formats)
+
+    check_answer(child, answer, tmp_path / "clips")
+    (sample,) = clips_of(answer)
+    assert sample["look"]["probe"]["video"]["codec"] == codec
+    clip = read(sample, source)
+    assert set(film.numbers[20:50]) <= set(clip.numbers)
+    assert sample["span"]["start_s"] == pytest.approx(float(film.time_of(clip.numbers[0])), abs=0.001)
+    check_sound(clip, source)
+
+
 def test_low_precision_holds_the_span_at_least(child: MediaChild, base: Path, tmp_path: Path) -> None:
     source = numbered(base, "edit list")
     film = source.film

@@ -14,7 +14,7 @@ from v2d_spark.udfs.engine.copies import (
     copy_format,
     holds_sound,
     is_same,
-    is_same_size,
+    is_span,
     remux_format,
     remuxed,
 )
@@ -36,7 +36,6 @@ from v2d_spark.udfs.vocabulary import SampleError
 _MOST_HELD = 320 << 20
 _MICRO = 1_000_000
 _ROUNDED = Fraction(1, 1000)  # seconds by which two accounts of one time may differ
-_COPY_LACKS_S, _COPY_HAS_OVER_S = 0.05, 0.5  # what a copied span may be shorter or longer than told
 _SOUND_FORMATS = {"mp3": "mp3", "aac": "m4a", "alac": "m4a", "flac": "flac", "opus": "opus"}
 _SOUND_BESIDE = {"mp4": "m4a", "webm": "opus", "mkv": "m4a"}  # format of sound that goes into a video of each
 _EXTENSIONS = {"jpg", "png", "webp"}
@@ -542,14 +541,16 @@ class _Work:
     ) -> list[dict[str, Any]]:
         """Clips whose streams are copied; what was looked at and heard of them is added.
 
-        A few files cannot be cut so: what comes is not as long as the span. Such spans are cut exactly.
+        A few files cannot be cut so: the format cannot hold what is in them, or what comes is not as long as the span. Such
+        spans are cut exactly.
         """
         measured = {one.clip.span: one for one in made}
         format = copy_format(self.look, None if self.formats is None else video)
         samples: list[dict[str, Any]] = []
         left = []
         for number, span in enumerate(sorted(spans, key=lambda one: one.start)):
-            copy = copied(self.path, self.folder / f"{number:05d}-copy", format, span, reader, self.look, self.timeout)
+            stem = self.folder / f"{number:05d}-copy"
+            copy = copied(self.path, stem, format, span, reader, self.look, self.timeout) if format else None
             stream = self._held(*copy, reader.time_base) if copy else None
             if copy is None or stream is None:
                 left.append(span)
@@ -573,8 +574,7 @@ class _Work:
         except SampleError:
             path.unlink()
             return None
-        over = (look["probe"]["video"]["duration_s"] or 0.0) - float((end - start) * base)
-        if not is_same_size(self.look, look) or not -_COPY_LACKS_S < over < _COPY_HAS_OVER_S:
+        if not is_span(self.look, look, float((end - start) * base)):
             path.unlink()
             return None
         return stream, look
