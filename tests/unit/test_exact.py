@@ -463,24 +463,18 @@ def test_keyframes_of_a_clip_are_those_of_its_own_bytes(child: MediaChild, base:
     assert keyframes == child.probe(written(clip), keyframes=True, timeout=20).probe["keyframes_s"]
 
 
-@pytest.mark.parametrize("name", ["edit list", "vp9", "avi", "silent", "sound late", "mpeg2 keyframes"])
+@pytest.mark.parametrize("name", ["edit list", "vp9", "avi", "silent", "sound late", "open gop mpeg2"])
 def test_keyframe_adjusted_clips_begin_and_end_on_keyframes(child: MediaChild, base: Path, tmp_path: Path, name: str) -> None:
-    source = numbered(base, "25" if name == "mpeg2 keyframes" else name)
+    source = numbered(base, name)
     looked = child.probe(source.path, keyframes=True, timeout=20)
-    keyframes = looked.probe["keyframes_s"]
     film = source.film
+    keyframes = [time - float(film.start) for time in looked.probe["keyframes_s"]]
     wanted = (float(film.times[5] - film.start), float(film.times[-5] - film.start))
 
     plan = {"clip": {"precision": "keyframe_adjusted"}}
     inside = [time for time in [*keyframes, looked.duration_s] if wanted[0] <= time <= wanted[1]]
-    if len(inside) < 2:
-        try:
-            answer = subsample(child, source.path, tmp_path / "clips", plan, spans=[wanted])
-        except SampleError as fault:
-            assert fault.error_class == "no_clip"
-        else:
-            assert answer["skipped"][0] == "no_clip"
-        return
+    assert len(inside) > 2
+
     answer = subsample(child, source.path, tmp_path / "clips", plan, spans=[wanted])
 
     check_answer(child, answer, tmp_path / "clips")
