@@ -19,6 +19,7 @@ import pytest
 from tests.support.numbered import FRAMES, KINDS, SHOTS, Film, Numbered, numbered, read_film, read_number, shot_of, sound_of
 from tests.support.subsampling import Answer, Sample, check_answer, subsample, written
 from v2d_spark.udfs.engine import MediaChild
+from v2d_spark.udfs.engine.tally import MOST_SAMPLES
 from v2d_spark.udfs.vocabulary import SampleError
 
 # The longest frame of sound of the codecs here, in seconds.
@@ -163,6 +164,20 @@ def test_no_span_holds_a_frame(child: MediaChild, base: Path, tmp_path: Path) ->
     else:
         assert answer["skipped"][0] == "no_clip" and answer["samples"] == []
     assert list((tmp_path / "clips").iterdir()) == []
+
+
+@pytest.mark.parametrize("settings", [{"clip": {}}, {"clip": {"precision": "low"}}, {"frames": {"at": "cues"}}])
+def test_more_clips_or_stills_than_can_be_told_are_refused_before_they_are_made(
+    child: MediaChild, base: Path, tmp_path: Path, settings: dict[str, dict[str, Any]]
+) -> None:
+    source, many = numbered(base, "25"), MOST_SAMPLES + 1
+    cues = many * [{"language": None, "start_s": 1.0, "end_s": 2.0, "text": "x"}]
+
+    with pytest.raises(SampleError, match="more than 20000 samples come of it") as caught:
+        subsample(child, source.path, tmp_path / "made", settings, spans=many * [(1, 2)], subtitles=cues)
+
+    assert caught.value.error_class == "unsupported" and "subsample.frames.every_s" in caught.value.message
+    assert list((tmp_path / "made").iterdir()) == []
 
 
 def test_captions_go_with_their_spans(child: MediaChild, base: Path, tmp_path: Path) -> None:

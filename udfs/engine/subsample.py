@@ -29,6 +29,7 @@ from v2d_spark.udfs.engine.sound import SoundCut, SoundFile, SoundTrack
 from v2d_spark.udfs.engine.spans import Fixed, Open, Shots, Span, Tracker, Whole, chosen, divided, in_turns, on_keyframes
 from v2d_spark.udfs.engine.still_part import Still
 from v2d_spark.udfs.engine.subtitles import Cue, cue_in, cues_within, main_track, read_subtitles
+from v2d_spark.udfs.engine.tally import Tally, check_count
 from v2d_spark.udfs.subsamplers import CutFinder, Listener, Sound
 from v2d_spark.udfs.vocabulary import SampleError
 
@@ -258,6 +259,7 @@ class _Work:
         pieces = chosen(pieces, rules, self.source["key"])
         if not pieces:
             raise _Nothing("no_clip", "none of its parts is a clip by the settings subsample.clip")
+        check_count(len(pieces))
         return pieces
 
     def _made_of(
@@ -291,6 +293,7 @@ class _Work:
                 origin=reader.origin,
                 rate=rate,
                 fps=reader.fps,
+                tally=Tally(),
             )
             made: list[Made] = []
             sounds = track is not None and (audio is not None or hears)
@@ -558,7 +561,7 @@ class _Work:
             samples += self._of_copy(span, _span(*copy[1:], reader.time_base, reader.origin), stream, measured.get(span))
         if left:
             with VideoReader(self.path) as again, SoundTrack(self.path) as track:
-                exact = replace(job, video=video, track=track if track.exists else None)
+                exact = replace(job, video=video, track=track if track.exists else None, tally=Tally())
                 for one in self._passed(again, exact, left, None):
                     told = _span(one.start, one.end, reader.time_base, reader.origin)
                     stream = self._written(one.files[VIDEO])
@@ -616,6 +619,7 @@ class _Work:
                 if span.end is not None and (last is None or span.start < last)
             ]
             spans = chosen(divided(spans, self.rules), self.rules, self.source["key"])
+            check_count(len(spans))
             samples = []
             for number, span in sorted(enumerate(spans), key=lambda one: one[1].start):
                 samples.append(self._heard(track, span, number, format))
