@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from v2d_spark.udfs.engine import child
+from v2d_spark.udfs.engine import child, protocol
 
 honest_answer = child.answer
 
@@ -36,6 +36,9 @@ def faulty_answer(request: dict[str, Any], memory_limit: int) -> dict[str, Any]:
         print("and Python this", flush=True)
     if name == "nan":
         return {"look": {"fps": float("nan")}}
+    if name == "many":
+        protocol.MAX_MESSAGE = 1 << 20
+        return {"samples": 2 * ["x" * (1 << 20)]}
     return honest_answer(request, memory_limit)
 
 

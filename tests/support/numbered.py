@@ -335,7 +335,7 @@ KINDS: dict[str, Kind] = {
     "50": Kind(rate="50", suffix=".ts"),
     "59.94": Kind(rate="60000/1001"),
     "120": Kind(rate="120"),
-    "silent": Kind(sound=None),
+    "silent": Kind(video=f"{_X264} -bf 2 -g 12", sound=None),
     "variable": Kind(filters=_VARIABLE, video=f"{_X264} -bf 2 -fps_mode passthrough -enc_time_base 1/90000"),
     "variable mkv": Kind(
         ".mkv", filters=_VARIABLE, video=f"{_X264} -bf 2 -fps_mode passthrough -enc_time_base 1/1000", sound="libmp3lame"
@@ -363,7 +363,7 @@ KINDS: dict[str, Kind] = {
     # What comes before 1.3 s is in the file, and an edit list says not to show it.
     "edit list": Kind(video=f"{_X264} -bf 2 -g 50 -sc_threshold 0", after=("-ss 1.3", "")),
     "sound first": Kind(after=("-itsoffset 0.7", "-map 0:v -map 1:a")),
-    "sound late": Kind(".mkv", after=("-itsoffset 0.7", "-map 1:v -map 0:a")),
+    "sound late": Kind(".mkv", video=f"{_X264} -bf 2 -g 12", after=("-itsoffset 0.7", "-map 1:v -map 0:a")),
     # The clock of a transport stream wraps 2.3 s after the beginning: what comes before is read with times below 0.
     "negative": Kind(".ts", after=("", "-output_ts_offset 95440")),
     "26.5 hours": Kind(".mkv", after=("", "-output_ts_offset 95400")),

@@ -23,6 +23,7 @@ from tests.support.subsampling import FAST, Answer, Sample, check_answer, subsam
 from v2d_spark.udfs.engine import MediaChild
 from v2d_spark.udfs.engine import probe as probe_module
 from v2d_spark.udfs.engine.subsample import subsample as subsample_here
+from v2d_spark.udfs.engine.tally import MOST_SAMPLES
 from v2d_spark.udfs.vocabulary import SampleError
 
 # The longest frame of sound of the codecs here, in seconds.
@@ -169,6 +170,20 @@ def test_no_span_holds_a_frame(child: MediaChild, base: Path, tmp_path: Path) ->
     else:
         assert answer["skipped"][0] == "no_clip" and answer["samples"] == []
     assert list((tmp_path / "clips").iterdir()) == []
+
+
+@pytest.mark.parametrize("settings", [{"clip": {}}, {"clip": {"precision": "low"}}, {"frames": {"at": "cues"}}])
+def test_more_clips_or_stills_than_can_be_told_are_refused_before_they_are_made(
+    child: MediaChild, base: Path, tmp_path: Path, settings: dict[str, dict[str, Any]]
+) -> None:
+    source, many = numbered(base, "25"), MOST_SAMPLES + 1
+    cues = many * [{"language": None, "start_s": 1.0, "end_s": 2.0, "text": "x"}]
+
+    with pytest.raises(SampleError, match="more than 20000 samples come of it") as caught:
+        subsample(child, source.path, tmp_path / "made", settings, spans=many * [(1, 2)], subtitles=cues)
+
+    assert caught.value.error_class == "unsupported" and "subsample.frames.every_s" in caught.value.message
+    assert list((tmp_path / "made").iterdir()) == []
 
 
 def test_captions_go_with_their_spans(child: MediaChild, base: Path, tmp_path: Path) -> None:
@@ -665,24 +680,18 @@ def test_keyframes_of_a_clip_are_those_of_its_own_bytes(child: MediaChild, base:
     assert keyframes == child.probe(written(clip), keyframes=True, timeout=20).probe["keyframes_s"]
 
 
-@pytest.mark.parametrize("name", ["edit list", "vp9", "avi", "silent", "sound late", "mpeg2 keyframes"])
+@pytest.mark.parametrize("name", ["edit list", "vp9", "avi", "silent", "sound late", "open gop mpeg2"])
 def test_keyframe_adjusted_clips_begin_and_end_on_keyframes(child: MediaChild, base: Path, tmp_path: Path, name: str) -> None:
-    source = numbered(base, "25" if name == "mpeg2 keyframes" else name)
+    source = numbered(base, name)
     looked = child.probe(source.path, keyframes=True, timeout=20)
-    keyframes = looked.probe["keyframes_s"]
     film = source.film
+    keyframes = [time - float(film.start) for time in looked.probe["keyframes_s"]]
     wanted = (float(film.times[5] - film.start), float(film.times[-5] - film.start))
 
     plan = {"clip": {"precision": "keyframe_adjusted"}}
     inside = [time for time in [*keyframes, looked.duration_s] if wanted[0] <= time <= wanted[1]]
-    if len(inside) < 2:
-        try:
-            answer = subsample(child, source.path, tmp_path / "clips", plan, spans=[wanted])
-        except SampleError as fault:
-            assert fault.error_class == "no_clip"
-        else:
-            assert answer["skipped"][0] == "no_clip"
-        return
+    assert len(inside) > 2
+
     answer = subsample(child, source.path, tmp_path / "clips", plan, spans=[wanted])
 
     check_answer(child, answer, tmp_path / "clips")
@@ -693,6 +702,39 @@ def test_keyframe_adjusted_clips_begin_and_end_on_keyframes(child: MediaChild, b
     first = next(place for place, time in enumerate(film.times) if float(time - film.start) >= inside[0] - 0.001)
     end = next(place for place, time in enumerate(film.times) if float(time - film.start) >= inside[-1] - 0.001)
     assert clip.numbers == film.numbers[first:end]
+    check_sound(clip, source)
+
+
+@pytest.mark.parametrize(
+    ("name", "format", "codec"),
+    [
+        ("vp9", None, "vp9"),
+        ("vp9", "mp4", "vp9"),
+        ("25", "mkv", "h264"),
+        # What cannot be copied is cut exactly.
+        ("vp8", "mp4", "h264"),
+        ("flash", "mp4", "h264"),
+        ("wmv", "mkv", "h264"),
+        ("gif", "webm", "vp9"),
+        ("h264 avi", "mp4", "h264"),
+    ],
+)
+def test_whatever_the_format_low_precision_gives_the_span(
+    child: MediaChild, base: Path, tmp_path: Path, name: str, format: str | None, codec: str
+) -> None:
+    source = numbered(base, name)
+    film = source.film
+    span = (float(film.times[20] - film.start), float(film.times[50] - film.start))
+    formats = {"video": format} if format else None
+
+    answer = subsample(child, source.path, tmp_path / "clips", {"clip": {"precision": "low"}}, spans=[span], formats=formats)
+
+    check_answer(child, answer, tmp_path / "clips")
+    (sample,) = clips_of(answer)
+    assert sample["look"]["probe"]["video"]["codec"] == codec
+    clip = read(sample, source)
+    assert set(film.numbers[20:50]) <= set(clip.numbers)
+    assert sample["span"]["start_s"] == pytest.approx(float(film.time_of(clip.numbers[0])), abs=0.001)
     check_sound(clip, source)
 
 

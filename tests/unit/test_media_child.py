@@ -54,6 +54,7 @@ def open_files() -> int:
         ("eat", "decoder_memory", "200 MiB are allowed"),
         ("busy", "decoder_timeout", "processor time"),
         ("nan", "decoder_error", "absurd"),
+        ("many", "unsupported", "its 2 samples"),
     ],
 )
 def test_a_fault_is_named_and_the_next_request_works(

@@ -18,7 +18,8 @@ import av.error
 import av.logging
 
 from v2d_spark.udfs.engine.probe import probe
-from v2d_spark.udfs.engine.protocol import read_message, write_message
+from v2d_spark.udfs.engine.protocol import MAX_MESSAGE, TooLarge, read_message, write_message
+from v2d_spark.udfs.engine.tally import too_many
 from v2d_spark.udfs.vocabulary import SampleError
 
 _ADDRESS_SPACE = 2 << 30  # bytes at least: the libraries alone map half a gigabyte
@@ -135,8 +136,12 @@ def main(parent: int, memory_limit: int) -> None:
 def _reply(answers: int, message: dict[str, Any]) -> None:
     try:
         write_message(answers, message)
-    except ValueError:  # a number that is none, or more keyframes than anybody wants
-        write_message(answers, {"error_class": "decoder_error", "message": "what the file says of itself is absurd"})
+    except ValueError as error:
+        if isinstance(error, TooLarge) and "samples" in message:
+            fault = too_many(f"what is told of its {len(message['samples'])} samples takes over {MAX_MESSAGE >> 20} MiB")
+        else:  # a number that is none, or more keyframes than anybody wants
+            fault = SampleError("decoder_error", "what the file says of itself is absurd")
+        write_message(answers, {"error_class": fault.error_class, "message": fault.message})
 
 
 if __name__ == "__main__":

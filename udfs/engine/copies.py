@@ -12,7 +12,7 @@ from v2d_spark.udfs.engine.reader import VideoReader
 from v2d_spark.udfs.engine.spans import Span
 from v2d_spark.udfs.vocabulary import SampleError
 
-_MP4_VIDEO = {"h264", "hevc", "mpeg4", "av1"}
+_MP4_VIDEO = {"h264", "hevc", "mpeg4", "av1", "vp9"}
 _MP4_AUDIO = {"aac", "mp3", "ac3", "eac3", "opus", "flac", "alac", None}
 _WEBM_VIDEO = {"vp8", "vp9", "av1"}
 _WEBM_AUDIO = {"opus", "vorbis", None}
@@ -21,30 +21,28 @@ _VIDEO = {"mp4": _MP4_VIDEO, "webm": _WEBM_VIDEO, "mkv": _MP4_VIDEO | _WEBM_VIDE
 _AUDIO = {"mp4": _MP4_AUDIO, "webm": _WEBM_AUDIO, "mkv": _MP4_AUDIO | _WEBM_AUDIO}
 # Containers whose packets say when they are shown; others leave that to decoders.
 _TIMED = {"mp4", "mov", "3gp", "3g2", "matroska", "webm", "flv", "mpegts"}
+_LACKS_S, _HAS_OVER_S = 0.05, 0.5  # what a copied span may be shorter or longer than told
 _SAME_S = 0.1  # seconds by which the length of a copy may be told otherwise
 
 
-def copy_format(look: Mapping[str, Any], wanted: str | None) -> str:
+def copy_format(look: Mapping[str, Any], wanted: str | None) -> str | None:
     """The format for streams that are copied.
 
     Args:
         look: of the source.
         wanted: mp4, mkv or webm; None for what fits.
 
-    Raises:
-        SampleError: if the wanted one cannot hold them.
+    Returns:
+        None where the wanted one cannot hold them, or copies of such sources cannot be relied on.
     """
-    probe = look["probe"]
-    video, audio = probe["video"]["codec"], (probe["audio"] or {}).get("codec")
-    fitting = ["mp4"] if video in _MP4_VIDEO and audio in _MP4_AUDIO else []
-    if video in _WEBM_VIDEO and audio in _WEBM_AUDIO:
-        fitting.append("webm")
+    if look["probe"]["container"] not in _TIMED:
+        return None
+    codec = look["probe"]["video"]["codec"]
+    fitting = [name for name in _liked(look) if codec in _VIDEO[name] and holds_sound(name, look)]
     fitting.append("mkv")
     if wanted is None:
         return fitting[0]
-    if wanted not in fitting:
-        raise SampleError("unsupported", f"{wanted} cannot hold {video} and {audio or 'no sound'} as they are")
-    return wanted
+    return wanted if wanted in fitting else None
 
 
 def copied(
@@ -62,7 +60,8 @@ def copied(
         timeout: seconds that it may take.
 
     Returns:
-        The file, and the time stamps of what was copied; None where there is nothing in the span.
+        The file, and the time stamps of what was copied; None, and no file, where that is not possible, or there is nothing
+        in the span.
     """
     assert span.end is not None
     origin_s = reader.origin * reader.time_base
@@ -74,9 +73,9 @@ def copied(
         cut_copy(path, str(output), _MUXERS[format], begins, span.end, _streams(look), timeout=timeout)
     except SampleError as error:
         output.unlink(missing_ok=True)
-        if error.message.startswith("there is nothing"):
-            return None
-        raise
+        if error.error_class != "decoder_error":
+            raise
+        return None
     return output, _stamp(begins, reader), _stamp(span.end, reader)
 
 
@@ -94,7 +93,12 @@ def remux_format(look: Mapping[str, Any], wanted: str | None) -> str | None:
     if probe["container"] not in _TIMED:
         return None
     codec = probe["video"]["codec"]
-    return next((name for name in ([wanted] if wanted else ["mp4", "webm"]) if codec in _VIDEO[name]), None)
+    return next((name for name in ([wanted] if wanted else _liked(look)) if codec in _VIDEO[name]), None)
+
+
+def _liked(look: Mapping[str, Any]) -> list[str]:
+    """Formats that players know, the source's own first."""
+    return ["webm", "mp4"] if look["probe"]["container"] == "webm" else ["mp4", "webm"]
 
 
 def holds_sound(format: str, look: Mapping[str, Any]) -> bool:
@@ -129,14 +133,19 @@ def remuxed(path: str, output: Path, format: str, look: Mapping[str, Any], sound
     return True
 
 
-def is_same_size(source: Mapping[str, Any], copy: Mapping[str, Any]) -> bool:
-    """Whether pictures of a copy are shown as large as those of its source.
+def is_span(source: Mapping[str, Any], copy: Mapping[str, Any], length_s: float) -> bool:
+    """Whether a copy is a span of its source, as far as both tell.
 
     Args:
         source: look of the source.
         copy: look of the copy.
+        length_s: seconds of the span.
     """
-    return (source["width"], source["height"]) == (copy["width"], copy["height"])
+    video = copy["probe"]["video"]
+    if video is None or not _is_same_size(source, copy):
+        return False
+    told_s = video["duration_s"] or copy["duration_s"] or 0.0  # Matroska tells the length of the file alone
+    return -_LACKS_S < told_s - length_s < _HAS_OVER_S
 
 
 def is_same(source: Mapping[str, Any], copy: Mapping[str, Any]) -> bool:
@@ -149,12 +158,16 @@ def is_same(source: Mapping[str, Any], copy: Mapping[str, Any]) -> bool:
     one, other = source["probe"]["video"], copy["probe"]["video"]
     if other is None or (source["probe"]["audio"] is None) != (copy["probe"]["audio"] is None):
         return False
-    if not is_same_size(source, copy):
+    if not _is_same_size(source, copy):
         return False
     if one["frames"] is not None and other["frames"] is not None and one["frames"] != other["frames"]:
         return False
     lengths = (one["duration_s"] or source["duration_s"], other["duration_s"] or copy["duration_s"])
     return None in lengths or abs(lengths[0] - lengths[1]) < _SAME_S
+
+
+def _is_same_size(source: Mapping[str, Any], copy: Mapping[str, Any]) -> bool:
+    return (source["width"], source["height"]) == (copy["width"], copy["height"])
 
 
 def _streams(look: Mapping[str, Any]) -> list[int]:

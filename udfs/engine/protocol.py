@@ -12,6 +12,10 @@ MAX_MESSAGE = 64 << 20  # bytes; the keyframes of a day of video are a hundredth
 _LENGTH = struct.Struct(">I")
 
 
+class TooLarge(ValueError):
+    """A message is larger than `MAX_MESSAGE`."""
+
+
 def write_message(fd: int, message: dict[str, Any]) -> None:
     """Write one message.
 
@@ -21,11 +25,12 @@ def write_message(fd: int, message: dict[str, Any]) -> None:
 
     Raises:
         OSError: if the other side is gone.
-        ValueError: if the message is larger than `MAX_MESSAGE`.
+        TooLarge: if the message is larger than `MAX_MESSAGE`.
+        ValueError: if a number in it is none.
     """
     body = json.dumps(message, separators=(",", ":"), allow_nan=False).encode("ascii")
     if len(body) > MAX_MESSAGE:
-        raise ValueError(f"a message of {len(body)} bytes is too large")
+        raise TooLarge(f"a message of {len(body)} bytes is too large")
     data = memoryview(_LENGTH.pack(len(body)) + body)
     while data:
         data = data[os.write(fd, data) :]

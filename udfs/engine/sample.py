@@ -17,6 +17,7 @@ from v2d_spark.udfs.engine.sound import SoundCut, SoundFile, SoundTrack
 from v2d_spark.udfs.engine.spans import Open
 from v2d_spark.udfs.engine.still_part import Still, StillPart
 from v2d_spark.udfs.engine.subtitles import Cue
+from v2d_spark.udfs.engine.tally import Tally
 from v2d_spark.udfs.engine.video_file import SoundPackets, VideoFormat
 from v2d_spark.udfs.engine.video_part import VideoPart
 from v2d_spark.udfs.subsamplers import Sound
@@ -42,6 +43,7 @@ class Job:
         rate: frames a second of what is written; None where frames keep their own times.
         fps: of the source, about.
         keyframes_only: whether samples begin with a keyframe and show no other frames.
+        tally: counts the samples.
     """
 
     plan: Plan
@@ -56,6 +58,7 @@ class Job:
     origin: int
     rate: Fraction | None
     fps: Fraction
+    tally: Tally
     keyframes_only: bool = False
 
 
@@ -170,6 +173,7 @@ class SampleInMaking:
             clock=job.clock,
             duration=duration,
             cues=self._cues(),
+            tally=job.tally,
         )
 
     def _cues(self) -> list[tuple[Fraction, Cue]]:
@@ -267,6 +271,7 @@ class SampleInMaking:
                 self._pending = self._last.become(frame)
         assert self._pending is not None
         self._show_pending(end)
+        self._job.tally.add(1)
         sound_end = None if self._whole else end * self._job.clock
         files: dict[str, Path] = {}
         if self._video:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from v2d_spark.udfs.engine.geometry import still
 from v2d_spark.udfs.engine.seen import Seen
 from v2d_spark.udfs.engine.subtitles import Cue
+from v2d_spark.udfs.engine.tally import Tally
 from v2d_spark.udfs.subsamplers import Stills, View
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class StillPart:
         clock: seconds of a unit of the source's time stamps.
         duration: seconds of the sample; None where nobody knows yet. Wanted for `count` and `sharpest`.
         cues: subtitles in order, each with the seconds from the sample's beginning at which it begins.
+        tally: counts them.
 
     Attributes:
         stills: what is written, in order.
@@ -65,6 +67,7 @@ class StillPart:
         clock: Fraction,
         duration: Fraction | None,
         cues: Sequence[tuple[Fraction, Cue]],
+        tally: Tally,
     ) -> None:
         self.stills: list[Still] = []
         self._stem = stem
@@ -78,6 +81,7 @@ class StillPart:
         self._part = (duration or Fraction(0)) / stills.count
         self._count = stills.count
         self._cues = list(cues)
+        self._tally = tally
         self._next = 0
         self._sharpest: tuple[float, Seen] | None = None
 
@@ -136,6 +140,7 @@ class StillPart:
     def _write(self, seen: Seen, cues: Sequence[Cue | None] = (None,)) -> None:
         if not cues:
             return
+        self._tally.add(len(cues))
         data = still(seen.changed(), self._format, self._quality)
         time_s = float((seen.pts - self._origin) * self._clock)
         for cue in cues:
@@ -151,6 +156,7 @@ class StillPart:
         """Leave no file."""
         for one in self.stills:
             one.path.unlink(missing_ok=True)
+        self._tally.add(-len(self.stills))
         self.stills.clear()
 
 

@@ -14,7 +14,7 @@ from v2d_spark.udfs.engine.copies import (
     copy_format,
     holds_sound,
     is_same,
-    is_same_size,
+    is_span,
     remux_format,
     remuxed,
 )
@@ -29,6 +29,7 @@ from v2d_spark.udfs.engine.sound import SoundCut, SoundFile, SoundTrack
 from v2d_spark.udfs.engine.spans import Fixed, Open, Shots, Span, Tracker, Whole, chosen, divided, in_turns, on_keyframes
 from v2d_spark.udfs.engine.still_part import Still
 from v2d_spark.udfs.engine.subtitles import Cue, cue_in, cues_within, main_track, read_subtitles
+from v2d_spark.udfs.engine.tally import Tally, check_count
 from v2d_spark.udfs.engine.video_file import encoder_bytes
 from v2d_spark.udfs.engine.video_part import HELD_BYTES
 from v2d_spark.udfs.subsamplers import CutFinder, Listener, Shape, Sound
@@ -42,7 +43,6 @@ _DECODED = 20  # pictures that a decoder holds, and whoever looks at them
 _MOST_AT_ONCE = 64  # clips that overlap: each has files of its own
 _MICRO = 1_000_000
 _ROUNDED = Fraction(1, 1000)  # seconds by which two accounts of one time may differ
-_COPY_LACKS_S, _COPY_HAS_OVER_S = 0.05, 0.5  # what a copied span may be shorter or longer than told
 _SOUND_FORMATS = {"mp3": "mp3", "aac": "m4a", "alac": "m4a", "flac": "flac", "opus": "opus"}
 _SOUND_BESIDE = {"mp4": "m4a", "webm": "opus", "mkv": "m4a"}  # format of sound that goes into a video of each
 _EXTENSIONS = {"jpg", "png", "webp"}
@@ -293,6 +293,7 @@ class _Work:
         pieces = chosen(pieces, rules, self.source["key"])
         if not pieces:
             raise _Nothing("no_clip", "none of its parts is a clip by the settings subsample.clip")
+        check_count(len(pieces))
         return pieces
 
     def _made_of(
@@ -327,6 +328,7 @@ class _Work:
                 rate=rate,
                 fps=reader.fps,
                 keyframes_only=plan.keyframes_only,
+                tally=Tally(),
             )
             made: list[Made] = []
             sounds = track is not None and (audio is not None or hears)
@@ -598,14 +600,16 @@ class _Work:
     ) -> list[dict[str, Any]]:
         """Clips whose streams are copied; what was looked at and heard of them is added.
 
-        A few files cannot be cut so: what comes is not as long as the span. Such spans are cut exactly.
+        A few files cannot be cut so: the format cannot hold what is in them, or what comes is not as long as the span. Such
+        spans are cut exactly.
         """
         measured = {one.clip.span: one for one in made}
         format = copy_format(self.look, None if self.formats is None else video)
         samples: list[dict[str, Any]] = []
         left = []
         for number, span in enumerate(sorted(spans, key=lambda one: one.start)):
-            copy = copied(self.path, self.folder / f"{number:05d}-copy", format, span, reader, self.look, self.timeout)
+            stem = self.folder / f"{number:05d}-copy"
+            copy = copied(self.path, stem, format, span, reader, self.look, self.timeout) if format else None
             stream = self._held(*copy, reader.time_base) if copy else None
             if copy is None or stream is None:
                 left.append(span)
@@ -613,7 +617,7 @@ class _Work:
             samples += self._of_copy(span, _span(*copy[1:], reader.time_base, reader.origin), stream, measured.get(span))
         if left:
             with VideoReader(self.path) as again, SoundTrack(self.path) as track:
-                exact = replace(job, video=video, track=track if track.exists else None)
+                exact = replace(job, video=video, track=track if track.exists else None, tally=Tally())
                 for one in self._passed(again, exact, left, None):
                     told = _span(one.start, one.end, reader.time_base, reader.origin)
                     stream = self._written(one.files[VIDEO])
@@ -629,8 +633,7 @@ class _Work:
         except SampleError:
             path.unlink()
             return None
-        over = (look["probe"]["video"]["duration_s"] or 0.0) - float((end - start) * base)
-        if not is_same_size(self.look, look) or not -_COPY_LACKS_S < over < _COPY_HAS_OVER_S:
+        if not is_span(self.look, look, float((end - start) * base)):
             path.unlink()
             return None
         return stream, look
@@ -673,6 +676,7 @@ class _Work:
                 if span.end is not None and (last is None or span.start < last)
             ]
             spans = chosen(divided(spans, self.rules), self.rules, self.source["key"])
+            check_count(len(spans))
             samples = []
             for number, span in sorted(enumerate(spans), key=lambda one: one[1].start):
                 samples.append(self._heard(track, span, number, format))
