@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import av
 import psutil
 import pytest
 
@@ -132,6 +133,22 @@ def test_an_allocation_that_fails_is_no_missing_frame(base: Path, tmp_path: Path
             child.close()
     assert set(outcomes) <= {"decoder_memory", 1.0}, outcomes
     assert {outcomes[0], outcomes[-1]} == {"decoder_memory", 1.0}
+
+
+def test_damage_in_large_pictures_is_no_want_of_memory(tmp_path: Path) -> None:
+    path = make_video(tmp_path / "8k.mp4", size=(7680, 4320), seconds=1, fps=4, audio=False, keyframe_every=2)
+    with av.open(str(path)) as file:
+        last = [packet for packet in file.demux(video=0) if packet.size][-1]
+    data = bytearray(path.read_bytes())
+    data[last.pos : last.pos + last.size] = b"\xff" * last.size
+    path.write_bytes(data)
+    child = MediaChild()
+
+    answer = subsample(child, path, tmp_path / "samples", {"resolution": {"size": 112}})
+
+    child.close()
+    assert len(answer["samples"]) == 1
+    assert answer["warning"] is not None and answer["warning"].startswith("1 of ")
 
 
 def test_a_command_that_hangs_ends_with_its_request(good: Path, tmp_path: Path) -> None:

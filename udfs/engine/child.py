@@ -12,6 +12,7 @@ import signal
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import av.error
@@ -59,6 +60,7 @@ def answer(request: dict[str, Any], memory_limit: int) -> dict[str, Any]:
 def _subsample(request: dict[str, Any], memory_limit: int) -> dict[str, Any]:
     from v2d_spark.udfs.engine.subsample import subsample
 
+    _put_temporary_files(request["folder"])
     return subsample(
         request["path"],
         request["folder"],
@@ -72,8 +74,16 @@ def _subsample(request: dict[str, Any], memory_limit: int) -> dict[str, Any]:
 def _enrich(request: dict[str, Any]) -> dict[str, Any]:
     from v2d_spark.udfs.enrichers import enricher
 
+    _put_temporary_files(str(Path(request["output"]).parent))
     kind = enricher(request["step"])
     return kind(kind.Settings(**request["settings"])).run(request["path"], request["output"])
+
+
+def _put_temporary_files(folder: str) -> None:
+    """Put them where the parent removes everything: this process may be killed at any time."""
+    import tempfile
+
+    tempfile.tempdir = folder
 
 
 def _allow_cpu(timeout: float) -> None:

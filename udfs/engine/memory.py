@@ -7,6 +7,9 @@ from pathlib import Path
 
 _MARGIN = 64 << 20  # bytes: the libraries' smaller allocations
 _PICTURES = 16  # those that a decoder may ask for at once, each with its tables
+# Of large pictures fewer count: one request is for one picture at most, and so many would be all that there is.
+_MOST_PICTURE_BYTES = 256 << 20
+_FEWEST_PICTURES = 2
 
 
 def is_short(picture_bytes: int = 0) -> bool:
@@ -22,4 +25,4 @@ def is_short(picture_bytes: int = 0) -> bool:
     if limit == resource.RLIM_INFINITY:
         return False
     used = int(Path("/proc/self/statm").read_bytes().split()[0]) * resource.getpagesize()
-    return limit - used < _MARGIN + _PICTURES * picture_bytes
+    return limit - used < _MARGIN + max(_FEWEST_PICTURES * picture_bytes, min(_PICTURES * picture_bytes, _MOST_PICTURE_BYTES))

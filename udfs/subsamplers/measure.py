@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from v2d_spark.udfs.settings import setting
@@ -115,6 +116,24 @@ class _Runs:
         self._since = None
 
 
+class _Mean:
+    """The mean of numbers that are told one by one. The sum is exact, whatever their order."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._sum = Fraction(0)
+
+    def add(self, value: float) -> None:
+        """Take a number in."""
+        self.count += 1
+        self._sum += Fraction(value)
+
+    @property
+    def value(self) -> float | None:
+        """The mean; None where there was no number."""
+        return float(self._sum) / self.count if self.count else None
+
+
 class Eye:
     """Measures pictures; see `Looker`."""
 
@@ -131,10 +150,10 @@ class Eye:
         self._still_until = 0.0
         self._frozen = 0.0
         self._sampled: tuple[float, npt.NDArray[np.uint8]] | None = None
-        self._differences: list[float] = []
-        self._means: list[float] = []
-        self._deviations: list[float] = []
-        self._sharpness: list[float] = []
+        self._motion = _Mean()
+        self._luma = _Mean()
+        self._contrast = _Mean()
+        self._sharpness = _Mean()
 
     def look(self, time_s: float, image: npt.NDArray[np.uint8]) -> None:
         """As `Looker`."""
@@ -152,12 +171,12 @@ class Eye:
         self._thaw(duration_s)
         self._still = None
         return {
-            "motion": _mean(self._differences),
-            "luma": _mean(self._means),
-            "contrast": _mean(self._deviations),
-            "sharpness": _mean(self._sharpness),
-            "black_s": self._black.seconds if self._means else None,
-            "frozen_s": self._frozen if self._means else None,
+            "motion": self._motion.value,
+            "luma": self._luma.value,
+            "contrast": self._contrast.value,
+            "sharpness": self._sharpness.value,
+            "black_s": self._black.seconds if self._luma.count else None,
+            "frozen_s": self._frozen if self._luma.count else None,
         }
 
     def _watch(self, time_s: float, image: npt.NDArray[np.uint8]) -> None:
@@ -180,13 +199,13 @@ class Eye:
         import cv2
 
         if self._sampled is not None and (difference := _difference(self._sampled[1], image)) is not None:
-            self._differences.append(difference)
+            self._motion.add(difference)
         self._sampled = time_s, image.copy()
         mean, deviation = cv2.meanStdDev(image)
-        self._means.append(float(mean[0][0]))
-        self._deviations.append(float(deviation[0][0]))
+        self._luma.add(float(mean[0][0]))
+        self._contrast.add(float(deviation[0][0]))
         edges = cv2.meanStdDev(cv2.Laplacian(image, cv2.CV_16S))[1]
-        self._sharpness.append(float(edges[0][0]) ** 2)
+        self._sharpness.add(float(edges[0][0]) ** 2)
 
 
 class Ear:
@@ -322,7 +341,3 @@ def _difference(one: npt.NDArray[np.uint8], other: npt.NDArray[np.uint8]) -> flo
     import cv2
 
     return cv2.norm(one, other, cv2.NORM_L1) / one.size if one.shape == other.shape else None
-
-
-def _mean(values: list[float]) -> float | None:
-    return math.fsum(values) / len(values) if values else None
