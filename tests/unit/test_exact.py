@@ -22,6 +22,8 @@ from tests.support.numbered import FRAMES, KINDS, SHOTS, Film, Numbered, numbere
 from tests.support.subsampling import FAST, Answer, Sample, check_answer, subsample, written
 from v2d_spark.udfs.engine import MediaChild
 from v2d_spark.udfs.engine import probe as probe_module
+from v2d_spark.udfs.engine.media_child import DEFAULT_MEMORY_LIMIT
+from v2d_spark.udfs.engine.reader import VideoReader
 from v2d_spark.udfs.engine.subsample import subsample as subsample_here
 from v2d_spark.udfs.engine.tally import MOST_SAMPLES
 from v2d_spark.udfs.vocabulary import SampleError
@@ -824,6 +826,49 @@ def test_sound_as_a_second_stream(child: MediaChild, base: Path, tmp_path: Path,
     assert delay == pytest.approx(1.04, abs=0.001 if format in ("flac", "wav") else 0.025)
     assert seconds == pytest.approx(2.48, abs=0.001 if format in ("flac", "wav") else 0.05)
     assert read(sample, source).numbers == list(range(26, 88))
+
+
+@pytest.mark.parametrize("name", ["25", "sound first", "sound late", "negative"])
+def test_sound_alone_is_where_the_video_has_it(child: MediaChild, base: Path, tmp_path: Path, name: str) -> None:
+    source = numbered(base, name)
+    settings = {"clip": {"source": "windows", "window_s": 2}}
+
+    both = subsample(child, source.path, tmp_path / "both", settings, formats={"video": "mp4", "audio": "wav"})
+    alone = subsample(child, source.path, tmp_path / "alone", settings, formats={"audio": "wav"})
+
+    check_answer(child, alone, tmp_path / "alone")
+    beside = {round(clip["span"]["start_s"] / 2): sound_of(written(clip, "audio")) for clip in clips_of(both)}
+    for clip in clips_of(alone):
+        assert clip["span"]["start_s"] == pytest.approx(2 * (clip["clip"] - 1), abs=1e-4)
+        assert clip["look"]["duration_s"] == pytest.approx(clip["span"]["end_s"] - clip["span"]["start_s"], abs=0.001)
+        if clip["clip"] in (2, 3):
+            assert sound_of(written(clip, "audio")) == pytest.approx(beside[clip["clip"] - 1], abs=1 / 25)
+    assert {clip["clip"] - 1 for clip in clips_of(alone)} >= set(beside)
+
+
+def test_sound_alone_begins_before_the_picture(child: MediaChild, base: Path, tmp_path: Path) -> None:
+    source = numbered(base, "sound late")  # by its place in the file; its picture comes 0.7 s later
+
+    for number, settings in enumerate(({}, {"measure": {}})):
+        (sample,) = subsample(child, source.path, tmp_path / f"{number}", settings, formats={"audio": "wav"})["samples"]
+        delay, seconds = sound_of(written(sample, "audio"))
+        assert (delay, seconds) == (pytest.approx(0, abs=0.025), pytest.approx(FRAMES / 25, abs=0.05))
+    assert sample["columns"]["measure"]["motion"] > 0 and sample["columns"]["measure"]["loudness"]
+
+
+def test_no_picture_is_decoded_for_sound_alone(base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def frames(_: VideoReader) -> None:
+        raise AssertionError("a picture was decoded")
+
+    monkeypatch.setattr(VideoReader, "frames", frames)
+    plan = {"subsample": {"clip": {}}, "encode_formats": {"audio": "wav"}, "encode": FAST, "captions_are_subtitles": False}
+    source = {"key": "1", "spans": [[1, 2, None], [1.5, 9, None], [8, 9, None]], "cuts": None, "subtitles": None}
+
+    answer = subsample_here(
+        str(numbered(base, "25").path), str(tmp_path), plan, source, timeout=9, memory_limit=DEFAULT_MEMORY_LIMIT
+    )
+
+    assert [sample["span"]["end_s"] for sample in answer["samples"]] == pytest.approx([2, FRAMES / 25], abs=0.03)
 
 
 def test_tones_of_sound_that_is_too_short(child: MediaChild, base: Path, tmp_path: Path) -> None:

@@ -163,9 +163,16 @@ class _Work:
         return there
 
     @property
+    def _kept(self) -> set[str]:
+        """Streams that are kept of a video."""
+        if self.formats is None:
+            return {IMAGE} if self.plan.stills is not None else {VIDEO}
+        return set(self.formats) & self._there()
+
+    @property
     def _stills_alone(self) -> bool:
         """Whether still pictures are all that is kept of a video."""
-        return self.plan.stills is not None and (self.formats is None or set(self.formats) & self._there() == {IMAGE})
+        return self._kept == {IMAGE}
 
     def _image(self) -> dict[str, Any]:
         """A still picture, changed or not."""
@@ -213,7 +220,7 @@ class _Work:
 
         Frames of AVI are told their times by those before, and interlaced ones are made whole from those beside them.
         """
-        plan, rules, formats = self.plan, self.rules, self.formats
+        plan, rules = self.plan, self.rules
         if self.look["extension"] == "avi" or self.look["probe"]["video"]["field_order"] not in (None, "progressive"):
             return False
         looked_at = any(one.finds_cuts for one in plan.subsamplers) or bool(plan.lookers())
@@ -221,8 +228,7 @@ class _Work:
             return False
         if plan.keyframes_only:
             return True
-        stills_alone = formats is None or VIDEO not in formats
-        at_keyframes = plan.stills is not None and plan.stills.at == "keyframes" and stills_alone
+        at_keyframes = plan.stills is not None and plan.stills.at == "keyframes" and VIDEO not in self._kept
         return at_keyframes and rules is None
 
     def _looks_first(self, finder: CutFinder | None, reader: VideoReader) -> bool:
@@ -332,11 +338,19 @@ class _Work:
             )
             made: list[Made] = []
             sounds = track is not None and (audio is not None or hears)
-            shows = job.video is not None or image is not None or bool(plan.lookers())
-            if shows or finder is not None or (sounds and rules is not None) or not (copies or rules is None):
-                made = self._passed(reader, job, spans, finder)
-            elif sounds:
+            shows = job.video is not None or image is not None or bool(plan.lookers()) or finder is not None
+            if sounds and rules is None and VIDEO not in self._kept:
                 made = [self._sound_of_whole(reader, job)]
+                if shows:
+                    seen = self._passed(reader, replace(job, track=None, audio=None), spans, finder)
+                    made = [_together(one, made[0]) for one in seen] or made
+            elif shows or (rules is not None and not sounds and not copies):
+                made = self._passed(reader, job, spans, finder)
+            elif sounds and rules is None:
+                made = [self._sound_of_whole(reader, job)]
+            elif sounds:
+                assert spans is not None
+                made = self._sound_of_spans(reader, job, spans)
         finally:
             if track is not None:
                 if track.warning:
@@ -367,7 +381,7 @@ class _Work:
     def _video_way(self, unchanged: bool, *, whole: bool) -> tuple[str | None, str]:
         """The format of the video that is written, None for none; and how it comes about."""
         formats = self.formats
-        if self.plan.stills is not None if formats is None else VIDEO not in formats:
+        if VIDEO not in self._kept:
             return None, _ENCODED
         wanted = None if formats is None else formats[VIDEO]
         if whole and unchanged:
@@ -436,10 +450,32 @@ class _Work:
         """The sound of a source of which nobody wants to see anything: no picture is decoded."""
         assert job.track is not None
         start = reader.start
-        files, columns = self._sound(job.track, start * reader.time_base, None, 0, job.audio, self.plan.sound)
+        begin = start * reader.time_base
+        if VIDEO not in self._kept:  # sound that comes before the picture counts
+            begin = min(job.track.start, reader.origin * reader.time_base)
+        files, columns = self._sound(job.track, begin, None, 0, job.audio, self.plan.sound)
         length = self.look["duration_s"] or 0.0
         told = {name: listener.result(length) for name, listener in columns}
         return Made(Open(0, Span(Fraction(0), None)), start, start, files, [], told)
+
+    def _sound_of_spans(self, reader: VideoReader, job: Job, spans: Sequence[Span]) -> list[Made]:
+        """The sound of clips that nobody wants to see: no picture is decoded. Their times are those of the spans."""
+        track, rules, base = job.track, self.rules, reader.time_base
+        assert track is not None and rules is not None
+        origin = reader.origin * base
+        last = self._length(reader) - 2 * reader.step * base
+        made = []
+        for number, span in enumerate(sorted(spans, key=lambda one: one.start)):
+            assert span.end is not None
+            end = min(span.end, last)
+            if end <= span.start or end - span.start < rules.min_length:
+                continue
+            track.forget(origin + span.start)
+            files, listeners = self._sound(track, origin + span.start, origin + end, number, job.audio, self.plan.sound)
+            told = {name: listener.result(float(end - span.start)) for name, listener in listeners}
+            start_pts, end_pts = (reader.origin + round(time / base) for time in (span.start, end))
+            made.append(Made(Open(number, span), start_pts, end_pts, files, [], told))
+        return made
 
     def _remuxed(self, reader: VideoReader, job: Job, made: list[Made], format: str) -> list[Made]:
         """The source in another container, or with other sound; its picture is encoded anew only where it must be."""
@@ -769,6 +805,13 @@ def _place(made: Made) -> tuple[int, int]:
 
 def _seconds(time: float) -> Fraction:
     return Fraction(time).limit_denominator(_MICRO)
+
+
+def _together(seen: Made, heard: Made) -> Made:
+    """What was made of one sample's picture and of its sound."""
+    names = {*seen.columns, *heard.columns}
+    columns = {name: {**seen.columns.get(name, {}), **heard.columns.get(name, {})} for name in names}
+    return replace(seen, files={**seen.files, **heard.files}, columns=columns)
 
 
 def _text(cues: Sequence[Cue]) -> str | None:
