@@ -167,6 +167,25 @@ def test_silence_is_found_across_pieces(piece: int) -> None:
     assert heard(sound, rate, piece=piece, silence_duration=0.5)["silence_s"] == pytest.approx(6.5, abs=0.001)
 
 
+@pytest.mark.parametrize("least", [0.0, 0.0025, 0.0195, 2.0])
+def test_silence_is_what_a_loop_over_the_samples_finds(least: float) -> None:
+    random, rate = np.random.default_rng(7), 1000
+    for _ in range(40):
+        quiet = random.random(400) < random.choice([0.05, 0.5, 0.95])
+        piece = int(random.integers(1, 120))
+        ear, runs, silent, since = Ear(MeasureSettings(silence_duration=least)), 0.0, False, 0.0
+        for start in range(0, quiet.size, piece):
+            ear.hear(rate, np.where(quiet[start : start + piece], 0, 0.5).astype(np.float32)[None])
+        times = [start / rate for start in range(quiet.size)]
+        for time, so in zip([*times, quiet.size / rate], [*quiet, False], strict=True):
+            if so and not silent:
+                since = time
+            elif silent and not so and time - since >= least:
+                runs += time - since
+            silent = bool(so)
+        assert ear.result(0.4)["silence_s"] == pytest.approx(runs, abs=1e-9)
+
+
 def test_silence_in_one_channel_is_none() -> None:
     sound = tone(3)
     sound[0] = 0

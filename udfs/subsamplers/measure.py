@@ -262,9 +262,21 @@ class Ear:
         """Tell where it gets quiet and where loud."""
         import numpy as np
 
-        changes = [0, *(np.flatnonzero(quiet[1:] != quiet[:-1]) + 1)]
-        for place in changes:
-            self._silence.at(self._seconds + place / rate, so=bool(quiet[place]), least=self._settings.silence_duration)
+        changes = np.concatenate(([0], np.flatnonzero(quiet[1:] != quiet[:-1]) + 1))
+        times = self._seconds + changes / rate
+        begins_quiet, ends_quiet, least = bool(quiet[0]), bool(quiet[-1]), self._settings.silence_duration
+        # Sound crosses zero all the time: stretches within the piece that are too short are not looked at one by one.
+        self._silence.at(float(times[0]), so=begins_quiet, least=least)
+        inner = times[1:]
+        if begins_quiet and inner.size:
+            self._silence.at(float(inner[0]), so=False, least=least)
+            inner = inner[1:]
+        pairs = inner[: inner.size // 2 * 2].reshape(-1, 2)
+        for since, until in pairs[pairs[:, 1] - pairs[:, 0] >= least].tolist():
+            self._silence.at(since, so=True, least=least)
+            self._silence.at(until, so=False, least=least)
+        if ends_quiet and inner.size:
+            self._silence.at(float(inner[-1]), so=True, least=least)
 
 
 class _LoudnessMeter:
