@@ -94,6 +94,7 @@ class OnePass:
         try:
             frames = self._looked_at(lambda frame: geometry(frame, aspect))
             last: Seen | None = None
+            forget_at = -(1 << 63)
             for seen, is_cut in self._settled(frames) if by_cuts else ((seen, False) for seen, _ in frames):
                 if last is not None:
                     self._show_on(job, tracker, choice, last, seen.pts)
@@ -104,7 +105,8 @@ class OnePass:
                     break
                 for sample in self._samples:
                     sample.take(seen)
-                if job.track:
+                if job.track and seen.pts >= forget_at:
+                    forget_at = seen.pts + round(1 / job.clock)
                     waiting = (sample.start for sample in self._samples if sample.waits_for_sound)
                     earliest = min(waiting, default=seen.pts)
                     job.track.forget(earliest * job.clock)

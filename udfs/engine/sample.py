@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -107,7 +108,7 @@ class SampleInMaking:
         self._deinterlacer: Deinterlacer | None = None
         self._pending: Seen | None = None
         self._last: Seen | None = None
-        self._told_s = self._start_s
+        self._sound_due = math.ceil((self._start_s + _SOUND_STEP) / job.clock)
         self._audio: SoundFile | None = None
         self._heard: SoundCut | None = None
         self._video = self._video_part(hold) if job.video else None
@@ -172,7 +173,7 @@ class SampleInMaking:
             origin=job.origin,
             clock=job.clock,
             duration=duration,
-            cues=self._cues(),
+            cues=self._cues() if job.plan.stills.at == "cues" else [],
             tally=job.tally,
         )
 
@@ -219,7 +220,7 @@ class SampleInMaking:
                 self._pending = whole
         else:
             self._pending = seen
-        self._write_sound(seen.pts * self._job.clock)
+        self._write_sound(seen.pts)
 
     def _made_whole(self, seen: Seen) -> list[Seen]:
         if self._deinterlacer is None:
@@ -237,10 +238,11 @@ class SampleInMaking:
         if self._stills:
             self._stills.show(self._pending, until)
 
-    def _write_sound(self, time: Fraction) -> None:
-        if time < self._told_s + _SOUND_STEP:
+    def _write_sound(self, pts: int) -> None:
+        if pts < self._sound_due:
             return
-        self._told_s = time
+        time = pts * self._job.clock
+        self._sound_due = math.ceil((time + _SOUND_STEP) / self._job.clock)
         if self._audio:
             self._audio.advance(time)
         if self._heard:
