@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from v2d_spark.udfs.engine.geometry import still
+from v2d_spark.udfs.engine.graphs import Graph, Kept
 from v2d_spark.udfs.engine.seen import Seen
 from v2d_spark.udfs.engine.subtitles import Cue
 from v2d_spark.udfs.engine.tally import Tally
@@ -74,6 +75,7 @@ class StillPart:
         self._at = stills.at
         self._format = format
         self._quality = quality
+        self._graphs: Kept[Graph] = Kept(1)
         self._start = start
         self._origin = origin
         self._clock = clock
@@ -141,7 +143,7 @@ class StillPart:
         if not cues:
             return
         self._tally.add(len(cues))
-        data = still(seen.changed(), self._format, self._quality)
+        data = still(seen.changed(), self._format, self._quality, self._graphs)
         time_s = float((seen.pts - self._origin) * self._clock)
         for cue in cues:
             path = Path(f"{self._stem}_{len(self.stills):05d}.{self._format}")
