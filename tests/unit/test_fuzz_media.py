@@ -165,7 +165,7 @@ def works(child: MediaChild, folder: Path, good: bytes) -> None:
     (folder / "good").write_bytes(good)
     answer = subsample(child, folder / "good", samples, PLAN, formats=FORMATS)
     # A second of one shot in pieces of 0.4 s, and of each a still picture.
-    assert [sample["clip"] for sample in answer["samples"]].count(True) >= 3
+    assert len([sample for sample in answer["samples"] if sample["clip"] is not None]) >= 3
     check_answer(child, answer, samples)
 
 

@@ -221,6 +221,7 @@ def test_colours_survive_the_file_that_is_written(tmp_path, format, matrix, numb
     file = VideoFile(str(path), kind, made, None)
     made.pts, made.duration, made.time_base = 0, 1, Fraction(1, 25)
     file.write(made, Fraction(0))
+    file.end_picture()
     file.close(Fraction(1, 25))
     written, aspect = first(path)
     assert (written.colorspace, written.color_range) == (number, 1)
