@@ -10,6 +10,7 @@ from typing import Any
 from v2d_spark.udfs.engine.ffmpeg import cut_copy, remux
 from v2d_spark.udfs.engine.reader import VideoReader
 from v2d_spark.udfs.engine.spans import Span
+from v2d_spark.udfs.engine.times import exact
 from v2d_spark.udfs.vocabulary import SampleError
 
 _MP4_VIDEO = {"h264", "hevc", "mpeg4", "av1", "vp9"}
@@ -65,7 +66,7 @@ def copied(
     """
     assert span.end is not None
     origin_s = reader.origin * reader.time_base
-    keyframes = [Fraction(time).limit_denominator(1_000_000) - origin_s for time in look["probe"]["keyframes_s"] or ()]
+    keyframes = [exact(time) - origin_s for time in look["probe"]["keyframes_s"] or ()]
     before = [time for time in keyframes if time <= span.start + Fraction(1, 1000)]
     begins = before[-1] if before else span.start
     output = stem.with_suffix(f".{format}")

@@ -7,7 +7,7 @@ from fractions import Fraction
 from math import floor
 from typing import Any
 
-_MICRO = 1_000_000
+from v2d_spark.udfs.engine.times import exact
 
 
 def moved(cuts: Mapping[str, Any], start: int, look: Mapping[str, Any]) -> dict[str, Any]:
@@ -55,7 +55,7 @@ def at_rate(cuts: Mapping[str, Any], start: int, end: int, rate: Fraction, look:
 
 def _begins(look: Mapping[str, Any]) -> Fraction:
     """When the picture of a file begins, in seconds of its clock."""
-    return Fraction(look["probe"]["video"]["start_s"] or 0.0).limit_denominator(_MICRO)
+    return exact(look["probe"]["video"]["start_s"] or 0.0)
 
 
 __all__ = ["at_rate", "moved"]

@@ -18,6 +18,8 @@ import av
 import av.error
 
 from v2d_spark.udfs.engine.formats import FORMAT_WHITELIST
+from v2d_spark.udfs.engine.streams import packets
+from v2d_spark.udfs.engine.times import exact
 
 # libav's names of containers that are joined by joining their bytes.
 _JOINED = ("mpegts", "mpeg")
@@ -99,7 +101,7 @@ def _joins(path: str, _: tuple[int, int, int]) -> Joins:
     if len(parts) == 1:
         return Joins()
     length = parts[-1].end + shift - parts[0].start
-    return Joins({stream: [_exact(moved[part]) for part in numbers] for stream, numbers in joined_at.items()}, _exact(length))
+    return Joins({stream: [exact(moved[part]) for part in numbers] for stream, numbers in joined_at.items()}, exact(length))
 
 
 @dataclass
@@ -121,21 +123,17 @@ def _packets(path: str) -> Iterator[tuple[int, float, float]]:
         with av.open("fd:", metadata_errors="replace", container_options=options) as container:
             streams = [*container.streams.video, *container.streams.audio]
             lasts = {stream.index: float(1 / stream.average_rate) for stream in container.streams.video if stream.average_rate}
-            for packet in container.demux(streams):
+            for packet in packets(container, *streams):
                 stamp = packet.pts if packet.pts is not None else packet.dts
                 if stamp is None or packet.time_base is None:
                     continue
                 start = float(stamp * packet.time_base)
                 told = float((packet.duration or 0) * packet.time_base)
                 yield packet.stream_index, start, start + (told or lasts.get(packet.stream_index, 0.0))
-    except (av.error.FFmpegError, IndexError):  # what there is of a damaged file
+    except av.error.FFmpegError:  # what there is of a damaged file
         return
     finally:
         os.close(fd)
-
-
-def _exact(seconds: float) -> Fraction:
-    return Fraction(seconds).limit_denominator(1_000_000)
 
 
 __all__ = ["Clock", "Joins", "joins"]

@@ -19,6 +19,7 @@ from v2d_spark.udfs.engine.spans import Open
 from v2d_spark.udfs.engine.still_part import Still, StillPart
 from v2d_spark.udfs.engine.subtitles import Cue
 from v2d_spark.udfs.engine.tally import Tally
+from v2d_spark.udfs.engine.times import exact
 from v2d_spark.udfs.engine.video_file import SoundPackets, VideoFormat
 from v2d_spark.udfs.engine.video_part import VideoPart
 from v2d_spark.udfs.subsamplers import Sound
@@ -189,7 +190,7 @@ class SampleInMaking:
             begin = first
         cues = []
         for cue in self._job.cues:
-            time = Fraction(cue["start_s"]).limit_denominator(1_000_000)
+            time = exact(cue["start_s"])
             if self._whole or (begin <= time and (end is None or time < end)):
                 cues.append((max(time - first, Fraction(0)), cue))
         return sorted(cues, key=lambda one: one[0])

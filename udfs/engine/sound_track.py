@@ -22,13 +22,13 @@ from v2d_spark.udfs.engine.formats import FORMAT_WHITELIST
 from v2d_spark.udfs.engine.joins import Clock, joins
 from v2d_spark.udfs.engine.sound_layout import Packet
 from v2d_spark.udfs.engine.streams import packets
+from v2d_spark.udfs.engine.times import exact
 from v2d_spark.udfs.vocabulary import SampleError
 
 # Decoders need some packets before the one that is wanted: mp3 refers back by up to nine, Opus takes 80 ms to settle.
 PRE_ROLL = 10
 _MOST_IN_A_ROW = 500  # faults one after the other before the rest of a file is given up
 _MOST_CHANNELS = 64
-_MICROS = 1_000_000
 # More is not kept for readers that may yet be opened: sound that is not compressed is as large as its file.
 _MOST_BYTES = 64 << 20
 _PACKET_BYTES = 1 << 10  # that a packet takes beside what is in it
@@ -175,14 +175,14 @@ class SoundTrack:
             return Fraction(self.stream.start_time * self._numerator, self._denominator)
         while self._start is None and self._read_one(float("inf")):
             pass
-        return Fraction(self._start or 0).limit_denominator(_MICROS)
+        return exact(self._start or 0)
 
     @property
     def end(self) -> Fraction | None:
         """When the last packet ends, in seconds; None until all were read."""
         if not self.ended or self._last is None:
             return None
-        return Fraction(self._end).limit_denominator(_MICROS)
+        return exact(self._end)
 
     @property
     def read_to(self) -> float:

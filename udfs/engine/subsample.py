@@ -30,6 +30,7 @@ from v2d_spark.udfs.engine.spans import Fixed, Open, Shots, Span, Tracker, Whole
 from v2d_spark.udfs.engine.still_part import Still
 from v2d_spark.udfs.engine.subtitles import Cue, cue_in, cues_within, main_track, read_subtitles
 from v2d_spark.udfs.engine.tally import Tally, check_count
+from v2d_spark.udfs.engine.times import exact
 from v2d_spark.udfs.engine.video_file import encoder_bytes
 from v2d_spark.udfs.engine.video_part import HELD_BYTES
 from v2d_spark.udfs.subsamplers import CutFinder, Listener, Shape, Sound
@@ -41,7 +42,6 @@ _MOST_HELD = 320 << 20
 _MOST_TAKEN = 460_000_000
 _DECODED = 20  # pictures that a decoder holds, and whoever looks at them
 _MOST_AT_ONCE = 64  # clips that overlap: each has files of its own
-_MICRO = 1_000_000
 _ROUNDED = Fraction(1, 1000)  # seconds by which two accounts of one time may differ
 _SOUND_FORMATS = {"mp3": "mp3", "aac": "m4a", "alac": "m4a", "flac": "flac", "opus": "opus"}
 _SOUND_BESIDE = {"mp4": "m4a", "webm": "opus", "mkv": "m4a"}  # format of sound that goes into a video of each
@@ -261,22 +261,19 @@ class _Work:
         """Seconds of the source, a little more rather than less."""
         told = self.look["duration_s"] or 0.0
         picture = self.look["probe"]["video"]["duration_s"] or 0.0
-        return (
-            max(Fraction(max(told, picture)).limit_denominator(_MICRO), reader.joins.length)
-            + 2 * reader.step * reader.time_base
-        )
+        return max(exact(max(told, picture)), reader.joins.length) + 2 * reader.step * reader.time_base
 
     def _raw_spans(self, length_s: float) -> list[Span]:
         rules = self.rules
         assert rules is not None
         if rules.source == "input":
             told = self.source["spans"]
-            spans = [Span(_seconds(start), _seconds(end), at, text) for at, (start, end, text) in enumerate(told)]
+            spans = [Span(exact(start), exact(end), at, text) for at, (start, end, text) in enumerate(told)]
             return [replace(span, start=max(span.start, Fraction(0))) for span in spans if span.end and span.end > 0]
         if rules.source == "subtitles":
             if not self.cues:
                 raise _Nothing("no_clip", "it has no subtitles")
-            return [Span(_seconds(cue["start_s"]), _seconds(cue["end_s"]), None, cue["text"]) for cue in self.main_cues]
+            return [Span(exact(cue["start_s"]), exact(cue["end_s"]), None, cue["text"]) for cue in self.main_cues]
         count = int(Fraction(length_s) / rules.window_s) + 1
         return [Span(at * rules.window_s, (at + 1) * rules.window_s) for at in range(count)]
 
@@ -292,8 +289,8 @@ class _Work:
         assert rules is not None
         if rules.precision == "keyframe_adjusted":
             origin = reader.origin * reader.time_base
-            keyframes = [_seconds(time) - origin for time in self.look["probe"]["keyframes_s"] or ()]
-            pieces = on_keyframes(spans, sorted({*keyframes, _seconds(self.look["duration_s"] or 0.0)}), rules)
+            keyframes = [exact(time) - origin for time in self.look["probe"]["keyframes_s"] or ()]
+            pieces = on_keyframes(spans, sorted({*keyframes, exact(self.look["duration_s"] or 0.0)}), rules)
         else:
             pieces = divided(spans, rules)
         pieces = chosen(pieces, rules, self.source["key"])
@@ -705,7 +702,7 @@ class _Work:
                     sample["streams"], sample["look"] = {AUDIO: self._own_bytes()}, self.look
                 return [sample]
             length = self.look["duration_s"] or 0.0
-            last = None if self.look["duration_s"] is None else _seconds(length)
+            last = None if self.look["duration_s"] is None else exact(length)
             spans = [
                 replace(span, end=span.end if last is None else min(span.end, last))
                 for span in self._raw_spans(length)
@@ -724,8 +721,8 @@ class _Work:
     def _sound_origin(self, track: SoundTrack) -> Fraction:
         """Time stamp of the source's beginning, in seconds: subtitles may begin before the sound does."""
         told = self.look["probe"]["start_s"]
-        begins_later = told is not None and track.start - _seconds(told) > _ROUNDED
-        return _seconds(told) if begins_later else track.start
+        begins_later = told is not None and track.start - exact(told) > _ROUNDED
+        return exact(told) if begins_later else track.start
 
     def _sound(
         self,
@@ -801,10 +798,6 @@ def _picture_bytes(reader: VideoReader) -> int:
 
 def _place(made: Made) -> tuple[int, int]:
     return made.start, made.clip.number
-
-
-def _seconds(time: float) -> Fraction:
-    return Fraction(time).limit_denominator(_MICRO)
 
 
 def _together(seen: Made, heard: Made) -> Made:
