@@ -8,7 +8,7 @@ import math
 import struct
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from fractions import Fraction
 from itertools import groupby, pairwise
 from pathlib import Path
@@ -39,18 +39,6 @@ AUDIO_FRAME = {
     "pcm_s16le": 1024,
 }
 SQUARE = {"resolution": {"size": 112}}
-
-
-@pytest.fixture(scope="module")
-def child() -> Iterator[MediaChild]:
-    child = MediaChild()
-    yield child
-    child.close()
-
-
-@pytest.fixture
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.getbasetemp()
 
 
 def read(sample: Sample, source: Numbered, **more: Any) -> Film:

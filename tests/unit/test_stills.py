@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,18 +12,6 @@ from tests.support.media import ffmpeg, make_audio
 from tests.support.numbered import FRAMES, numbered, read_number
 from tests.support.subsampling import Answer, Sample, check_answer, subsample, written
 from v2d_spark.udfs.engine import MediaChild
-
-
-@pytest.fixture(scope="module")
-def child() -> Iterator[MediaChild]:
-    child = MediaChild()
-    yield child
-    child.close()
-
-
-@pytest.fixture
-def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.getbasetemp()
 
 
 def cue(start: float, end: float, text: str, language: str = "en") -> dict[str, Any]:
