@@ -7,6 +7,8 @@ ARGS   ?=
 VENV  := .venv
 BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# What lets Spark start sooner: Delta's jars, and an archive of the classes that it loads.
+READY := $(VENV)/var/v2d_spark/classes.jsa
 
 # Two workers with a Spark session each take file after file in their order: the short ones of tests/unit are the last,
 # so that both end at about the same time. One process, for a debugger: ARGS="-n0 --pdb".
@@ -18,10 +20,10 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(STAMP) ## real video from URLs to tables to WebDataset tars, into demo-data/
+demo: $(READY) ## real video from URLs to tables to WebDataset tars, into demo-data/
 	$(BIN)/v2d demo --to demo-data $(ARGS)
 
-test: $(STAMP) ## all tests but the long and the big ones
+test: $(READY) ## all tests but the long and the big ones
 	$(PYTEST) -m "not chaos and not big" $(ARGS)
 
 lint: $(STAMP) ## ruff: rules and format
@@ -36,13 +38,13 @@ wheel: $(STAMP) ## build the wheel, install it elsewhere and run a small job wit
 	$(BIN)/python -m build --wheel
 	$(BIN)/python tests/wheel_check.py dist/*.whl
 
-bench: $(STAMP) ## the figures of benchmarks/results/
+bench: $(READY) ## the figures of benchmarks/results/
 	$(BIN)/python -m benchmarks $(ARGS)
 
-chaos: $(STAMP) ## the long fault tests
+chaos: $(READY) ## the long fault tests
 	$(BIN)/python -m pytest -m chaos $(ARGS)
 
-test-all: $(STAMP) ## make test, and what needs big extras
+test-all: $(READY) ## make test, and what needs big extras
 	$(PYTEST) -m "not chaos" $(ARGS)
 
 clean: ## remove what the targets above made
@@ -54,3 +56,6 @@ $(STAMP): setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@
+
+$(READY): $(STAMP)
+	$(BIN)/v2d prepare

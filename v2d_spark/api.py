@@ -7,6 +7,7 @@ preset's name, a dict, or `Settings`; `overrides` are `key=value` texts.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from v2d_spark.inputs import InputOptions
 from v2d_spark.inputs.checks import check_local
 from v2d_spark.lease import step_lease, writer_lease
 from v2d_spark.overview import Status
-from v2d_spark.session import get_session
+from v2d_spark.session import get_session, interpreted
 from v2d_spark.steps import download as downloading
 from v2d_spark.steps import enrich as enriching
 from v2d_spark.steps import export as exporting
@@ -32,6 +33,8 @@ from v2d_spark.udfs.vocabulary import ConfigError
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
+
+_BYTES_OF_A_ROW = 50  # of an input, at least
 
 Config = str | Path | Mapping[str, Any] | Settings | None
 
@@ -64,7 +67,7 @@ def ingest(
     check_local(inputs, options)
     spark = get_session(scratch=settings.scratch)
     opened = _opened_or_made(spark, dataset, inputs, options, settings)
-    with writer_lease(opened, "ingest") as lease:
+    with _quick(spark, opened, inputs), writer_lease(opened, "ingest") as lease:
         return ingesting.ingest(spark, opened, inputs, options, settings, lease)
 
 
@@ -103,7 +106,7 @@ def download(
     spark = get_session(scratch=settings.scratch)
     watcher.phase("reading inputs" if inputs else "looking for what is due")
     opened = _opened_or_made(spark, dataset, inputs, options, settings) if inputs else Dataset.open(dataset)
-    with writer_lease(opened, "download") as lease:
+    with _quick(spark, opened, inputs), writer_lease(opened, "download") as lease:
         ingested = ingesting.ingest(spark, opened, inputs, options, settings, lease) if inputs else None
         watcher.phase("looking for what is due")
         return ingested, downloading.download(spark, opened, lease, settings, watcher=watcher)
@@ -140,7 +143,7 @@ def subsample(
     made = Dataset.create(dataset, shard_size=taken.shard_size, made_from=taken.identifier)
     spark = get_session(scratch=settings.scratch)
     watcher.phase("comparing")
-    with writer_lease(made, "subsample") as lease:
+    with _quick(spark, taken), writer_lease(made, "subsample") as lease:
         return subsampling.subsample(spark, taken, made, lease, settings, watcher=watcher)
 
 
@@ -175,7 +178,7 @@ def enrich(
     enriching.check(step, settings)
     spark = get_session(scratch=settings.scratch)
     watcher.phase("looking for what is due")
-    with step_lease(opened, step) as lease:
+    with _quick(spark, opened), step_lease(opened, step) as lease:
         return enriching.enrich(spark, opened, step, lease, settings, where=where, watcher=watcher)
 
 
@@ -281,7 +284,7 @@ def retry(dataset: str, where: str | None = None, *, config: Config = None, over
     settings = _settings(config, overrides)
     opened = Dataset.open(dataset)
     spark = get_session(scratch=settings.scratch)
-    with writer_lease(opened, "retry") as lease:
+    with _quick(spark, opened), writer_lease(opened, "retry") as lease:
         return downloading.retry(spark, opened, lease, where)
 
 
@@ -291,6 +294,15 @@ def _settings(config: Config, overrides: Sequence[str]) -> Settings:
             raise ConfigError("Settings that are made already take no overrides; give them as a dict, or without overrides.")
         return config
     return configuration.load(config, overrides)
+
+
+def _quick(spark: SparkSession, dataset: Dataset, inputs: Sequence[str] = ()) -> AbstractContextManager[None]:
+    """Queries that start soon while the dataset, and what is to come into it, are small."""
+    files = [Path(path) for path in inputs]
+    rows = dataset.row_count("sources")
+    if rows is None or not all(file.is_file() for file in files):
+        return nullcontext()
+    return interpreted(spark, rows + sum(file.stat().st_size for file in files) // _BYTES_OF_A_ROW)
 
 
 def _opened_or_made(

@@ -30,7 +30,15 @@ if TYPE_CHECKING:
 
 MIN_JAVA = 17
 MAVEN_URL = "https://repo1.maven.org/maven2/"
+#: Where the classes that Spark loads are kept as Java has them in memory; `v2d prepare` makes it. It fits the jars of one
+#: environment only, and goes with it.
+ARCHIVE = Path(sys.prefix) / "var" / "v2d_spark" / "classes.jsa"
 DELTA_EXTENSION = "io.delta.sql.DeltaSparkSessionExtension"
+
+# Marks a session as made here.
+_OWN = "spark.v2d.local"
+_FEW_ROWS = 20_000
+_INTERPRETED = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
 
 # Set by those who start a driver for us, before any Python of ours runs.
 _FOREIGN_MARKS = ("PYSPARK_GATEWAY_PORT", "SPARK_REMOTE", "SPARK_CONNECT_MODE_ENABLED", "DATABRICKS_RUNTIME_VERSION")
@@ -61,7 +69,30 @@ def get_session(app_name: str = "v2d", *, scratch: str | None = None) -> SparkSe
     if session is not None:
         _check_foreign(session)
         return session
-    return _local_session(app_name, Path(scratch or Settings().scratch))
+    return local_session(app_name, Path(scratch or Settings().scratch))
+
+
+@contextlib.contextmanager
+def interpreted(spark: SparkSession, rows: int) -> Iterator[None]:
+    """Run queries over a few rows as they are: to compile each to Java first takes longer than it saves.
+
+    Settings of a session that is not ours are left alone.
+
+    Args:
+        spark: the session.
+        rows: about how many the queries are over.
+    """
+    if rows > _FEW_ROWS or spark.conf.get(_OWN, None) is None:
+        yield
+        return
+    before = {name: str(spark.conf.get(name)) for name in _INTERPRETED}
+    try:
+        for name, value in _INTERPRETED.items():
+            spark.conf.set(name, value)
+        yield
+    finally:
+        for name, value in before.items():
+            spark.conf.set(name, value)
 
 
 def parallelism(spark: SparkSession) -> int:
@@ -121,7 +152,17 @@ def _check_foreign(spark: SparkSession) -> None:
         )
 
 
-def _local_session(app_name: str, scratch: Path) -> SparkSession:
+def local_session(app_name: str, scratch: Path, *, archive: str | None = None) -> SparkSession:
+    """A new local session.
+
+    Args:
+        app_name: shown by Spark's own tools.
+        scratch: folder for its temporary files.
+        archive: an option for Java that makes an archive of classes; if not given, that of `v2d prepare` is used.
+
+    Raises:
+        SessionError: as `get_session`.
+    """
     _check_java()
     coordinates = _delta_coordinates()
     from pyspark.sql import SparkSession
@@ -129,6 +170,8 @@ def _local_session(app_name: str, scratch: Path) -> SparkSession:
     os.environ["PYSPARK_PYTHON"] = sys.executable
     os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
     conf = _local_defaults()
+    conf["spark.driver.extraJavaOptions"] += " " + (archive or " ".join(archive_options(ARCHIVE)))
+    conf[_OWN] = "true"
     conf["spark.driver.memory"] = f"{_driver_memory_mb()}m"
     conf["spark.sql.shuffle.partitions"] = str(max(4, os.cpu_count() or 1))
     # Spark's temporary files lie in a folder of this process, which a later start sweeps if this one is killed.
@@ -152,6 +195,18 @@ def _local_session(app_name: str, scratch: Path) -> SparkSession:
     return session
 
 
+def end_java(spark: SparkSession) -> None:
+    """Stop a local session, and wait until its Java has ended: this process can start no other."""
+    from pyspark import SparkContext
+
+    gateway = SparkContext._gateway
+    assert gateway is not None
+    spark.stop()
+    gateway.shutdown()
+    gateway.proc.stdin.close()  # it ends when nothing more can come from here
+    gateway.proc.wait()
+
+
 def _check_java() -> None:
     home = os.environ.get("JAVA_HOME")
     java = str(Path(home) / "bin" / "java") if home else shutil.which("java")
@@ -167,6 +222,16 @@ def _check_java() -> None:
     version = re.search(r'version "(?:1\.)?(\d+)', told)
     if version and int(version[1]) < MIN_JAVA:
         raise SessionError(f"{java} is Java {version[1]}, and Spark 4 needs {MIN_JAVA} or later; {install}, or set JAVA_HOME.")
+
+
+def archive_options(archive: Path) -> list[str]:
+    """Options for Java to take classes from an archive if it is there and fits; what it says of that goes to stderr."""
+    return [f"-XX:SharedArchiveFile={archive}", "-Xlog:disable", "-Xlog:all=warning:stderr"]
+
+
+def has_delta_jars() -> bool:
+    """Whether a local session finds Delta's jars on disk."""
+    return bool(_DeltaJars(_delta_coordinates()).on_disk())
 
 
 def _delta_coordinates() -> str:
@@ -226,12 +291,18 @@ class _DeltaJars:
         # Names the jars of a resolution that ended well, one a line.
         self._list = self._folder / "jars.txt"
 
-    def conf(self) -> dict[str, str]:
-        """Settings that bring the jars into a new session."""
+    def on_disk(self) -> list[Path]:
+        """The jars, where an earlier start fetched them; else none."""
         with contextlib.suppress(OSError):
             jars = [self._folder / "jars" / name for name in self._list.read_text().split()]
-            if jars and all(jar.is_file() for jar in jars):
-                return {"spark.driver.extraClassPath": os.pathsep.join(map(str, jars))}
+            if all(jar.is_file() for jar in jars):
+                return jars
+        return []
+
+    def conf(self) -> dict[str, str]:
+        """Settings that bring the jars into a new session."""
+        if jars := self.on_disk():
+            return {"spark.driver.extraClassPath": os.pathsep.join(map(str, jars))}
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -208,6 +208,11 @@ class Dataset:
         steps = (name for step in self.steps for name in (step, f"{step}{STEP_MEDIA}"))
         return {name: self.delta(name).version() for name in (*(table.name for table in TABLES), *steps)}
 
+    def row_count(self, name: str) -> int | None:
+        """How many rows a table's files have, as its log tells, deleted ones included; None where it does not tell."""
+        counts = pa.table(self.delta(name).get_add_actions())["num_records"].to_pylist()
+        return None if None in counts else sum(counts)
+
     def read_control(self, name: str, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
         """All rows of a control table (`runs`, `exports`, `suppressions`, `leases`).
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from v2d_spark import session
+from v2d_spark import prepare, session
 from v2d_spark.udfs.vocabulary import SessionError
 
 
@@ -105,3 +106,21 @@ def test_the_drivers_memory_is_a_part_of_the_machines() -> None:
     total_mb = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
 
     assert 1024 <= session._driver_memory_mb() <= max(1024, total_mb // 4 + 1)
+
+
+def test_java_passes_over_an_archive_that_does_not_fit(tmp_path: Path) -> None:
+    archive = tmp_path / "classes.jsa"
+    archive.write_bytes(b"from another Java" * 1000)
+
+    done = subprocess.run(["java", *session.archive_options(archive), "-version"], capture_output=True, text=True)
+
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+
+
+def test_an_archive_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr(prepare, "ARCHIVE", tmp_path / "file" / "classes.jsa")
+
+    with pytest.raises(SessionError, match=r"classes\.jsa cannot be written \(.+\); run this as who made"):
+        prepare.prepare()
