@@ -20,7 +20,7 @@ PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(READY) ## real video from URLs to tables to WebDataset tars, into demo-data/
+demo: $(STAMP) ## real video from URLs to tables to WebDataset tars, into demo-data/
 	$(BIN)/v2d demo --to demo-data $(ARGS)
 
 test: $(READY) ## all tests but the long and the big ones

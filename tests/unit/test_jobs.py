@@ -11,8 +11,8 @@ import pytest
 from v2d_spark.cli import cli
 
 JOBS = Path(__file__).resolve().parents[2] / "jobs"
-# A show on one machine, and a look at settings: neither is a job.
-NOT_JOBS = {"demo", "config"}
+# A show on one machine, a look at settings, and what makes local sessions start sooner: none is a job.
+NOT_JOBS = {"demo", "config", "prepare"}
 
 
 def test_there_is_a_script_for_each_verb() -> None:
