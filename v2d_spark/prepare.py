@@ -44,13 +44,11 @@ def prepare() -> Path:
 
 
 def _run(what: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", __spec__.name, what],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=_LONGEST_S,
-    )
+    command = [sys.executable, "-m", __spec__.name, what]
+    try:
+        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_LONGEST_S)
+    except subprocess.TimeoutExpired:
+        raise SessionError(f"Spark has not done a small job in {_LONGEST_S // 60} minutes; look what else runs here.") from None
     if done.returncode:
         raise SessionError((done.stderr.strip().splitlines() or ["Spark does not start."])[-1])
 
@@ -94,7 +92,8 @@ def _main(what: str) -> None:
         spark = local_session("v2d prepare", folder, archive=f"-XX:ArchiveClassesAtExit={beside}")
         _work(folder)
         end_java(spark)
-        beside.replace(ARCHIVE)
+        if beside.exists():
+            beside.replace(ARCHIVE)
 
 
 if __name__ == "__main__":
