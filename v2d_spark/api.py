@@ -34,7 +34,7 @@ from v2d_spark.udfs.vocabulary import ConfigError
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-_BYTES_OF_A_ROW = 50  # of an input, at least
+_BYTES_OF_A_ROW = 10  # of an input, compressed ones among them; seldom fewer
 
 Config = str | Path | Mapping[str, Any] | Settings | None
 
@@ -299,10 +299,11 @@ def _settings(config: Config, overrides: Sequence[str]) -> Settings:
 def _quick(spark: SparkSession, dataset: Dataset, inputs: Sequence[str] = ()) -> AbstractContextManager[None]:
     """Queries that start soon while the dataset, and what is to come into it, are small."""
     files = [Path(path) for path in inputs]
-    rows = dataset.row_count("sources")
-    if rows is None or not all(file.is_file() for file in files):
+    counts = [dataset.row_count(name) for name in ("sources", "samples")]
+    if None in counts or not all(file.is_file() for file in files):
         return nullcontext()
-    return interpreted(spark, rows + sum(file.stat().st_size for file in files) // _BYTES_OF_A_ROW)
+    to_come = sum(file.stat().st_size for file in files) // _BYTES_OF_A_ROW
+    return interpreted(spark, to_come + sum(count or 0 for count in counts))
 
 
 def _opened_or_made(

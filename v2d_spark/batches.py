@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING
 from v2d_spark import media_log, merges
 from v2d_spark.config import Settings
 from v2d_spark.lease import Lease
-from v2d_spark.session import interpreted
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs.media_writer import WrittenFile
 from v2d_spark.udfs.report import Report
@@ -125,11 +124,9 @@ def commit(
     """
     media_log.commit(dataset, outcome.step, outcome.batch_id, outcome.files)
     lease.check()
-    sources = sum(outcome.report.statuses.values())
-    if sources:
-        with interpreted(spark, sources + outcome.report.samples):
-            merges.merge_samples(spark, dataset, outcome.batch_id, outcome.first, outcome.last)
-            merges.merge_outcomes(spark, dataset, outcome.batch_id, outcome.first, outcome.last)
+    if sum(outcome.report.statuses.values()):
+        merges.merge_samples(spark, dataset, outcome.batch_id, outcome.first, outcome.last)
+        merges.merge_outcomes(spark, dataset, outcome.batch_id, outcome.first, outcome.last)
     append_run(
         dataset,
         outcome.step,

@@ -7,7 +7,6 @@ https://openjdk.org/jeps/350. The process whose classes are kept is a small job 
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import tempfile
@@ -31,20 +30,22 @@ def prepare() -> Path:
     """
     try:
         ARCHIVE.parent.mkdir(parents=True, exist_ok=True)
-        ARCHIVE.unlink(missing_ok=True)
+        with tempfile.TemporaryDirectory(dir=ARCHIVE.parent) as folder:
+            made = Path(folder) / ARCHIVE.name
+            # A process has one Java for its life, and an archive fits only the class path it was made with: with the jars.
+            if not has_delta_jars():
+                _run("jars", made)
+            _run("classes", made)
+            if not made.exists():
+                raise SessionError(f"Java has made no archive of classes in {ARCHIVE.parent}; look whether the disk is full.")
+            made.replace(ARCHIVE)
     except OSError as error:
         raise SessionError(f"{ARCHIVE} cannot be written ({error.strerror}); run this as who made the environment.") from None
-    # A process has one Java for its life, and the archive fits only the class path that it was made with: with the jars.
-    if not has_delta_jars():
-        _run("jars")
-    _run("classes")
-    if not ARCHIVE.exists():
-        raise SessionError(f"Java has made no archive of classes at {ARCHIVE}; look whether the disk is full.")
     return ARCHIVE
 
 
-def _run(what: str) -> None:
-    command = [sys.executable, "-m", __spec__.name, what]
+def _run(what: str, archive: Path) -> None:
+    command = [sys.executable, "-m", __spec__.name, what, str(archive)]
     try:
         done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_LONGEST_S)
     except subprocess.TimeoutExpired:
@@ -70,10 +71,9 @@ def _work(folder: Path) -> None:
             sound.writeframes(bytes(8000))
         urls.append(str(path))
     sources = folder / "sources.csv"
-    for caption in ("one", "another"):
-        lines = [f"{url},{caption},0,{end}" for url, end in zip(urls, (0.2, 0.3 if caption == "another" else 0.2), strict=True)]
-        sources.write_text("\n".join(["url,caption,start,end", *lines]))
-        options = InputOptions(start_column="start", end_column="end")
+    options = InputOptions(start_column="start", end_column="end")
+    for caption, end in (("one", 0.2), ("another", 0.3)):
+        sources.write_text(f"url,caption,start,end\n{urls[0]},{caption},0,0.2\n{urls[1]},{caption},0,{end}\n")
         api.download([str(sources)], dataset, options=options, overrides=settings)
     api.retry(dataset, where="true", overrides=settings)
     api.download([], dataset, overrides=settings)
@@ -81,23 +81,18 @@ def _work(folder: Path) -> None:
     api.export(dataset, str(folder / "shards"), where="duration_s > 0", overrides=settings)
 
 
-def _main(what: str) -> None:
+def _main(what: str, archive: Path) -> None:
     with tempfile.TemporaryDirectory(prefix="v2d-prepare-") as name:
-        folder = Path(name)
         if what == "jars":
             get_session(scratch=name)
             return
-        # The archive is whole once it has its name.
-        beside = ARCHIVE.with_suffix(f".{os.getpid()}")
-        spark = local_session("v2d prepare", folder, archive=f"-XX:ArchiveClassesAtExit={beside}")
-        _work(folder)
+        spark = local_session("v2d prepare", Path(name), java_options=[f"-XX:ArchiveClassesAtExit={archive}"])
+        _work(Path(name))
         end_java(spark)
-        if beside.exists():
-            beside.replace(ARCHIVE)
 
 
 if __name__ == "__main__":
     try:
-        _main(sys.argv[1])
+        _main(sys.argv[1], Path(sys.argv[2]))
     except SessionError as error:
         sys.exit(str(error))

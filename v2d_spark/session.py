@@ -14,7 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -38,7 +38,8 @@ DELTA_EXTENSION = "io.delta.sql.DeltaSparkSessionExtension"
 # Marks a session as made here.
 _OWN = "spark.v2d.local"
 _FEW_ROWS = 20_000
-_INTERPRETED = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
+#: Settings by which queries are not compiled to Java first.
+INTERPRETED = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
 
 # Set by those who start a driver for us, before any Python of ours runs.
 _FOREIGN_MARKS = ("PYSPARK_GATEWAY_PORT", "SPARK_REMOTE", "SPARK_CONNECT_MODE_ENABLED", "DATABRICKS_RUNTIME_VERSION")
@@ -85,9 +86,9 @@ def interpreted(spark: SparkSession, rows: int) -> Iterator[None]:
     if rows > _FEW_ROWS or spark.conf.get(_OWN, None) is None:
         yield
         return
-    before = {name: str(spark.conf.get(name)) for name in _INTERPRETED}
+    before = {name: str(spark.conf.get(name)) for name in INTERPRETED}
     try:
-        for name, value in _INTERPRETED.items():
+        for name, value in INTERPRETED.items():
             spark.conf.set(name, value)
         yield
     finally:
@@ -152,13 +153,13 @@ def _check_foreign(spark: SparkSession) -> None:
         )
 
 
-def local_session(app_name: str, scratch: Path, *, archive: str | None = None) -> SparkSession:
+def local_session(app_name: str, scratch: Path, *, java_options: Sequence[str] = ()) -> SparkSession:
     """A new local session.
 
     Args:
         app_name: shown by Spark's own tools.
         scratch: folder for its temporary files.
-        archive: an option for Java that makes an archive of classes; if not given, that of `v2d prepare` is used.
+        java_options: more options for Java; by default those that take classes from the archive of `v2d prepare`.
 
     Raises:
         SessionError: as `get_session`.
@@ -170,7 +171,8 @@ def local_session(app_name: str, scratch: Path, *, archive: str | None = None) -
     os.environ["PYSPARK_PYTHON"] = sys.executable
     os.environ["PYSPARK_DRIVER_PYTHON"] = sys.executable
     conf = _local_defaults()
-    conf["spark.driver.extraJavaOptions"] += " " + (archive or " ".join(archive_options(ARCHIVE)))
+    # Quoted: a folder's name may have spaces.
+    conf["spark.driver.extraJavaOptions"] += "".join(f' "{option}"' for option in java_options or archive_options(ARCHIVE))
     conf[_OWN] = "true"
     conf["spark.driver.memory"] = f"{_driver_memory_mb()}m"
     conf["spark.sql.shuffle.partitions"] = str(max(4, os.cpu_count() or 1))
@@ -264,7 +266,7 @@ def _local_defaults() -> dict[str, str]:
     lines = (folder / "spark-defaults.local.conf").read_text(encoding="utf-8").splitlines()
     pairs = (line.split(None, 1) for line in lines if line.strip() and not line.startswith("#"))
     conf = {key: value.strip() for key, value in pairs}
-    log4j = f"-Dlog4j2.configurationFile=file:{folder / 'log4j2.local.properties'}"
+    log4j = f'"-Dlog4j2.configurationFile=file:{folder / "log4j2.local.properties"}"'
     conf["spark.driver.extraJavaOptions"] = f"{conf.get('spark.driver.extraJavaOptions', '')} {log4j}".strip()
     return conf
 

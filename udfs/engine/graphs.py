@@ -84,21 +84,18 @@ class Graph:
         graph = av.filter.Graph()
         graph.threads = 1
         try:
-            first = last = graph.add("buffer", **source(picture))
+            last = graph.add("buffer", **source(picture))
             for name, arguments in filters:
                 step = graph.add(name, arguments) if isinstance(arguments, str) else graph.add(name, **arguments)
                 last.link_to(step)
                 last = step
-            sink = graph.add("buffersink")
-            last.link_to(sink)
-            last = sink
+            last.link_to(graph.add("buffersink"))
             graph.configure()
         except MemoryError:
             raise
         except av.error.FFmpegError as error:
             raise self._fault(error) from error
         self._graph = graph
-        self._in, self._out = first, last
 
     def __call__(self, frame: av.VideoFrame) -> av.VideoFrame:
         """Change a picture. Time stamp, duration and time base stay.
@@ -108,9 +105,8 @@ class Graph:
             MemoryError: if there is not enough memory.
         """
         try:
-            self._in.push(frame)
-            made = self._out.pull()
-            assert isinstance(made, av.VideoFrame)
+            self._graph.vpush(frame)
+            made = self._graph.vpull()
         except MemoryError:
             raise
         except av.error.FFmpegError as error:
@@ -134,17 +130,13 @@ class Kept(Generic[_Made]):
     def __init__(self, most: int) -> None:
         self._most = most
         self._made: dict[Hashable, _Made] = {}  # in the order of use
-        self._last: tuple[Hashable, _Made] | None = None
 
     def get(self, key: Hashable, make: Callable[[], _Made]) -> _Made:
         """What was made for this key, or is made now."""
-        if self._last is not None and self._last[0] == key:
-            return self._last[1]
         made = self._made.pop(key, None)
         if made is None:
             if len(self._made) >= self._most:
                 del self._made[next(iter(self._made))]
             made = make()
         self._made[key] = made
-        self._last = key, made
         return made

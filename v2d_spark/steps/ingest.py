@@ -21,7 +21,6 @@ from v2d_spark.config import Settings
 from v2d_spark.inputs import InputOptions
 from v2d_spark.inputs.files import shown
 from v2d_spark.lease import Lease
-from v2d_spark.session import interpreted
 from v2d_spark.spark_paths import literal, parquet_relation
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs import locations
@@ -111,11 +110,10 @@ def ingest(
     try:
         result = work.compare(inputs, options)
         if result.new or result.changed:
-            with interpreted(spark, result.new + result.changed):
-                if result.new:
-                    work.append(result.new, sources_per_task)
-                if result.changed:
-                    work.merge()
+            if result.new:
+                work.append(result.new, sources_per_task)
+            if result.changed:
+                work.merge()
             batches.append_run(
                 dataset,
                 STEP_INGEST,
