@@ -205,13 +205,14 @@ def recover(spark: SparkSession, dataset: Dataset, lease: Lease, step: str, *, r
 
 def _from_media(spark: SparkSession, dataset: Dataset, step: str, batch_id: int) -> Outcome:
     """What a committed batch counted, as `media` tells."""
-    rows = spark.sql(
-        f"""
-        SELECT status, error_class, count_if(role = '{ROLE_SOURCE}') AS sources, count_if(is_sample) AS samples,
-               sum(bytes) AS bytes, min(source_num) AS first, max(source_num) AS last
-        FROM {dataset.sql_name("media")} WHERE batch_id = {batch_id} GROUP BY status, error_class
-        """
-    ).collect()
+    with media_log.batch_view(spark, dataset, batch_id) as media:
+        rows = spark.sql(
+            f"""
+            SELECT status, error_class, count_if(role = '{ROLE_SOURCE}') AS sources, count_if(is_sample) AS samples,
+                   sum(bytes) AS bytes, min(source_num) AS first, max(source_num) AS last
+            FROM {media} WHERE batch_id = {batch_id} GROUP BY status, error_class
+            """
+        ).collect()
     report = Report()
     for row in rows:
         report.statuses[row["status"]] += row["sources"]

@@ -1,20 +1,34 @@
-"""The log of `media` and of tables like it: the driver commits what tasks wrote, once a batch, and finds what was left.
+"""The log of `media` and of tables like it: the driver commits what tasks wrote, once a batch, and finds what is there.
 
 Bytes never cross into the JVM: tasks write Parquet files into the table's folder, and here their names become add
-actions of one commit, which carries the batch's own transaction id.
+actions of one commit, which carries the batch's own transaction id. Rows are read from the files that the log names.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
 import time
+import uuid
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
-from deltalake import CommitProperties, Transaction
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.transaction import AddAction
 
 from v2d_spark.lease import BATCHES_PER_EPOCH
+from v2d_spark.schema import MEDIA
+from v2d_spark.spark_paths import literal
 from v2d_spark.tables import Dataset
+from v2d_spark.udfs import locations
+from v2d_spark.udfs.media_reader import FILES_SCHEMA
 from v2d_spark.udfs.media_writer import WrittenFile
+from v2d_spark.udfs.vocabulary import DatasetError
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 # A number may be taken by a batch that came to nothing, with the next one computed already.
 _NUMBERS_LOOKED_AHEAD = 2
@@ -74,6 +88,90 @@ def uncommitted_batches(dataset: Dataset, step: str, epoch: int, *, table_name: 
             else:
                 missing = 0
                 yield batch_id
+
+
+def candidate_files(dataset: Dataset, version: int, first: int, last: int, *, name: str = MEDIA.name) -> pa.Table:
+    """The files of a table with bytes that may hold sources of a range, by the statistics in the log at that version.
+
+    Args:
+        dataset: the dataset.
+        version: version of the table.
+        first: lowest source_num.
+        last: highest source_num.
+        name: the table's name.
+
+    Returns:
+        A table of `FILES_SCHEMA`.
+
+    Raises:
+        DatasetError: if the files are not all there is to the table: rows deleted beside them, columns renamed.
+    """
+    files = _files(dataset, version, name)
+    return files.filter(_may_hold(files, "source", first, last)).sort_by("path")
+
+
+@contextlib.contextmanager
+def batch_view(spark: SparkSession, dataset: Dataset, batch_id: int, *, name: str = MEDIA.name) -> Iterator[str]:
+    """A view of the files that a batch's rows are in; there may be rows of other batches in them.
+
+    Delta would list all files of the table first, with several Spark jobs at each commit that it did not make itself.
+
+    Args:
+        spark: the session.
+        dataset: the dataset.
+        batch_id: the batch.
+        name: the table's name.
+
+    Yields:
+        The view's name.
+
+    Raises:
+        DatasetError: as `candidate_files`.
+    """
+    from pyspark.sql.types import StructType
+
+    table = dataset.delta(name)
+    files = _files(dataset, table.version(), name)
+    chosen = files.filter(_may_hold(files, "batch", batch_id, batch_id))["path"].to_pylist()
+    schema = StructType.fromJson(json.loads(table.schema().to_json()))
+    paths = [literal(locations.join(dataset.table_path(name), path)) for path in chosen]
+    rows = spark.read.schema(schema).parquet(*paths) if paths else spark.createDataFrame([], schema)
+    view = f"v2d_{uuid.uuid4().hex}"
+    rows.createTempView(view)
+    try:
+        yield view
+    finally:
+        spark.catalog.dropTempView(view)
+
+
+def _files(dataset: Dataset, version: int, name: str) -> pa.Table:
+    """The files of a table with bytes at a version, as `FILES_SCHEMA`."""
+    table = DeltaTable(dataset.table_path(name), version=version)
+    if table.metadata().configuration.get("delta.columnMapping.mode", "none") != "none":
+        raise DatasetError(
+            f"Column mapping is switched on for the table {name}, whose files are read directly; restore a version from before."
+        )
+    if "deletionVectors" in (table.protocol().reader_features or ()) and pa.table(table.deletion_vectors()).num_rows:
+        raise DatasetError(
+            f"Rows of the table {name} are deleted by deletion vectors, and its files are read directly; apply them first: "
+            f"REORG TABLE {dataset.sql_name(name)} APPLY (PURGE)."
+        )
+    actions = pa.table(table.get_add_actions(flatten=True))
+    told = {"path": "path", "first_source": "min.source_num", "last_source": "max.source_num"}
+    told |= {"first_batch": "min.batch_id", "last_batch": "max.batch_id"}
+    columns = [
+        actions[told[field.name]].cast(field.type)
+        if told[field.name] in actions.schema.names
+        else pa.nulls(len(actions), field.type)
+        for field in FILES_SCHEMA
+    ]
+    return pa.Table.from_arrays(columns, schema=FILES_SCHEMA)
+
+
+def _may_hold(files: pa.Table, what: str, first: int, last: int) -> pa.ChunkedArray:
+    """Of each file, whether its statistics allow it a number of a range; one without statistics may hold anything."""
+    outside = pc.or_kleene(pc.greater(files[f"first_{what}"], last), pc.less(files[f"last_{what}"], first))
+    return pc.invert(pc.fill_null(outside, False))
 
 
 def _transaction(step: str, batch_id: int) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from v2d_spark import media_log
 from v2d_spark.schema import STEP_MEDIA
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs.vocabulary import ERROR_CLASSES, FAILED, GONE, OK, PENDING, ROLE_SOURCE, SKIPPED, STREAMS
@@ -197,9 +198,14 @@ def merge_samples(spark: SparkSession, dataset: Dataset, batch_id: int, first: i
         first: lowest source_num of the batch.
         last: highest source_num of the batch.
     """
-    rows = samples_query(dataset, batch_id, first, last)
+    with media_log.batch_view(spark, dataset, batch_id) as media:
+        _merge_samples(spark, dataset, media, batch_id, first, last)
+
+
+def _merge_samples(spark: SparkSession, dataset: Dataset, media: str, batch_id: int, first: int, last: int) -> None:
+    rows = samples_query(dataset, media, batch_id, first, last)
     columns = dataset.arrow_schema("samples").names
-    media, samples = dataset.sql_name("media"), dataset.sql_name("samples")
+    samples = dataset.sql_name("samples")
     if not may_have_samples(dataset, first, last):
         # The transaction's id makes a second append of this batch, at once or later, come to nothing.
         writer = spark.sql(rows).write.format("delta").mode("append").option("txnAppId", f"v2d/samples/{batch_id}")
@@ -232,11 +238,12 @@ def merge_samples(spark: SparkSession, dataset: Dataset, batch_id: int, first: i
     )
 
 
-def samples_query(dataset: Dataset, batch_id: int, first: int, last: int) -> str:
+def samples_query(dataset: Dataset, media: str, batch_id: int, first: int, last: int) -> str:
     """SQL of a batch's good samples, as rows of `samples`. Of `media` it reads narrow leaves only.
 
     Args:
         dataset: the dataset.
+        media: SQL relation that holds the batch's rows of `media`.
         batch_id: the batch.
         first: lowest source_num of the batch.
         last: highest source_num of the batch.
@@ -256,7 +263,7 @@ def samples_query(dataset: Dataset, batch_id: int, first: int, last: int) -> str
     return f"""
       SELECT {made}
       FROM (
-        SELECT * FROM {dataset.sql_name("media")}
+        SELECT * FROM {media}
         WHERE batch_id = {batch_id} AND source_num BETWEEN {first} AND {last} AND is_sample AND status = '{OK}'
           AND {" AND ".join(_not_in(f"{stream}.sha256", checksums) for stream in STREAMS)}
       ) m
@@ -323,22 +330,23 @@ def merge_outcomes(spark: SparkSession, dataset: Dataset, batch_id: int, first: 
         first: lowest source_num of the batch.
         last: highest source_num of the batch.
     """
-    run_merge(
-        spark,
-        f"""
-        MERGE INTO {dataset.sql_name("sources")} t
-        USING ({outcomes_query(dataset, batch_id, first, last)}) s
-        ON t.source_num BETWEEN {first} AND {last} AND t.source_num = s.source_num
-        WHEN MATCHED AND t.batch_id < s.batch_id THEN
-          UPDATE SET {", ".join(f"t.{c} = s.{c}" for c in _OUTCOME_COLUMNS)}, t.updated_at = current_timestamp()
-        """,
-    )
+    with media_log.batch_view(spark, dataset, batch_id) as media:
+        run_merge(
+            spark,
+            f"""
+            MERGE INTO {dataset.sql_name("sources")} t
+            USING ({outcomes_query(media, batch_id, first, last)}) s
+            ON t.source_num BETWEEN {first} AND {last} AND t.source_num = s.source_num
+            WHEN MATCHED AND t.batch_id < s.batch_id THEN
+              UPDATE SET {", ".join(f"t.{c} = s.{c}" for c in _OUTCOME_COLUMNS)}, t.updated_at = current_timestamp()
+            """,
+        )
 
 
-def outcomes_query(dataset: Dataset, batch_id: int, first: int, last: int) -> str:
+def outcomes_query(media: str, batch_id: int, first: int, last: int) -> str:
     """SQL of what became of a batch's sources; arguments as `samples_query`."""
     return (
-        f"SELECT source_num, {', '.join(_OUTCOME_COLUMNS)} FROM {dataset.sql_name('media')} "
+        f"SELECT source_num, {', '.join(_OUTCOME_COLUMNS)} FROM {media} "
         f"WHERE batch_id = {batch_id} AND source_num BETWEEN {first} AND {last} AND role = '{ROLE_SOURCE}'"
     )
 
@@ -456,20 +464,21 @@ def merge_enrichment(spark: SparkSession, dataset: Dataset, step: str, batch_id:
     columns = dataset.arrow_schema(step).names
     made = {f"{step}_{name}": f"{step}.{name}" for name in ("size", "sha256")}
     selected = ", ".join(f"{made[name]} AS `{name}`" if name in made else f"`{name}`" for name in columns)
-    run_merge(
-        spark,
-        f"""
-        MERGE INTO {dataset.sql_name(step)} t
-        USING (
-          SELECT {selected} FROM {dataset.sql_name(f"{step}{STEP_MEDIA}")}
-          WHERE batch_id = {batch_id} AND source_num BETWEEN {first} AND {last}
-        ) s
-        ON t.source_num BETWEEN {first} AND {last} AND t.key = s.key
-        WHEN MATCHED AND t.batch_id < s.batch_id THEN UPDATE SET {", ".join(f"t.`{c}` = s.`{c}`" for c in columns)}
-        WHEN NOT MATCHED THEN
-          INSERT ({", ".join(f"`{c}`" for c in columns)}) VALUES ({", ".join(f"s.`{c}`" for c in columns)})
-        """,
-    )
+    with media_log.batch_view(spark, dataset, batch_id, name=f"{step}{STEP_MEDIA}") as media:
+        run_merge(
+            spark,
+            f"""
+            MERGE INTO {dataset.sql_name(step)} t
+            USING (
+              SELECT {selected} FROM {media}
+              WHERE batch_id = {batch_id} AND source_num BETWEEN {first} AND {last}
+            ) s
+            ON t.source_num BETWEEN {first} AND {last} AND t.key = s.key
+            WHEN MATCHED AND t.batch_id < s.batch_id THEN UPDATE SET {", ".join(f"t.`{c}` = s.`{c}`" for c in columns)}
+            WHEN NOT MATCHED THEN
+              INSERT ({", ".join(f"`{c}`" for c in columns)}) VALUES ({", ".join(f"s.`{c}`" for c in columns)})
+            """,
+        )
 
 
 def due_samples(dataset: Dataset, step: str, *, samples: str, stream: str, fingerprint: str, since: int) -> str:

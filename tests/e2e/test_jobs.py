@@ -14,6 +14,7 @@ import pytest
 from tests.support.media import make_video
 from tests.support.quick import QUICK
 from tests.support.server import MediaServer
+from tests.support.tables import ask
 from v2d_spark.cli import main
 from v2d_spark.tables import Dataset
 
@@ -64,12 +65,12 @@ def delta_jars(spark: SparkSession) -> str:
     return f"spark.jars={spark.conf.get('spark.jars')}"
 
 
-def told(spark: SparkSession, folder: Path, name: str) -> list[tuple[object, ...]]:
-    columns = {"sources": ("key", "url", "caption", "status", "error_class"), "samples": ("key", "video_sha256", "width")}
-    return [tuple(row) for row in Dataset.open(str(folder)).read(spark, name).select(*columns[name]).orderBy("key").collect()]
+def told(folder: Path, name: str) -> list[dict[str, object]]:
+    columns = {"sources": "key, url, caption, status, error_class", "samples": "key, video_sha256, width"}
+    return ask(Dataset.open(str(folder)), f"SELECT {columns[name]} FROM {name} ORDER BY key")
 
 
-def test_a_job_does_what_the_command_does(spark: SparkSession, delta_jars: str, tmp_path: Path) -> None:
+def test_a_job_does_what_the_command_does(delta_jars: str, tmp_path: Path) -> None:
     site = tmp_path / "site"
     site.mkdir()
     make_video(site / "cat.mp4", audio=False)
@@ -81,7 +82,7 @@ def test_a_job_does_what_the_command_does(spark: SparkSession, delta_jars: str, 
         assert done.returncode == 0, done.stdout + done.stderr
         assert main(["download", *common, str(tmp_path / "command")]) == 0
     for name in ("sources", "samples"):
-        assert told(spark, tmp_path / "job", name) == told(spark, tmp_path / "command", name) != []
+        assert told(tmp_path / "job", name) == told(tmp_path / "command", name) != []
 
 
 def test_a_session_without_delta_is_a_mistake_that_can_be_corrected(tmp_path: Path) -> None:

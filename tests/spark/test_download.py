@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.server import MediaServer
 from tests.support.sources import add_sources
+from tests.support.tables import ask, rows
 from v2d_spark import batches, config, media_log, merges, schema
 from v2d_spark import lease as leases
 from v2d_spark.config import Settings
@@ -49,11 +50,12 @@ def run(spark: SparkSession, dataset: Dataset, chosen: Settings) -> MakeResult:
         return step.download(spark, dataset, lease, chosen)
 
 
-def state(spark: SparkSession, dataset: Dataset) -> tuple[list[Any], list[Any]]:
+def state(dataset: Dataset) -> tuple[list[Any], list[Any]]:
     """What a run must leave, whatever happened on the way."""
-    sources = dataset.read(spark, "sources").select("key", "url", "caption", "status", "error_class", "attempts")
-    samples = dataset.read(spark, "samples").select("key", "url", "caption", "video_sha256", "video_size")
-    return sorted(sources.collect()), sorted(samples.collect())
+    return (
+        ask(dataset, "SELECT key, url, caption, status, error_class, attempts FROM sources ORDER BY key"),
+        ask(dataset, "SELECT key, url, caption, video_sha256, video_size FROM samples ORDER BY key"),
+    )
 
 
 @pytest.fixture(scope="module")
@@ -79,14 +81,15 @@ def test_good_and_bad_urls_become_rows(
     assert dict(result.report.statuses) == {"ok": 28, "failed": 2}
     assert dict(result.report.errors) == {"http_404": 1, "http_5xx": 1}
     assert result.batches == 2
-    samples = {row["key"]: row for row in dataset.read(spark, "samples").collect()}
+    samples = {row["key"]: row for row in rows(dataset, "samples")}
     assert len(samples) == 28
     first = samples["000000000000"]
     assert first["video_sha256"] == hashlib.sha256(bodies["000.mp4"]).hexdigest()
     assert (first["caption"], first["columns"], first["shard"]) == ("caption 0", {"license": "CC0"}, "00000000")
+    # By Spark, as its users read the table.
     media = dataset.read(spark, "media").where("is_sample").select("key", "video.inline").collect()
     assert {row["key"]: bytes(row["inline"]) for row in media}["000000010001"] == bodies["011.mp4"]
-    failed = {row["error_class"]: row for row in dataset.read(spark, "sources").where("status = 'failed'").collect()}
+    failed = {row["error_class"]: row for row in ask(dataset, "SELECT * FROM sources WHERE status = 'failed'")}
     assert failed["http_404"]["next_retry_at"] is None
     assert failed["http_5xx"]["next_retry_at"] is not None
     assert failed["http_5xx"]["attempts"] == 1
@@ -120,7 +123,7 @@ def test_retry_takes_what_failed_and_nothing_else(
     result = run(spark, dataset, settings(tmp_path))
 
     assert dict(result.report.statuses) == {"ok": 1}
-    sources, _ = state(spark, dataset)
+    sources, _ = state(dataset)
     assert [(row["status"], row["attempts"]) for row in sources] == [("ok", 1), ("ok", 1), ("failed", 1)]
 
 
@@ -132,7 +135,7 @@ def test_large_streams_go_to_files_beside_the_tables(
 
     run(spark, dataset, settings(tmp_path, "inline_limit=1000"))
 
-    video = dataset.read(spark, "media").select("video.*").collect()[0]
+    (video,) = (row["video"] for row in rows(dataset, "media"))
     assert video["inline"] is None
     assert (Path(dataset.path) / video["uri"]).read_bytes() == bodies["000.mp4"]
     assert video["uri"].startswith("files/")
@@ -166,11 +169,13 @@ def test_what_is_merged_is_read_from_narrow_leaves(spark: SparkSession, download
         plan = spark.sql(f"EXPLAIN FORMATTED {query}").collect()[0][0]
         return " ".join(line for line in plan.splitlines() if line.startswith("ReadSchema: "))
 
-    batch = (dataset, 1_000_001, 0, 0)
-    assert "sha256" in read(merges.samples_query(*batch))
-    assert "inline" not in read(merges.samples_query(*batch))
-    assert "attempts" in read(merges.outcomes_query(*batch))
-    assert "inline" not in read(merges.outcomes_query(*batch))
+    with media_log.batch_view(spark, dataset, 1_000_001) as media:
+        samples, outcomes = merges.samples_query(dataset, media, 1_000_001, 0, 0), merges.outcomes_query(media, 1_000_001, 0, 0)
+        assert "sha256" in read(samples)
+        assert "inline" not in read(samples)
+        assert "attempts" in read(outcomes)
+        assert "inline" not in read(outcomes)
+        assert "inline" in read(f"SELECT length(video.inline) FROM {media}")
     assert "inline" in read(f"SELECT length(video.inline) FROM {dataset.sql_name('media')}")
 
 
@@ -220,10 +225,10 @@ def test_a_crash_between_any_two_steps_of_the_protocol_is_repaired(
     assert asked[1] - asked[0] == 5
     assert asked[1:] == asked[1:2] * 5
     assert (result.recovered, result.batches) == (0, 0)
-    sources, samples = state(spark, dataset)
+    sources, samples = state(dataset)
     assert [(row["status"], row["attempts"]) for row in sources] == [("ok", 1)] * 4 + [("failed", 1)]
     assert [row["video_sha256"] for row in samples] == [hashlib.sha256(bodies[name]).hexdigest() for name in good]
-    assert dataset.read(spark, "media").count() == 5
+    assert len(rows(dataset, "media")) == 5
     assert [row["sources"] for row in dataset.read_control("runs")] == [5]
 
 
@@ -237,7 +242,7 @@ def test_what_a_process_commits_after_it_lost_the_lease_changes_nothing_newer(
         stuck.setattr(batches, "commit", lambda *arguments, **more: late.append((arguments, more)))
         run(spark, dataset, settings(tmp_path))
     run(spark, dataset, settings(tmp_path))
-    before = state(spark, dataset)
+    before = state(dataset)
 
     (arguments, more) = late[0]
     with pytest.raises(leases.LeaseHeldError):
@@ -246,9 +251,9 @@ def test_what_a_process_commits_after_it_lost_the_lease_changes_nothing_newer(
     result = run(spark, dataset, settings(tmp_path))
 
     assert result.recovered == 1
-    assert state(spark, dataset) == before
-    newest = max(row["batch_id"] for row in dataset.read(spark, "media").select("batch_id").collect())
-    assert dataset.read(spark, "samples").collect()[0]["batch_id"] == newest
+    assert state(dataset) == before
+    newest = max(row["batch_id"] for row in rows(dataset, "media"))
+    assert [row["batch_id"] for row in rows(dataset, "samples")] == [newest]
 
 
 def test_a_batch_that_was_cut_off_takes_nothing_from_a_source_that_was_written_since(
@@ -270,10 +275,10 @@ def test_a_batch_that_was_cut_off_takes_nothing_from_a_source_that_was_written_s
             run(spark, dataset, settings(tmp_path))
     with leases.writer_lease(dataset, "ingest") as lease:
         newer = lease.next_batch_id()
-        spark.sql(f"UPDATE {dataset.sql_name('sources')} SET caption = 'newer', batch_id = {newer}")
+        dataset.delta("sources").update(new_values={"caption": "newer", "batch_id": newer})
         batches.recover(spark, dataset, lease, "download", run="r")
 
-    assert dataset.read(spark, "samples").count() == 1
+    assert len(rows(dataset, "samples")) == 1
 
 
 def test_clips_that_no_longer_come_are_removed_and_the_others_stay(spark: SparkSession, new_dataset: NewDataset) -> None:
@@ -303,8 +308,11 @@ def test_clips_that_no_longer_come_are_removed_and_the_others_stay(spark: SparkS
         commit_clips(lease, {"000000000000": [0, 1], "000000000001": [0]})
         commit_clips(lease, {"000000000000": [1, 2]})
 
-    rows = {row["key"]: row["batch_id"] for row in dataset.read(spark, "samples").collect()}
-    assert rows == {"000000000000_00001": 1_000_002, "000000000000_00002": 1_000_002, "000000000001_00000": 1_000_001}
+    assert {row["key"]: row["batch_id"] for row in rows(dataset, "samples")} == {
+        "000000000000_00001": 1_000_002,
+        "000000000000_00002": 1_000_002,
+        "000000000001_00000": 1_000_001,
+    }
 
 
 def test_times_are_compared_in_any_zone_of_a_session(spark: SparkSession, new_dataset: NewDataset) -> None:
@@ -334,5 +342,5 @@ def test_what_is_suppressed_is_neither_fetched_nor_taken_in(
 
     run(spark, dataset, settings(tmp_path))
 
-    assert [row["url"] for row in dataset.read(spark, "samples").collect()] == [urls[2]]
-    assert dataset.read(spark, "sources").where("status = 'pending'").count() == 1
+    assert [row["url"] for row in rows(dataset, "samples")] == [urls[2]]
+    assert len(ask(dataset, "SELECT key FROM sources WHERE status = 'pending'")) == 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ import webdataset as wds
 
 from tests.support.media import make_audio, make_video
 from tests.support.rows import Row, append_samples, commit_media, media_row, sample_row, stream
+from tests.support.tables import ask
 from v2d_spark import config, merges, queries
 from v2d_spark.lease import step_lease, writer_lease
 from v2d_spark.schema import SAMPLES
@@ -47,9 +48,13 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def dataset(spark: SparkSession, folder: Path, new_dataset: Callable[..., Dataset]) -> Dataset:
+def dataset(folder: Path, tmp_path: Path) -> Dataset:
+    return make_dataset(folder, tmp_path / "dataset")
+
+
+def make_dataset(folder: Path, path: Path) -> Dataset:
     """Four samples: a video in its row, one in a file beside the tables, a sound, and what is no media."""
-    made = new_dataset(shard_size=2)
+    made = Dataset.create(str(path), shard_size=2)
     good, other = (folder / "good.mp4").read_bytes(), (folder / "other.mp4").read_bytes()
     (Path(made.path) / "files").mkdir()
     (Path(made.path) / "files" / "other.mp4").write_bytes(other)
@@ -62,8 +67,23 @@ def dataset(spark: SparkSession, folder: Path, new_dataset: Callable[..., Datase
         media_row(BROKEN, shard_size=2, video=stream(good[:300] + bytes(3000))),
     ]
     commit_media(made, FIRST, [rows[:2], rows[2:]])
-    append_samples(spark, made, [sample_row(row) for row in rows])
+    append_samples(made, [sample_row(row) for row in rows])
     return made
+
+
+@pytest.fixture(scope="module")
+def enriched_once(spark: SparkSession, folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Dataset:
+    """The dataset with optical flow, for tests that change nothing."""
+    made = make_dataset(folder, tmp_path_factory.mktemp("enriched") / "dataset")
+    run(spark, made)
+    return made
+
+
+@pytest.fixture
+def enriched(enriched_once: Dataset, tmp_path: Path) -> Dataset:
+    """The same for a test that changes it."""
+    shutil.copytree(enriched_once.path, tmp_path / "enriched")
+    return Dataset.open(str(tmp_path / "enriched"))
 
 
 def run(spark: SparkSession, dataset: Dataset, *overrides: str, where: str | None = None) -> MakeResult:
@@ -71,17 +91,16 @@ def run(spark: SparkSession, dataset: Dataset, *overrides: str, where: str | Non
         return enrich(spark, dataset, STEP, lease, config.load(None, ["batch.tasks=2", *overrides]), where=where)
 
 
-def told(spark: SparkSession, dataset: Dataset) -> list[dict[str, Any]]:
-    rows = dataset.read(spark, STEP).orderBy("source_num").collect()
-    return [row.asDict(recursive=True) for row in rows]
+def told(dataset: Dataset) -> list[dict[str, Any]]:
+    return ask(dataset, f"SELECT * FROM {STEP} ORDER BY source_num")
 
 
-def again(spark: SparkSession, dataset: Dataset, number: int, content: bytes) -> None:
+def again(dataset: Dataset, number: int, content: bytes) -> None:
     """Another download of a source, which replaces its sample."""
     row: Row = media_row(number, SECOND, shard_size=2, video=stream(content))
     commit_media(dataset, SECOND, [[row]])
-    spark.sql(f"DELETE FROM {dataset.sql_name('samples')} WHERE source_num = {number}").collect()
-    append_samples(spark, dataset, [sample_row(row)])
+    dataset.delta("samples").delete(f"source_num = {number}")
+    append_samples(dataset, [sample_row(row)])
 
 
 def test_every_sample_becomes_a_row_and_what_is_done_is_not_done_again(
@@ -90,7 +109,7 @@ def test_every_sample_becomes_a_row_and_what_is_done_is_not_done_again(
     result = run(spark, dataset)
     assert (result.batches, result.report.samples) == (1, 2)
     assert result.report.statuses == {"ok": 2, "failed": 1, "skipped": 1}
-    rows = told(spark, dataset)
+    rows = told(dataset)
     assert [(row["status"], row["error_class"]) for row in rows] == [
         ("ok", None),
         ("ok", None),
@@ -104,7 +123,7 @@ def test_every_sample_becomes_a_row_and_what_is_done_is_not_done_again(
     assert rows[BESIDE]["optical_flow_size"] == (tmp_path / "flow").stat().st_size
     assert {row["sample_batch_id"] for row in rows} == {FIRST}
 
-    media = dataset.read(spark, "optical_flow_media").where("optical_flow IS NOT NULL").orderBy("source_num").collect()
+    media = ask(dataset, "SELECT * FROM optical_flow_media WHERE optical_flow IS NOT NULL ORDER BY source_num")
     assert [(row["key"], row["batch_id"]) for row in media] == [(row["key"], row["batch_id"]) for row in rows[:2]]
     content = bytes(media[1]["optical_flow"]["inline"])
     assert content == (tmp_path / "flow").read_bytes()
@@ -121,37 +140,35 @@ def test_every_sample_becomes_a_row_and_what_is_done_is_not_done_again(
 
 def test_what_is_another_sample_or_another_setting_is_done_anew(spark: SparkSession, dataset: Dataset, folder: Path) -> None:
     run(spark, dataset, where="samples.video_size IS NOT NULL AND optical_flow.status IS NULL")
-    before = told(spark, dataset)
+    before = told(dataset)
     assert [row["source_num"] for row in before] == [GOOD, BESIDE, BROKEN]
 
-    again(spark, dataset, BROKEN, (folder / "good.mp4").read_bytes())
+    again(dataset, BROKEN, (folder / "good.mp4").read_bytes())
     view = queries.query(spark, dataset, "SELECT source_num, optical_flow.status FROM enriched ORDER BY 1").collect()
     assert [row["status"] for row in view] == ["ok", "ok", None, None]
     assert run(spark, dataset).report.statuses == {"ok": 1, "skipped": 1}
-    after = told(spark, dataset)
+    after = told(dataset)
     assert after[:2] == before[:2]
     assert (after[BROKEN]["status"], after[BROKEN]["sample_batch_id"]) == ("ok", SECOND)
 
     # Arrays go beside the tables.
     faster = run(spark, dataset, "enrich.optical_flow.fps=4", "inline_limit=500", "batch.sources=2")
     assert (faster.batches, faster.report.statuses) == (2, {"ok": 3, "skipped": 1})
-    rows = told(spark, dataset)
+    rows = told(dataset)
     assert {row["optical_flow_fps"] for row in rows} == {4.0, None}
-    (beside,) = (
-        dataset.read(spark, "optical_flow_media")
-        .where(f"source_num = {BESIDE} AND batch_id = {rows[BESIDE]['batch_id']}")
-        .select("optical_flow.*")
-        .collect()
-    )
+    query = f"SELECT optical_flow AS made FROM optical_flow_media WHERE source_num = {BESIDE} AND batch_id = "
+    (beside,) = (row["made"] for row in ask(dataset, f"{query}{rows[BESIDE]['batch_id']}"))
     assert beside["inline"] is None
     flow = np.load(Path(dataset.path) / beside["uri"])
     assert flow.shape == tuple(rows[BESIDE]["optical_flow_shape"])
 
 
-def test_the_view_joins_enrichments_to_samples(spark: SparkSession, dataset: Dataset, tmp_path: Path) -> None:
+def test_the_view_joins_enrichments_to_samples(
+    spark: SparkSession, dataset: Dataset, enriched_once: Dataset, tmp_path: Path
+) -> None:
     nothing = queries.query(spark, dataset, "SELECT * FROM enriched")
     assert nothing.columns == list(SAMPLES.column_names)
-    run(spark, dataset)
+    dataset = enriched_once
     query = "SELECT key, optical_flow.mean_optical_flow_magnitude AS m FROM enriched WHERE optical_flow.status = 'ok'"
     assert [row["m"] > 0 for row in queries.query(spark, dataset, query).collect()] == [True, True]
     to = tmp_path / "moving"
@@ -167,12 +184,12 @@ def test_the_view_joins_enrichments_to_samples(spark: SparkSession, dataset: Dat
 
 
 def test_what_an_enrichment_made_leaves_with_the_samples(
-    spark: SparkSession, dataset: Dataset, folder: Path, tmp_path: Path
+    spark: SparkSession, enriched: Dataset, folder: Path, tmp_path: Path
 ) -> None:
-    run(spark, dataset)
+    dataset = enriched
     # A sample that was made anew has no flow of its own yet.
-    again(spark, dataset, GOOD, (folder / "good.mp4").read_bytes())
-    rows = told(spark, dataset)
+    again(dataset, GOOD, (folder / "good.mp4").read_bytes())
+    rows = told(dataset)
 
     def exported(name: str, **arguments: Any) -> dict[str, dict[str, Any]]:
         result = export(spark, dataset, str(tmp_path / name), **arguments)
@@ -210,8 +227,8 @@ def test_what_an_enrichment_made_leaves_with_the_samples(
         export(spark, dataset, str(tmp_path / "both"))
 
 
-def test_no_step_of_the_plan_has_bytes_of_an_enrichment(spark: SparkSession, dataset: Dataset) -> None:
-    run(spark, dataset)
+def test_no_step_of_the_plan_has_bytes_of_an_enrichment(spark: SparkSession, enriched_once: Dataset) -> None:
+    dataset = enriched_once
     versions = {name: dataset.delta(name).version() for name in ("samples", "media", STEP)}
     chosen = choose(spark, dataset, None, None, versions=versions, streams=choose_streams(dataset, [STEP]))
     assert batch_column(STEP) in chosen.rows.columns
@@ -230,16 +247,16 @@ def test_a_batch_that_was_cut_off_is_ended_by_the_next_run(
         patched.setattr(merges, "merge_enrichment", die)
         with pytest.raises(KeyboardInterrupt):
             run(spark, dataset)
-    assert not told(spark, dataset)
+    assert not told(dataset)
     result = run(spark, dataset)
     assert (result.recovered, result.batches) == (1, 0)
-    assert len(told(spark, dataset)) == 4
+    assert len(told(dataset)) == 4
     (batch,) = dataset.read_control("runs")
     assert (batch["step"], batch["sources"], batch["samples"]) == (STEP, 4, 2)
     # A replay changes nothing.
-    before = told(spark, dataset)
+    before = told(dataset)
     merges.merge_enrichment(spark, dataset, STEP, batch["batch_id"], 0, 3)
-    assert told(spark, dataset) == before
+    assert told(dataset) == before
 
 
 def test_bytes_that_are_missing_are_tried_again_by_the_next_run(spark: SparkSession, dataset: Dataset) -> None:

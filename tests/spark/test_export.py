@@ -16,7 +16,8 @@ import webdataset as wds
 
 from tests.support.rows import Row, append_samples, commit_media, content_of, media_row, sample_row, stream, write_media
 from v2d_spark import config
-from v2d_spark.steps.export import candidate_files, choose, export, plan
+from v2d_spark.media_log import candidate_files
+from v2d_spark.steps.export import choose, export, plan
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs import processes
 from v2d_spark.udfs.exporters import exporter
@@ -68,7 +69,7 @@ def datasets(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> d
     """The same samples over three layouts of media: one file a batch, many files with keys mixed, rewritten by Spark."""
     top = tmp_path_factory.mktemp("datasets")
     one = Dataset.create(str(top / "one"), shard_size=SHARD)
-    append_samples(spark, one, [sample(number) for number in range(COUNT)])
+    append_samples(one, [sample(number) for number in range(COUNT)])
     shutil.copytree(one.path, top / "many")
     many = Dataset.open(str(top / "many"))
     commit_media(one, FIRST, ORDERED)
@@ -336,7 +337,7 @@ def mixed(spark: SparkSession, new_dataset: Callable[..., Dataset]) -> Dataset:
         ),
     ]
     commit_media(dataset, FIRST, [rows])
-    append_samples(spark, dataset, [sample_row(row) for row in rows])
+    append_samples(dataset, [sample_row(row) for row in rows])
     return dataset
 
 
@@ -393,7 +394,7 @@ def test_a_shard_that_storage_does_not_take(spark: SparkSession, mixed: Dataset,
 def test_only_so_many_user_columns_get_their_own(spark: SparkSession, mixed: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("v2d_spark.steps.export._MOST_USER_COLUMNS", 3)
     rows = [media_row(number) for number in range(10, 14)]
-    append_samples(spark, mixed, [sample_row(row, columns=[(f"c{row['source_num']}", "1"), ("a", "2")]) for row in rows])
+    append_samples(mixed, [sample_row(row, columns=[(f"c{row['source_num']}", "1"), ("a", "2")]) for row in rows])
     assert choose(spark, mixed, None, None, versions={}).user_columns == ("a", "c10", "c11")
     assert choose(spark, mixed, None, ["width"], versions={}).user_columns == ()
 
@@ -415,7 +416,7 @@ def test_rows_deleted_beside_the_files_are_not_passed_over(spark: SparkSession, 
 def test_a_shard_that_lost_its_samples_goes(spark: SparkSession, mixed: Dataset, tmp_path: Path) -> None:
     rows = [media_row(number, shard_size=10) for number in range(10, 12)]
     commit_media(mixed, SECOND, [rows])
-    append_samples(spark, mixed, [sample_row(row) for row in rows])
+    append_samples(mixed, [sample_row(row) for row in rows])
     folder = tmp_path / "tars"
     assert export(spark, mixed, str(folder)).shards == 2
     # As a kill leaves it: without the statistics, which go before a shard is rewritten.

@@ -6,19 +6,17 @@ import json
 import tarfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
 from tests.support.media import ffmpeg, make_audio, make_image
 from tests.support.numbered import numbered, read_film
 from tests.support.server import MediaServer
+from tests.support.tables import ask
 from v2d_spark import api, merges
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs.vocabulary import ConfigError, DatasetError
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 pytestmark = pytest.mark.usefixtures("spark")
 
@@ -59,13 +57,12 @@ class Work:
         compared, done = api.subsample(self.path, to, config=config, overrides=self._fixed)
         return compared, dict(done.report.statuses)
 
-    def rows(self, spark: SparkSession, table: str, path: str | None = None) -> dict[str, Any]:
+    def rows(self, table: str, path: str | None = None) -> dict[str, Any]:
         """Rows of a table by key."""
-        found = Dataset.open(path or self.path).read(spark, table).collect()
-        return {row["key"]: row for row in sorted(found, key=lambda row: str(row["key"]))}
+        return {row["key"]: row for row in ask(Dataset.open(path or self.path), f"SELECT * FROM {table} ORDER BY key")}
 
 
-def test_one_command_fetches_cuts_and_measures(spark: SparkSession, tmp_path: Path, server: MediaServer) -> None:
+def test_one_command_fetches_cuts_and_measures(tmp_path: Path, server: MediaServer) -> None:
     work = Work(tmp_path, server)
     rows = [{"url": "film.mp4", "caption": "a film"}, {"url": "tone.mp3", "caption": "a tone"}]
 
@@ -73,13 +70,13 @@ def test_one_command_fetches_cuts_and_measures(spark: SparkSession, tmp_path: Pa
 
     # Sound has no shots.
     assert statuses == {"ok": 1, "skipped": 1}
-    clips = [row for row in work.rows(spark, "samples").values() if row["source_num"] == 0]
+    clips = [row for row in work.rows("samples").values() if row["source_num"] == 0]
     assert [row["clip_index"] for row in clips] == [0, 1, 2, 3]
     assert {(row["width"], row["height"], row["fps"], row["caption"]) for row in clips} == {(64, 64, 5.0, "a film")}
-    sources = work.rows(spark, "sources")
+    sources = work.rows("sources")
     assert sources["000000000000"]["next_clip_index"] == 4
-    media = Dataset.open(work.path).read(spark, "media").where("role = 'source' AND source_num = 0").select("cuts")
-    assert media.collect()[0]["cuts"]["cuts"] == [[0, 45], [45, 80], [80, 125], [125, 180]]
+    (media,) = ask(Dataset.open(work.path), "SELECT cuts FROM media WHERE role = 'source' AND source_num = 0")
+    assert media["cuts"]["cuts"] == [[0, 45], [45, 80], [80, 125], [125, 180]]
 
     api.export(work.path, str(tmp_path / "tars"))
     with tarfile.open(tmp_path / "tars" / "00000000.tar") as tar:
@@ -97,14 +94,14 @@ def test_one_command_fetches_cuts_and_measures(spark: SparkSession, tmp_path: Pa
     assert set(read_film(tmp_path / "clip.mp4").numbers) <= set(range(45, 80))
 
 
-def test_stills_at_subtitles_keep_their_time_and_text(spark: SparkSession, tmp_path: Path, server: MediaServer) -> None:
+def test_stills_at_subtitles_keep_their_time_and_text(tmp_path: Path, server: MediaServer) -> None:
     work = Work(tmp_path, server)
     settings = {"subsample": {"clip": False, "frames": {"at": "cues"}}, "captions_are_subtitles": True}
     work.download([{"url": "told.mkv", "caption": "a film", "by": "A"}], settings)
     # Another caption of the source is none of theirs.
     work.download([{"url": "told.mkv", "caption": "a short film", "by": "B"}], settings)
 
-    stills = work.rows(spark, "samples")
+    stills = work.rows("samples")
     assert [(row["frame_s"], row["caption"], row["columns"]["by"]) for row in stills.values()] == [
         (1.0, "one", "B"),
         (1.0, "two", "B"),
@@ -116,12 +113,12 @@ def test_stills_at_subtitles_keep_their_time_and_text(spark: SparkSession, tmp_p
 
 
 def test_clips_keep_their_keys_and_what_comes_no_more_goes(
-    spark: SparkSession, tmp_path: Path, server: MediaServer, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, server: MediaServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     work = Work(tmp_path, server)
     work.download([{"url": "film.mp4", "spans": [[1, 2]], "caption": "one", "by": "A"},
                    {"url": "film.mp4", "spans": [[3, 4]], "caption": "two", "by": "B"}])  # fmt: skip
-    before = work.rows(spark, "samples")
+    before = work.rows("samples")
     asked = server.requests.total()
 
     assert [(row["caption"], row["captions"], row["columns"]) for row in before.values()] == [
@@ -131,7 +128,7 @@ def test_clips_keep_their_keys_and_what_comes_no_more_goes(
     # Other captions and columns need no fetch.
     work.download([{"url": "film.mp4", "spans": [[1, 2]], "caption": "first", "by": "C"},
                    {"url": "film.mp4", "spans": [[3, 4]], "caption": "two", "by": "B"}])  # fmt: skip
-    told = work.rows(spark, "samples")
+    told = work.rows("samples")
     assert server.requests.total() == asked
     assert {key: row["batch_id"] for key, row in told.items()} == {key: row["batch_id"] for key, row in before.items()}
     assert [(row["caption"], row["captions"], row["columns"]["by"]) for row in told.values()] == [
@@ -143,21 +140,21 @@ def test_clips_keep_their_keys_and_what_comes_no_more_goes(
         dying.setattr(merges, "merge_samples", lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             work.download([{"url": "film.mp4", "spans": [[3, 4], [4, 5]], "caption": "new"}])
-    assert work.rows(spark, "samples").keys() == before.keys()
+    assert work.rows("samples").keys() == before.keys()
     asked = server.requests.total()
     work.download()
 
     assert server.requests.total() == asked
-    after = work.rows(spark, "samples")
+    after = work.rows("samples")
     assert [(key[-5:], row["start_s"], row["caption"]) for key, row in after.items()] == [
         ("00001", 3.0, "new"),
         ("00002", 4.0, "new"),
     ]
     assert after["000000000000_00001"]["video_sha256"] == before["000000000000_00001"]["video_sha256"]
-    assert work.rows(spark, "sources")["000000000000"]["next_clip_index"] == 3
+    assert work.rows("sources")["000000000000"]["next_clip_index"] == 3
 
 
-def test_a_dataset_is_made_of_another_and_follows_it(spark: SparkSession, tmp_path: Path, server: MediaServer) -> None:
+def test_a_dataset_is_made_of_another_and_follows_it(tmp_path: Path, server: MediaServer) -> None:
     work = Work(tmp_path, server)
     rows = [{"url": "film.mp4", "caption": "a film"}, {"url": "picture.png", "caption": "a picture"}]
     work.download(rows, None, "keep_originals=true", "subsample.cuts=true")
@@ -169,10 +166,10 @@ def test_a_dataset_is_made_of_another_and_follows_it(spark: SparkSession, tmp_pa
     assert (compared.new, compared.again, compared.changed, compared.vanished) == (2, 0, 0, 0)
     assert statuses == {"ok": 2}
     assert server.requests.total() == asked
-    samples = work.rows(spark, "samples", made)
+    samples = work.rows("samples", made)
     assert list(samples) == [*(f"000000000000_{number:05d}" for number in range(4)), "000000000001"]
     assert {row["shard"] for row in samples.values()} == {"00000000"}
-    sources = work.rows(spark, "sources", made)
+    sources = work.rows("sources", made)
     assert sources["000000000000"]["identity"] == "sample:000000000000"
 
     compared, statuses = work.subsample(made, SHOTS)
@@ -185,7 +182,7 @@ def test_a_dataset_is_made_of_another_and_follows_it(spark: SparkSession, tmp_pa
     compared, statuses = work.subsample(made, SHOTS)
     assert (compared.new, compared.again, compared.changed, compared.vanished) == (1, 1, 1, 0)
     assert statuses == {"ok": 1, "skipped": 1}
-    again = work.rows(spark, "samples", made)
+    again = work.rows("samples", made)
     assert again["000000000001"]["caption"] == "another caption"
     assert again["000000000000_00003"]["batch_id"] > samples["000000000000_00003"]["batch_id"]
     assert again["000000000000_00003"]["video_sha256"] == samples["000000000000_00003"]["video_sha256"]
@@ -193,8 +190,8 @@ def test_a_dataset_is_made_of_another_and_follows_it(spark: SparkSession, tmp_pa
     Dataset.open(work.path).delta("samples").delete("source_num = 0")
     compared, _ = work.subsample(made, SHOTS)
     assert compared.vanished == 1
-    assert "000000000000_00000" not in work.rows(spark, "samples", made)
-    assert work.rows(spark, "sources", made)["000000000000"]["status"] == "gone"
+    assert "000000000000_00000" not in work.rows("samples", made)
+    assert work.rows("sources", made)["000000000000"]["status"] == "gone"
     assert work.subsample(made, SHOTS)[0].vanished == 0
 
     with pytest.raises(DatasetError, match="use `v2d subsample --from`"):

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import random
 import signal
-import subprocess
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import psutil
 
 from tests.support import cli
 from tests.support.media import make_video
 from tests.support.server import MediaServer
+from tests.support.tables import ask, rows
 from v2d_spark import config
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs.engine import media_child
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 FILES = 200
 SHARD = 25
@@ -107,36 +105,40 @@ class Job:
             Whether it was killed before it ended.
         """
         asked = self.server.requests.total()
-        after = chance.randrange(1, FILES // 3)
-        more_s = chance.random() * 3
+        # Early enough that enough is left for the kills to come.
+        after = chance.randrange(1, FILES // 6)
+        more_s = chance.random() * 2
         process = cli.start(*self.arguments(dataset))
-        tree: list[psutil.Process] = []
         while process.poll() is None and self.server.requests.total() - asked < after:
             time.sleep(0.02)
         time.sleep(more_s)
-        if process.poll() is not None:
-            return False
-        tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-        kill(process, kind, tree, chance)
+        tree: list[psutil.Process] = []
+        victims: list[psutil.Process] = []
+        while process.poll() is None and not victims:
+            tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+            victims = _victims(kind, tree, chance)
+        if kind == "group" and victims:
+            os.killpg(process.pid, signal.SIGKILL)
+        for victim in victims:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                victim.kill()
         if kind == "worker":
             assert process.wait(timeout=240) == 0, process.stdout.read().decode() if process.stdout else ""
         process.wait()
         _gone, alive = psutil.wait_procs(tree, timeout=_DEATH_S)
         assert not alive, f"{kind}: {[p.cmdline() for p in alive]} outlived the driver"
-        return True
+        return bool(victims)
 
 
-def kill(process: subprocess.Popen[bytes], kind: str, tree: list[psutil.Process], chance: random.Random) -> None:
-    """Kill the driver, one Python worker, or all at once."""
+def _victims(kind: str, tree: list[psutil.Process], chance: random.Random) -> list[psutil.Process]:
+    """The driver, one Python worker, or all at once; none where there is no worker yet."""
     if kind == "driver":
-        process.kill()
-    elif kind == "group":
-        os.killpg(process.pid, signal.SIGKILL)
-    else:
-        workers = [p for p in tree if p.is_running() and "pyspark.daemon" in " ".join(_command_line(p))]
-        # The first is the daemon that forks the others.
-        if len(workers) > 1:
-            chance.choice(workers[1:]).kill()
+        return tree[:1]
+    if kind == "group":
+        return tree
+    workers = [process for process in tree if "pyspark.daemon" in " ".join(_command_line(process))]
+    # The first is the daemon that forks the others.
+    return [chance.choice(workers[1:])] if len(workers) > 1 else []
 
 
 def _command_line(process: psutil.Process) -> list[str]:
@@ -146,23 +148,21 @@ def _command_line(process: psutil.Process) -> list[str]:
         return []
 
 
-def state(spark: SparkSession, dataset: Path) -> dict[str, Any]:
+def state(dataset: Path) -> dict[str, Any]:
     """What does not depend on how often a job was killed."""
     opened = Dataset.open(str(dataset))
-    sources = opened.read(spark, "sources").select("key", "url", "caption", "spans", "status", "error_class").collect()
-    samples = opened.read(spark, "samples").select("key", "url", "caption", "clips", "video_sha256", "video_size").collect()
     return {
-        "sources": sorted((row.asDict(recursive=True) for row in sources), key=lambda row: row["key"]),
-        "samples": sorted((row.asDict(recursive=True) for row in samples), key=lambda row: row["key"]),
+        "sources": ask(opened, "SELECT key, url, caption, spans, status, error_class FROM sources ORDER BY key"),
+        "samples": ask(opened, "SELECT key, url, caption, clips, video_sha256, video_size FROM samples ORDER BY key"),
     }
 
 
-def check_files(spark: SparkSession, dataset: Path) -> None:
+def check_files(dataset: Path) -> None:
     """Every sample's bytes are in `media` once, whole, inline or as a side file."""
     opened = Dataset.open(str(dataset))
-    media = opened.read(spark, "media").select("key", "batch_id", "video.*").where("video IS NOT NULL")
-    found = {(row["key"], row["batch_id"]): row for row in media.collect()}
-    for sample in opened.read(spark, "samples").collect():
-        row = found[sample["key"], sample["batch_id"]]
-        body = bytes(row["inline"]) if row["inline"] is not None else (dataset / row["uri"]).read_bytes()
+    media = ask(opened, "SELECT key, batch_id, video FROM media WHERE video IS NOT NULL")
+    found = {(row["key"], row["batch_id"]): row["video"] for row in media}
+    for sample in rows(opened, "samples"):
+        video = found[sample["key"], sample["batch_id"]]
+        body = video["inline"] if video["inline"] is not None else (dataset / video["uri"]).read_bytes()
         assert hashlib.sha256(body).hexdigest() == sample["video_sha256"]

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
+from deltalake import write_deltalake
 
 from v2d_spark import media_log
 from v2d_spark.schema import MEDIA, SAMPLES, step_tables
@@ -16,8 +17,6 @@ from v2d_spark.udfs.media_writer import MediaWriter, WrittenFile
 from v2d_spark.udfs.vocabulary import STREAMS
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
-
     from v2d_spark.tables import Dataset
 
 Row = dict[str, Any]
@@ -98,7 +97,7 @@ def commit_media(dataset: Dataset, batch: int, files: Sequence[Sequence[Row]], *
     media_log.commit(dataset, "download", batch, written)
 
 
-def append_samples(spark: SparkSession, dataset: Dataset, rows: Sequence[Row]) -> None:
+def append_samples(dataset: Dataset, rows: Sequence[Row]) -> None:
     """Append rows to a dataset's samples."""
     table = pa.Table.from_pylist(list(rows), schema=SAMPLES.arrow_schema)
-    spark.createDataFrame(table).write.format("delta").mode("append").save(dataset.table_path("samples"))
+    write_deltalake(dataset.table_path("samples"), table, mode="append")

@@ -16,7 +16,7 @@ from tests.support.subsampling import subsample
 from tests.support.tasks import MB, make_task, media_schema, run, sources
 from v2d_spark import config
 from v2d_spark.config import Settings
-from v2d_spark.steps.export import candidate_files
+from v2d_spark.media_log import candidate_files
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs.engine import media_child
 from v2d_spark.udfs.fetch import FetchSettings

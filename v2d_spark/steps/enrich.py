@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 from v2d_spark import batches, media_log, merges, queries, schema
 from v2d_spark.config import Settings
 from v2d_spark.lease import BATCHES_PER_EPOCH, Lease
+from v2d_spark.media_log import candidate_files
 from v2d_spark.schema import STEP_MEDIA
 from v2d_spark.session import is_on_this_host, parallelism
-from v2d_spark.steps.export import candidate_files
 from v2d_spark.steps.making import MakeResult, Unwatched, Watcher
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs import spool
@@ -220,13 +220,14 @@ def _recover(spark: SparkSession, dataset: Dataset, lease: Lease, step: str, *, 
     made = f"sum({step}.size)" if enricher(step).made else "0"
     cut_off = list(media_log.uncommitted_batches(dataset, step, lease.epoch, table_name=name))
     for batch_id in cut_off:
-        rows = spark.sql(
-            f"""
-            SELECT status, error_class, count(*) AS samples, {made} AS bytes,
-              min(source_num) AS first, max(source_num) AS last
-            FROM {dataset.sql_name(name)} WHERE batch_id = {batch_id} GROUP BY status, error_class
-            """
-        ).collect()
+        with media_log.batch_view(spark, dataset, batch_id, name=name) as media:
+            rows = spark.sql(
+                f"""
+                SELECT status, error_class, count(*) AS samples, {made} AS bytes,
+                  min(source_num) AS first, max(source_num) AS last
+                FROM {media} WHERE batch_id = {batch_id} GROUP BY status, error_class
+                """
+            ).collect()
         report = Report()
         for row in rows:
             report.statuses[row["status"]] += row["samples"]

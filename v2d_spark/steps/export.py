@@ -12,13 +12,12 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from deltalake import DeltaTable
 
 from v2d_spark.config import Settings
+from v2d_spark.media_log import candidate_files
 from v2d_spark.queries import explain, samples_where
-from v2d_spark.schema import MEDIA, STEP_MEDIA
+from v2d_spark.schema import STEP_MEDIA
 from v2d_spark.session import is_on_this_host, parallelism
 from v2d_spark.spark_paths import literal
 from v2d_spark.streams import Streams, choose_streams, with_batches
@@ -26,7 +25,6 @@ from v2d_spark.tables import Dataset
 from v2d_spark.udfs import locations, processes, sample_json, spool
 from v2d_spark.udfs.export import INPUT_COLUMNS, OUTPUT_DDL, STATS_SUFFIX, ExportTask, StepMedia
 from v2d_spark.udfs.exporters import Exporter, exporter
-from v2d_spark.udfs.media_reader import FILES_SCHEMA
 from v2d_spark.udfs.vocabulary import ROLE_SOURCE, STREAMS, ConfigError, DatasetError, InputError, QueryError, StorageError
 
 if TYPE_CHECKING:
@@ -345,46 +343,6 @@ def _with_cuts_of_sources(spark: SparkSession, dataset: Dataset, samples: DataFr
     return samples.join(sources, same, "left").select(
         *(cuts if name == sample_json.CUTS else F.col(_quoted(name)) for name in samples.columns)
     )
-
-
-def candidate_files(dataset: Dataset, version: int, first: int, last: int, *, name: str = MEDIA.name) -> pa.Table:
-    """The files of a table with bytes that may hold sources of a range, by the statistics in the log at that version.
-
-    Args:
-        dataset: the dataset.
-        version: version of the table.
-        first: lowest source_num.
-        last: highest source_num.
-        name: the table's name.
-
-    Returns:
-        A table of `FILES_SCHEMA`.
-
-    Raises:
-        DatasetError: if the files are not all there is to the table: rows deleted beside them, columns renamed.
-    """
-    table = DeltaTable(dataset.table_path(name), version=version)
-    if table.metadata().configuration.get("delta.columnMapping.mode", "none") != "none":
-        raise DatasetError(
-            f"Column mapping is switched on for the table {name}, whose files are read directly; restore a version from before."
-        )
-    if "deletionVectors" in (table.protocol().reader_features or ()) and pa.table(table.deletion_vectors()).num_rows:
-        raise DatasetError(
-            f"Rows of the table {name} are deleted by deletion vectors, and its files are read directly; apply them first: "
-            f"REORG TABLE {dataset.sql_name(name)} APPLY (PURGE)."
-        )
-    actions = pa.table(table.get_add_actions(flatten=True))
-    told = {"path": "path", "first_source": "min.source_num", "last_source": "max.source_num"}
-    told |= {"first_batch": "min.batch_id", "last_batch": "max.batch_id"}
-    columns = [
-        actions[told[field.name]].cast(field.type)
-        if told[field.name] in actions.schema.names
-        else pa.nulls(len(actions), field.type)
-        for field in FILES_SCHEMA
-    ]
-    files = pa.Table.from_arrays(columns, schema=FILES_SCHEMA)
-    outside = pc.or_kleene(pc.greater(files["first_source"], last), pc.less(files["last_source"], first))
-    return files.filter(pc.invert(pc.fill_null(outside, False))).sort_by("path")
 
 
 def plan(

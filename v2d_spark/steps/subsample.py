@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from v2d_spark import batches, merges, numbering
 from v2d_spark.config import Settings
 from v2d_spark.lease import Lease
+from v2d_spark.media_log import candidate_files
 from v2d_spark.spark_paths import literal, parquet_relation
-from v2d_spark.steps.export import candidate_files
 from v2d_spark.steps.making import MakeResult, Unwatched, Watcher, make
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs import locations
