@@ -75,12 +75,13 @@ def merge_captions(spark: SparkSession, dataset: Dataset, changes: str, batch_id
 
     A sample whose caption came from elsewhere, from a subtitle for one, keeps it. The batch_id of samples stays: with the
     key it names the bytes, which are the same. So the guard is on the sources: changes of one that a newer batch wrote
-    drop out.
+    drop out. So do those of a source that is not `ok`: its samples may be of other spans, and get what is theirs when it
+    has been fetched again.
 
     Args:
         spark: the session.
         dataset: the dataset.
-        changes: SQL relation with source_num, caption, captions, spans, columns.
+        changes: SQL relation with source_num, caption, captions, spans, columns, of sources whose spans stay.
         batch_id: the batch that this is.
         first: lowest source_num of the changes.
         last: highest source_num of the changes.
@@ -97,7 +98,7 @@ def merge_captions(spark: SparkSession, dataset: Dataset, changes: str, batch_id
         USING (
           SELECT c.*, o.caption AS old_caption, o.spans AS old_spans FROM {changes} c JOIN (
             SELECT source_num, caption, spans FROM {dataset.sql_name("sources")}
-            WHERE source_num BETWEEN {first} AND {last} AND batch_id < {batch_id}
+            WHERE source_num BETWEEN {first} AND {last} AND batch_id < {batch_id} AND status = '{OK}'
           ) o ON c.source_num = o.source_num
         ) s
         ON t.source_num BETWEEN {first} AND {last} AND t.source_num = s.source_num

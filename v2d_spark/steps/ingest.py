@@ -221,10 +221,11 @@ class _Work:
         from v2d_spark.inputs import sources
 
         compared = parquet_relation(self._path("compared"))
+        told_anew = f"(SELECT * FROM {compared} WHERE what = '{sources.CHANGED}')"
         changes = f"(SELECT * FROM {compared} WHERE what IN ('{sources.CHANGED}', '{sources.REFETCH}'))"
         first, last = self._changed
         self._lease.check()
-        merges.merge_captions(self._spark, self._dataset, changes, self.batch_id, first, last)
+        merges.merge_captions(self._spark, self._dataset, told_anew, self.batch_id, first, last)
         self._lease.check()
         merges.merge_changed_sources(
             self._spark,

@@ -162,8 +162,8 @@ def take_over(
             )
             lease.check()
             # Samples first: after a crash between the two the next run sees the same change.
-            stay = f"(SELECT * FROM {changes} WHERE NOT gone)"
-            merges.merge_captions(spark, dataset, stay, batch_id, first, last)
+            told_anew = f"(SELECT * FROM {changes} WHERE what = '{CHANGED}')"
+            merges.merge_captions(spark, dataset, told_anew, batch_id, first, last)
             lease.check()
             merges.merge_origins(spark, dataset, changes, batch_id, first, last)
         counts = {what: row["sources"] for what, row in by_what.items()}
