@@ -16,6 +16,7 @@ from tests.support.quick import QUICK
 from tests.support.server import MediaServer
 from tests.support.tables import ask
 from v2d_spark.cli import main
+from v2d_spark.session import ARCHIVE, archive_options
 from v2d_spark.tables import Dataset
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def submit(folder: Path, verb: str, *arguments: str, conf: tuple[str, ...] = ())
             "--master",
             "local[2]",
             "--driver-java-options",
-            "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m",
+            " ".join(["-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m", *archive_options(ARCHIVE)]),
             *options,
             str(ROOT / "jobs" / f"{verb}_job.py"),
             *arguments,
