@@ -122,11 +122,12 @@ def _texts(frame: DataFrame, order: list[Column], options: InputOptions, where: 
 
 
 def _text(column: Column, kind: T.DataType) -> Column:
-    """A value as text: strings as they are, other types as JSON would write them, dates and times without quotes."""
+    """A value as text: strings as they are (as UTF-8), other types as JSON would write them, dates and times without quotes."""
     if isinstance(kind, (T.ArrayType, T.StructType, T.MapType)) or kind.typeName() == "variant":
         return F.to_json(column, _UTC)
     if isinstance(kind, (T.TimestampType, T.TimestampNTZType)):
         return F.get_json_object(F.to_json(F.struct(column.alias("value")), _UTC), "$.value")
     if isinstance(kind, T.BinaryType):
         return F.base64(column)
-    return column.cast("string")
+    # A Parquet file's strings, or bytes that a table has cast, may be Latin-1. JSON made of them has U+FFFD already.
+    return F.make_valid_utf8(column.cast("string"))
