@@ -221,6 +221,10 @@ def test_json_lines_hold_any_type_and_any_column(read: Read) -> None:
         '{"url": "http://c", "n": [1]} ',
         '{"url": "http://d"',
         '{"caption": "nowhere"}',
+        '{"url": "http://e"}{"url": "http://f"}',
+        '{"url": "http://e"}] {"url": "http://f"}',
+        '{"url": "http://e"}, {"url": "http://f"}',
+        '{"url": "http://g"},',
     ]
     found = read(("a.jsonl", "\ufeff" + "\r\n".join(lines)))
     assert found[0]["columns"] == {
@@ -231,9 +235,11 @@ def test_json_lines_hold_any_type_and_any_column(read: Read) -> None:
         "i": "12345678901234567890",
     }
     assert found[1] == {"url": "http://b", "caption": "B\u2028", "columns": {"n": "three"}}
-    assert urls(found) == ["http://a", "http://b", None, "http://c", None, None]
+    assert urls(found) == ["http://a", "http://b", None, "http://c", *(None,) * 5, "http://g"]
     assert [row.get("problem", "").partition(".jsonl: ")[2] for row in found] == [
-        *("", "", "no JSON object: [1]", "", 'no JSON object: {"url": "http://d"', ""),
+        *("", "", "not one JSON object: [1]", "", 'not one JSON object: {"url": "http://d"', ""),
+        *(f"not one JSON object: {line}" for line in lines[7:10]),
+        "",
     ]
 
 
@@ -253,6 +259,12 @@ def test_json_arrays_objects_and_lines_in_a_json_file(read: Read) -> None:
 @pytest.mark.parametrize("text", ['[{"url": "http://a"}, {"url": ', "[1, 2]", "urls"])
 def test_a_broken_json_document_is_named(read: Read, text: str) -> None:
     with pytest.raises(InputError, match=r"a\.json holds neither a JSON array of objects nor one object\."):
+        read(("a.json", text))
+
+
+@pytest.mark.parametrize("text", ['[{"url": "http://a"}]\n[{"url": "http://b"}]', '{\n"url": "http://a"}\n{"url": "http://b"}'])
+def test_json_documents_behind_each_other_are_refused(read: Read, text: str) -> None:
+    with pytest.raises(InputError, match=r"a\.json holds more than one JSON document; put all objects into one array, or"):
         read(("a.json", text))
 
 
