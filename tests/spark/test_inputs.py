@@ -367,6 +367,15 @@ def test_delta_tables_and_queries(spark: SparkSession, read: Read, tmp_path: Pat
         ("delta:/nowhere/at/all", "The Delta table /nowhere/at/all cannot be read: "),
         ("delta:", "names nothing"),
         ("sql:SELECT 1 AS x", "The query has no column 'url'; its columns are: x"),
+        (
+            "sql:SELECT * FROM VALUES ('a') x(url) JOIN VALUES ('a') y(url) ON x.url = y.url",
+            "The query has two columns named 'url'",
+        ),
+        (
+            "sql:SELECT 'a' AS url, 1 AS n, 2 AS N",
+            "The query has two columns named 'N'; name the wanted columns, or rename one",
+        ),
+        ("sql:SELECT 'a' AS url, 1 / id AS n FROM range(2)", "An input cannot be read: Division by zero"),
         ("sql:SELECT nothing FROM nowhere", "The query cannot be read: "),
         ("sql:DROP TABLE listed", "The query cannot be read: "),
         ("sql:INSERT INTO listed VALUES (1)", "The query cannot be read: "),

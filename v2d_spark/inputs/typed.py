@@ -116,6 +116,14 @@ def _texts(frame: DataFrame, order: list[Column], options: InputOptions, where: 
     """All columns become text, under names of ours."""
     fields = frame.schema.fields
     require(options.named, [field.name for field in fields], where)
+    # Spark asks for a column by its name, mostly whatever its case.
+    is_case_kept = str(frame.sparkSession.conf.get("spark.sql.caseSensitive")).lower() == "true"
+    seen: set[str] = set()
+    for field in fields:
+        name = field.name if is_case_kept else field.name.lower()
+        if name in seen:
+            raise InputError(f"{where} has two columns named {field.name!r}; name the wanted columns, or rename one.")
+        seen.add(name)
     names = {field.name: f"c{at}" for at, field in enumerate(fields)}
     cells = [_text(F.col(f"`{field.name.replace('`', '``')}`"), field.dataType).alias(names[field.name]) for field in fields]
     return meaning(from_columns(frame.select(*order, *cells), names), options)
