@@ -106,12 +106,15 @@ def test_csv_quotes_line_ends_and_blank_lines(read: Read) -> None:
     text = (
         '\ufeff\r\n url ,caption,n\r\nhttp://a,"two\r\nlines, ""quoted""",1\r\n\r\nhttp://b,said "so",\r\n'
         '"http://c,d",,""\nhttp://e,"x"\r\n,,\r\n'
+        'http://f,"""Look!"" she said.\nAnd left.",\nhttp://g,"""Look\nup,"" she said.\n""Up!""",2\n'
     )
     assert read(("a.csv", text)) == [
         {"url": "http://a", "caption": 'two\r\nlines, "quoted"', "columns": {"n": "1"}},
         {"url": "http://b", "caption": 'said "so"'},
         {"url": "http://c,d"},
         {"url": "http://e", "caption": "x"},
+        {"url": "http://f", "caption": '"Look!" she said.\nAnd left.'},
+        {"url": "http://g", "caption": '"Look\nup," she said.\n"Up!"', "columns": {"n": "2"}},
     ]
 
 
@@ -127,9 +130,19 @@ def test_csv_rows_that_are_ragged(read: Read) -> None:
     assert "a.csv: more fields than columns: http://c,one, two,3" in found[2]["problem"]
 
 
-@pytest.mark.parametrize("text", ['"open\nhttp://b,y\nhttp://c,z\n', '"open\nhttp://b,y\nhttp://c,"z"\nhttp://d,z\n'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"open\nhttp://b,y\nhttp://c,z\n',
+        '"open\nhttp://b,y\nhttp://c,"z"\nhttp://d,z\n',
+        # The next quote is that of a text with a comma, or with quotation marks.
+        '"open,1\nhttp://b,y,"z, z",1\nhttp://d,z\n',
+        '"open,1\nhttp://b,y,"""z"" z",1\nhttp://d,z\n',
+        '"open,1\nhttp://b,y,"z ""z"", z",1\nhttp://d,z\n',
+    ],
+)
 def test_a_quote_that_is_not_closed_is_noticed(read: Read, text: str) -> None:
-    found = read(("a.csv", f"url,caption\nhttp://a,{text}"))
+    found = read(("a.csv", f"{'url,caption,n,m' if ',1' in text else 'url,caption'}\nhttp://a,{text}"))
     assert urls(found)[0] is None
     assert "a quote that is not closed: http://a" in found[0]["problem"]
 

@@ -88,7 +88,7 @@ def _separated_rows(spark: SparkSession, argument: int, head: Head, places: list
     # A line with nothing in it is blank.
     filled = frame.select(*place(frame, argument), *cells, "record").where(first.isNotNull() & ~is_header)
     has_line_end = reduce(or_, (F.coalesce(F.contains(name, F.lit("\n")), F.lit(False)) for name in names))
-    unclosed = has_line_end & F.exists(F.array(*names), lambda value: value.rlike(_swallowed(head)))
+    unclosed = has_line_end & F.exists(F.array(*names), lambda value: _is_swallowed(value, head))
     problem = F.when(_separators(head) >= len(names), F.concat(F.lit("more fields than columns: "), "record")).when(
         unclosed, F.concat(F.lit("a quote that is not closed: "), first)
     )
@@ -105,15 +105,21 @@ def _separators(head: Head) -> Column:
     return F.length(bare) - F.length(F.replace(bare, F.lit(separator), F.lit("")))
 
 
-def _swallowed(head: Head) -> str:
-    """Pattern of a value that a quote that is not closed has made of several rows.
+def _is_swallowed(value: Column, head: Head) -> Column:
+    """Whether a quote that is not closed has made a value of several rows.
 
     Spark reads on to the next quote, and leaves the first one in the value, or to the end of the file; then a line of
-    the value is a whole row.
+    the value is a whole row. A text may begin with a quotation mark too, but closes it: their number is even. What was
+    read on to is the quote before a field, whose own end may lie beyond a separator, and whose quotes are doubled still.
     """
-    field = f"[^\\n{SEPARATORS[head.format]}]*"
-    row = f"{field}({SEPARATORS[head.format]}{field}){{{len(head.header) - 1}}}"
-    return f'^"[^\\n]*\\n|\\n(?=[^\\n]*://){row}(\\n|$)'
+    separator = SEPARATORS[head.format]
+    field = f"[^\\n{separator}]*"
+    row = f"{field}({separator}{field}){{{len(head.header) - 1}}}"
+    is_odd = (F.length(value) - F.length(F.replace(value, F.lit('"'), F.lit("")))) % 2 == 1
+    rest = f'[^"\\n{separator}]*'
+    has_field = value.rlike(f'[\\n{separator}]"("|[^"\\s]{rest}(""{rest})*$)')
+    has_row = value.rlike(f"\\n(?=[^\\n]*://){row}(\\n|$)")
+    return (value.rlike('^"[^\\n]*\\n') & (is_odd | has_field)) | has_row
 
 
 def _lines(spark: SparkSession, argument: int, head: Head, places: list[str]) -> DataFrame:
