@@ -309,7 +309,7 @@ def _quick(spark: SparkSession, dataset: Dataset, inputs: Sequence[str] = ()) ->
 def _opened_or_made(
     spark: SparkSession, dataset: str, inputs: Sequence[str], options: InputOptions, settings: Settings
 ) -> Dataset:
-    """The dataset; a new one only for inputs that can be read, or a mistake would leave an empty one behind."""
+    """The dataset; a new one only for inputs that are there and have the columns that are named."""
     from v2d_spark.inputs.rows import read_inputs
 
     if not Dataset.exists(dataset):

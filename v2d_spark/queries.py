@@ -60,16 +60,21 @@ def computing() -> Iterator[None]:
     Raises:
         QueryError: if it is wrong.
     """
-    from pyspark.errors import PySparkException
-
     try:
         yield
-    except PySparkException as error:
-        # What Spark has no name for (a lost executor, a full disk) is no mistake in a query.
-        condition = error.getCondition() or ""
-        if not condition or condition.startswith("INTERNAL_ERROR"):
+    except Exception as error:
+        if not is_mistake(error):
             raise
         raise QueryError(explain(error)) from None
+
+
+def is_mistake(error: Exception) -> bool:
+    """Whether an error is one of Spark's that tells of a mistake in a user's query."""
+    from pyspark.errors import PySparkException
+
+    # What Spark has no name for (a lost executor, a full disk) is no mistake in a query.
+    condition = (error.getCondition() or "") if isinstance(error, PySparkException) else ""
+    return bool(condition) and not condition.startswith("INTERNAL_ERROR")
 
 
 def rows_where(

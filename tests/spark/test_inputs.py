@@ -28,8 +28,11 @@ Read = Callable[..., list[dict[str, Any]]]
 def collected(frame: DataFrame) -> list[dict[str, Any]]:
     """Rows in their order, `columns` as a dict, what is null left out."""
     rows = []
+    texts = "url, caption, problem, transform(entries, entry -> entry.value), transform(spans, span -> span.caption)"
     with reading():
-        found = frame.collect()
+        found = frame.selectExpr("*", f"is_valid_utf8(concat_ws('', {texts})) AS is_utf8").collect()
+    # Python is given text whatever the bytes are; Arrow, which reads them later, is not.
+    assert all(row["is_utf8"] for row in found)
     for row in sorted(found, key=lambda row: [row[name] for name in ORDER]):
         plain = {name: row[name] for name in ("url", "caption", "span_error", "problem") if row[name] is not None}
         if row["entries"]:
@@ -103,12 +106,15 @@ def test_csv_quotes_line_ends_and_blank_lines(read: Read) -> None:
     text = (
         '\ufeff\r\n url ,caption,n\r\nhttp://a,"two\r\nlines, ""quoted""",1\r\n\r\nhttp://b,said "so",\r\n'
         '"http://c,d",,""\nhttp://e,"x"\r\n,,\r\n'
+        'http://f,"""Look!"" she said.\nAnd left.",\nhttp://g,"""Look\nup,"" she said.\n""Up!""",2\n'
     )
     assert read(("a.csv", text)) == [
         {"url": "http://a", "caption": 'two\r\nlines, "quoted"', "columns": {"n": "1"}},
         {"url": "http://b", "caption": 'said "so"'},
         {"url": "http://c,d"},
         {"url": "http://e", "caption": "x"},
+        {"url": "http://f", "caption": '"Look!" she said.\nAnd left.'},
+        {"url": "http://g", "caption": '"Look\nup," she said.\n"Up!"', "columns": {"n": "2"}},
     ]
 
 
@@ -124,9 +130,19 @@ def test_csv_rows_that_are_ragged(read: Read) -> None:
     assert "a.csv: more fields than columns: http://c,one, two,3" in found[2]["problem"]
 
 
-@pytest.mark.parametrize("text", ['"open\nhttp://b,y\nhttp://c,z\n', '"open\nhttp://b,y\nhttp://c,"z"\nhttp://d,z\n'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        '"open\nhttp://b,y\nhttp://c,z\n',
+        '"open\nhttp://b,y\nhttp://c,"z"\nhttp://d,z\n',
+        # The next quote is that of a text with a comma, or with quotation marks.
+        '"open,1\nhttp://b,y,"z, z",1\nhttp://d,z\n',
+        '"open,1\nhttp://b,y,"""z"" z",1\nhttp://d,z\n',
+        '"open,1\nhttp://b,y,"z ""z"", z",1\nhttp://d,z\n',
+    ],
+)
 def test_a_quote_that_is_not_closed_is_noticed(read: Read, text: str) -> None:
-    found = read(("a.csv", f"url,caption\nhttp://a,{text}"))
+    found = read(("a.csv", f"{'url,caption,n,m' if ',1' in text else 'url,caption'}\nhttp://a,{text}"))
     assert urls(found)[0] is None
     assert "a quote that is not closed: http://a" in found[0]["problem"]
 
@@ -218,6 +234,10 @@ def test_json_lines_hold_any_type_and_any_column(read: Read) -> None:
         '{"url": "http://c", "n": [1]} ',
         '{"url": "http://d"',
         '{"caption": "nowhere"}',
+        '{"url": "http://e"}{"url": "http://f"}',
+        '{"url": "http://e"}] {"url": "http://f"}',
+        '{"url": "http://e"}, {"url": "http://f"}',
+        '{"url": "http://g"},',
     ]
     found = read(("a.jsonl", "\ufeff" + "\r\n".join(lines)))
     assert found[0]["columns"] == {
@@ -228,9 +248,11 @@ def test_json_lines_hold_any_type_and_any_column(read: Read) -> None:
         "i": "12345678901234567890",
     }
     assert found[1] == {"url": "http://b", "caption": "B\u2028", "columns": {"n": "three"}}
-    assert urls(found) == ["http://a", "http://b", None, "http://c", None, None]
+    assert urls(found) == ["http://a", "http://b", None, "http://c", *(None,) * 5, "http://g"]
     assert [row.get("problem", "").partition(".jsonl: ")[2] for row in found] == [
-        *("", "", "no JSON object: [1]", "", 'no JSON object: {"url": "http://d"', ""),
+        *("", "", "not one JSON object: [1]", "", 'not one JSON object: {"url": "http://d"', ""),
+        *(f"not one JSON object: {line}" for line in lines[7:10]),
+        "",
     ]
 
 
@@ -253,6 +275,12 @@ def test_a_broken_json_document_is_named(read: Read, text: str) -> None:
         read(("a.json", text))
 
 
+@pytest.mark.parametrize("text", ['[{"url": "http://a"}]\n[{"url": "http://b"}]', '{\n"url": "http://a"}\n{"url": "http://b"}'])
+def test_json_documents_behind_each_other_are_refused(read: Read, text: str) -> None:
+    with pytest.raises(InputError, match=r"a\.json holds more than one JSON document; put all objects into one array, or"):
+        read(("a.json", text))
+
+
 def test_parquet_with_many_types(read: Read, tmp_path: Path) -> None:
     time = datetime.datetime(2024, 2, 3, 4, 5, 6, 789000, tzinfo=datetime.timezone.utc)
     table = pa.table(
@@ -267,6 +295,8 @@ def test_parquet_with_many_types(read: Read, tmp_path: Path) -> None:
             "o": [{"a": 1}, None],
             "raw": [b"\x00\xff", None],
             "none": pa.nulls(2),
+            "latin": pa.array([b"caf\xe9", None], pa.binary()).cast(pa.string(), safe=False),
+            "latins": pa.array([[b"caf\xe9"], None], pa.list_(pa.binary())).cast(pa.list_(pa.string()), safe=False),
             "a.`b": ["dot", None],
         }
     )
@@ -281,6 +311,8 @@ def test_parquet_with_many_types(read: Read, tmp_path: Path) -> None:
         "tags": '["x",null]',
         "o": '{"a":1}',
         "raw": "AP8=",
+        "latin": "caf\ufffd",
+        "latins": '["caf\ufffd"]',
         "a.`b": "dot",
     }
     assert second == {}
@@ -348,6 +380,15 @@ def test_delta_tables_and_queries(spark: SparkSession, read: Read, tmp_path: Pat
         ("delta:/nowhere/at/all", "The Delta table /nowhere/at/all cannot be read: "),
         ("delta:", "names nothing"),
         ("sql:SELECT 1 AS x", "The query has no column 'url'; its columns are: x"),
+        (
+            "sql:SELECT * FROM VALUES ('a') x(url) JOIN VALUES ('a') y(url) ON x.url = y.url",
+            "The query has two columns named 'url'",
+        ),
+        (
+            "sql:SELECT 'a' AS url, 1 AS n, 2 AS N",
+            "The query has two columns named 'N'; name the wanted columns, or rename one",
+        ),
+        ("sql:SELECT 'a' AS url, 1 / id AS n FROM range(2)", "An input cannot be read: Division by zero"),
         ("sql:SELECT nothing FROM nowhere", "The query cannot be read: "),
         ("sql:DROP TABLE listed", "The query cannot be read: "),
         ("sql:INSERT INTO listed VALUES (1)", "The query cannot be read: "),

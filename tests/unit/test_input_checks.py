@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 from pathlib import Path
 
 import pyarrow as pa
@@ -23,6 +25,8 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "link.csv").write_text("link\nhttp://a\n")
     (tmp_path / "link.json").write_text('[{"link": "http://a"}]')
     pq.write_table(pa.table({"link": ["http://a"]}), tmp_path / "link.parquet")
+    (tmp_path / "URLS.TXT.GZ").write_bytes(gzip.compress(b"http://a\n"))
+    (tmp_path / "URLS.TXT.BZ2").write_bytes(bz2.compress(b"http://a\n"))
     (tmp_path / "bad.parquet").write_bytes(b"this is no parquet file")
     return tmp_path
 
@@ -46,6 +50,9 @@ def test_what_is_there_and_what_only_spark_can_tell_passes(folder: Path) -> None
             for name in ("csv", "json", "parquet")
         ),
         ("bad.parquet", r"bad\.parquet cannot be read: "),
+        # Spark would read the bytes as they are.
+        ("URLS.TXT.GZ", r"URLS\.TXT\.GZ is compressed; give it a name that ends in \.gz\."),
+        ("URLS.TXT.BZ2", r"URLS\.TXT\.BZ2 is compressed; give it a name that ends in \.bz2\."),
     ],
 )
 def test_a_mistake_is_told_without_spark(folder: Path, name: str, message: str) -> None:

@@ -94,7 +94,7 @@ def from_maps(frame: DataFrame) -> Rows:
         frame: `cells`, a map of texts, null where there is no row to be read; and `text`, what it was read from.
     """
     keys = F.map_keys("cells")
-    problem = F.when(F.col("cells").isNull(), F.concat(F.lit("no JSON object: "), "text")).when(
+    problem = F.when(F.col("cells").isNull(), F.concat(F.lit("not one JSON object: "), "text")).when(
         F.size(F.array_distinct(keys)) < F.size(keys), F.concat(F.lit("a key comes twice: "), "text")
     )
 

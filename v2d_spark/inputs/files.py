@@ -27,7 +27,8 @@ TXT, CSV, TSV, JSON, JSONL, PARQUET = FORMATS = ("txt", "csv", "tsv", "json", "j
 DELTA, TABLE, SQL = "delta", "table", "sql"
 
 _EXTENSIONS = {f".{name}": name for name in FORMATS} | {".ndjson": JSONL}
-_COMPRESSIONS = (".gz", ".bz2")
+# Endings, which Hadoop knows in lower case alone, and how such files begin.
+_COMPRESSIONS = {".gz": (b"\x1f\x8b",), ".bz2": tuple(b"BZh%d1AY&SY" % level for level in range(1, 10))}
 _HEAD_BYTES = 64 << 10
 _HEAD_LINES = 100
 _GLOB = re.compile(r"[*?\[]")
@@ -127,14 +128,17 @@ def head(spark: SparkSession | None, path: str) -> tuple[bytes, bool]:
         if not is_read_here(path):
             assert spark is not None, "other places are read by Spark"
             rows = spark.read.text(spark_path(path)).limit(_HEAD_LINES).selectExpr("cast(value AS BINARY) AS line").collect()
-            return b"\n".join(bytes(row["line"]) for row in rows), len(rows) < _HEAD_LINES
-        with _open(path) as file:
-            data = file.read(_HEAD_BYTES + 1)
+            data, is_whole = b"\n".join(bytes(row["line"]) for row in rows), len(rows) < _HEAD_LINES
+        else:
+            with _open(path) as file:
+                data = file.read(_HEAD_BYTES + 1)
+            data, is_whole = data[:_HEAD_BYTES], len(data) <= _HEAD_BYTES
     except Exception as error:
         raise InputError(f"{path} cannot be read: {explain(error)}.") from None
-    if data.startswith(b"\x1f\x8b") and not path.endswith(".gz"):
-        raise InputError(f"{path} is compressed; give it a name that ends in .gz.")
-    return data[:_HEAD_BYTES], len(data) <= _HEAD_BYTES
+    for ending, beginnings in _COMPRESSIONS.items():
+        if data.startswith(beginnings) and not path.endswith(ending):
+            raise InputError(f"{path} is compressed; give it a name that ends in {ending}.")
+    return data, is_whole
 
 
 def is_read_here(text: str) -> bool:
@@ -260,9 +264,9 @@ def _known_format(path: str, text: str) -> str:
 
 def _open(path: str) -> IO[bytes]:
     local = locations.local_path(path)
-    if local.suffix.lower() == ".gz":
+    if local.suffix == ".gz":
         return cast("IO[bytes]", gzip.open(local))
-    if local.suffix.lower() == ".bz2":
+    if local.suffix == ".bz2":
         return bz2.open(local)
     return local.open("rb")
 

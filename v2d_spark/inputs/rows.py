@@ -13,6 +13,7 @@ from v2d_spark.inputs import InputOptions, texts, typed
 from v2d_spark.inputs.checks import look_at_texts, parquet_paths
 from v2d_spark.inputs.files import Files, resolve, shown
 from v2d_spark.inputs.heads import Head
+from v2d_spark.queries import explain, is_mistake
 from v2d_spark.udfs.vocabulary import InputError
 
 if TYPE_CHECKING:
@@ -52,7 +53,11 @@ def read_inputs(spark: SparkSession, inputs: Sequence[str], options: InputOption
 
 @contextlib.contextmanager
 def reading() -> Iterator[None]:
-    """Turn what Spark says when it meets an unreadable input into an `InputError`; around the job that reads them."""
+    """Turn what Spark says when it meets an input that cannot be read into an `InputError`; around the job that reads them.
+
+    Raises:
+        InputError: if a file is damaged, or a query fails on a row.
+    """
     try:
         yield
     except Exception as error:
@@ -63,6 +68,8 @@ def reading() -> Iterator[None]:
         if unreadable:
             path = shown(unquote(unreadable[1]))
             raise InputError(f"{path} cannot be read: it is damaged, or not of the format that it seems to be.") from None
+        if is_mistake(error):
+            raise InputError(f"An input cannot be read: {explain(error)}.") from None
         raise
 
 

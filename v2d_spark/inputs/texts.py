@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 RAISED = "\u2063v2d\u2063"
 
 _CELLS = "map<string,string>"
+_MORE = " holds more than one JSON document; put all objects into one array, or write an object a line and give --format jsonl."
 _WHITESPACE = " \t\r\n\f\v\u00a0\u3000\ufeff"
 
 
@@ -87,7 +88,7 @@ def _separated_rows(spark: SparkSession, argument: int, head: Head, places: list
     # A line with nothing in it is blank.
     filled = frame.select(*place(frame, argument), *cells, "record").where(first.isNotNull() & ~is_header)
     has_line_end = reduce(or_, (F.coalesce(F.contains(name, F.lit("\n")), F.lit(False)) for name in names))
-    unclosed = has_line_end & F.exists(F.array(*names), lambda value: value.rlike(_swallowed(head)))
+    unclosed = has_line_end & F.exists(F.array(*names), lambda value: _is_swallowed(value, head))
     problem = F.when(_separators(head) >= len(names), F.concat(F.lit("more fields than columns: "), "record")).when(
         unclosed, F.concat(F.lit("a quote that is not closed: "), first)
     )
@@ -104,15 +105,21 @@ def _separators(head: Head) -> Column:
     return F.length(bare) - F.length(F.replace(bare, F.lit(separator), F.lit("")))
 
 
-def _swallowed(head: Head) -> str:
-    """Pattern of a value that a quote that is not closed has made of several rows.
+def _is_swallowed(value: Column, head: Head) -> Column:
+    """Whether a quote that is not closed has made a value of several rows.
 
     Spark reads on to the next quote, and leaves the first one in the value, or to the end of the file; then a line of
-    the value is a whole row.
+    the value is a whole row. A text may begin with a quotation mark too, but closes it: their number is even. What was
+    read on to is the quote before a field, whose own end may lie beyond a separator, and whose quotes are doubled still.
     """
-    field = f"[^\\n{SEPARATORS[head.format]}]*"
-    row = f"{field}({SEPARATORS[head.format]}{field}){{{len(head.header) - 1}}}"
-    return f'^"[^\\n]*\\n|\\n(?=[^\\n]*://){row}(\\n|$)'
+    separator = SEPARATORS[head.format]
+    field = f"[^\\n{separator}]*"
+    row = f"{field}({separator}{field}){{{len(head.header) - 1}}}"
+    is_odd = (F.length(value) - F.length(F.replace(value, F.lit('"'), F.lit("")))) % 2 == 1
+    rest = f'[^"\\n{separator}]*'
+    has_field = value.rlike(f'[\\n{separator}]"("|[^"\\s]{rest}(""{rest})*$)')
+    has_row = value.rlike(f"\\n(?=[^\\n]*://){row}(\\n|$)")
+    return (value.rlike('^"[^\\n]*\\n') & (is_odd | has_field)) | has_row
 
 
 def _lines(spark: SparkSession, argument: int, head: Head, places: list[str]) -> DataFrame:
@@ -133,17 +140,35 @@ def _documents(spark: SparkSession, argument: int, head: Head, places: list[str]
 
 def _json_lines(lines: DataFrame) -> DataFrame:
     filled = lines.where(F.trim("line", F.lit(_WHITESPACE)) != "")
-    return filled.select(*ORDER, F.from_json("line", _CELLS).alias("cells"), F.col("line").alias("text"))
+    # A comma behind an object, as in the lines of an array, loses nothing.
+    alone = _alone(filled, F.trim("line", F.lit(f"{_WHITESPACE},")), _CELLS, "{}")
+    return alone.select(*ORDER, F.col("alone").alias("cells"), F.col("line").alias("text"))
 
 
 def _json_documents(documents: DataFrame) -> DataFrame:
     """Files that hold an array of objects, or one object."""
     array = F.when(F.col("text").rlike(r"^\s*\["), F.col("text")).otherwise(F.concat(F.lit("["), "text", F.lit("]")))
-    sentence = F.concat(F.lit(RAISED), "path", F.lit(" holds neither a JSON array of objects nor one object."), F.lit(RAISED))
     kind = f"array<{_CELLS}>"
-    objects = F.coalesce(F.from_json(array, kind), F.raise_error(sentence).cast(kind))
-    rows = _numbered(documents, objects, "cells")
+    begins_well = F.from_json("text", kind).isNotNull() | F.from_json("text", _CELLS).isNotNull()
+    wrong = F.when(begins_well, _MORE).otherwise(" holds neither a JSON array of objects nor one object.")
+    sentence = F.concat(F.lit(RAISED), "path", wrong, F.lit(RAISED))
+    objects = F.coalesce("alone", F.raise_error(sentence).cast(kind))
+    rows = _numbered(_alone(documents, array, kind, "[]"), objects, "cells")
     return rows.withColumn("text", F.to_json("cells"))
+
+
+def _alone(frame: DataFrame, text: Column, kind: str, end: str) -> DataFrame:
+    """JSON of a kind as `alone`; null where it is none, or something follows it, which Spark leaves out without a word.
+
+    Args:
+        frame: the rows.
+        text: string column.
+        kind: its type.
+        end: an empty value of the type. It is put behind the text, and shows that all of that was read.
+    """
+    both = F.from_json(F.concat(F.lit("["), text, F.lit(f",{end}]")), f"array<{kind}>")
+    # A column by itself, so that it is parsed once.
+    return frame.withColumn("both", both).withColumn("alone", F.when(F.size("both") == 2, F.get("both", 0)))
 
 
 def _numbered(documents: DataFrame, items: Column, name: str) -> DataFrame:

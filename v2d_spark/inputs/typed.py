@@ -116,17 +116,26 @@ def _texts(frame: DataFrame, order: list[Column], options: InputOptions, where: 
     """All columns become text, under names of ours."""
     fields = frame.schema.fields
     require(options.named, [field.name for field in fields], where)
+    # Spark asks for a column by its name, mostly whatever its case.
+    is_case_kept = str(frame.sparkSession.conf.get("spark.sql.caseSensitive")).lower() == "true"
+    seen: set[str] = set()
+    for field in fields:
+        name = field.name if is_case_kept else field.name.lower()
+        if name in seen:
+            raise InputError(f"{where} has two columns named {field.name!r}; name the wanted columns, or rename one.")
+        seen.add(name)
     names = {field.name: f"c{at}" for at, field in enumerate(fields)}
     cells = [_text(F.col(f"`{field.name.replace('`', '``')}`"), field.dataType).alias(names[field.name]) for field in fields]
     return meaning(from_columns(frame.select(*order, *cells), names), options)
 
 
 def _text(column: Column, kind: T.DataType) -> Column:
-    """A value as text: strings as they are, other types as JSON would write them, dates and times without quotes."""
+    """A value as text: strings as they are (as UTF-8), other types as JSON would write them, dates and times without quotes."""
     if isinstance(kind, (T.ArrayType, T.StructType, T.MapType)) or kind.typeName() == "variant":
         return F.to_json(column, _UTC)
     if isinstance(kind, (T.TimestampType, T.TimestampNTZType)):
         return F.get_json_object(F.to_json(F.struct(column.alias("value")), _UTC), "$.value")
     if isinstance(kind, T.BinaryType):
         return F.base64(column)
-    return column.cast("string")
+    # A Parquet file's strings, or bytes that a table has cast, may be Latin-1. JSON made of them has U+FFFD already.
+    return F.make_valid_utf8(column.cast("string"))
