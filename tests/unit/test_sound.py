@@ -305,6 +305,19 @@ def test_late_sound_is_late_in_clips_too(folder: Path, tmp_path: Path) -> None:
         assert abs(lag(decoded(tmp_path / "clip.mp4")[:, RATE // 2 :], decoded(folder / "aac.mp4"))) < 100
 
 
+@pytest.mark.parametrize("gap", [0.3, 2.5])
+def test_sound_after_a_gap_is_whole_where_a_clip_begins_in_the_gap(folder: Path, tmp_path: Path, gap: float) -> None:
+    path = with_time_stamps(tmp_path / "gap.mkv", folder / "aac.mp4", [(0, 2, 0), (2, 5, 2 + gap)])
+    start = 2 + Fraction(gap) * 2 / 3
+    assert write_clip(tmp_path / "clip.mp4", path, start, Fraction(5))
+    begins = round((2 + gap - float(start)) * RATE)
+    reference = decoded(folder / "aac.mp4")[:, 2 * RATE :]
+    for sound in (decoded(tmp_path / "clip.mp4"), played(tmp_path / "clip.mp4")):
+        assert not np.abs(sound[0, : begins - FRAME]).max(initial=0) > 1e-3
+        assert abs(lag(sound[:, begins + FRAME :], reference[:, FRAME:])) < 2 * FRAME
+        assert sound.shape[1] == pytest.approx(round((5 - float(start)) * RATE), abs=2 * FRAME)
+
+
 def test_damaged_packets_are_left_out_and_counted(folder: Path, tmp_path: Path) -> None:
     source = tmp_path / "damaged.ts"
     data = bytearray((folder / "aac.ts").read_bytes())

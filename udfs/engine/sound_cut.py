@@ -83,8 +83,8 @@ class SoundCut:
 
     @property
     def has_sound(self) -> bool:
-        """Whether anything was copied, or any of the source's sound decoded."""
-        return bool(self._copied and self._copied.is_begun) or bool(self._decoded and self._decoded.heard)
+        """Whether anything that is heard went into the file."""
+        return bool(self._copied and self._copied.is_heard) or bool(self._encoded and self._encoded.is_begun)
 
     def packets(self, until: Fraction) -> list[Packet]:
         """Packets for the file that were not given yet.
