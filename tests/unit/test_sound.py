@@ -18,6 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.media import ffmpeg
+from tests.support.subsampling import check_answer, subsample
+from v2d_spark.udfs.engine import MediaChild
 from v2d_spark.udfs.engine.sound import SOUND_FORMATS, SoundCut, SoundFile, SoundTrack
 from v2d_spark.udfs.engine.sound_layout import LAYOUTS, Format, to_floats
 from v2d_spark.udfs.engine.sound_write import ENCODERS, EncodedSound
@@ -318,6 +320,21 @@ def test_sound_after_a_gap_is_whole_where_a_clip_begins_in_the_gap(folder: Path,
         assert sound.shape[1] == pytest.approx(round((5 - float(start)) * RATE), abs=2 * FRAME)
 
 
+@pytest.mark.parametrize(("source", "format"), [("aac.mp4", "m4a"), ("opus.webm", "opus")])
+def test_no_file_is_left_where_there_is_no_sound_to_copy(folder: Path, tmp_path: Path, source: str, format: str) -> None:
+    """In a gap, where the last packet is heard for an instant, and after it."""
+    path = with_time_stamps(tmp_path / "gap.mkv", folder / source, [(0, 2, 0), (2, 4, 4)])
+    with SoundTrack(str(path)) as track:
+        list(track.steps(None))
+        last = track.read_to
+    out = tmp_path / f"out.{format}"
+    for start in (3, last + 0.019, last + 0.03):
+        with SoundTrack(str(path)) as track:
+            file = SoundFile(str(out), format, track, start=Fraction(start), sound=None, bit_rate=0, listeners=[])
+            file.close(Fraction(start) + Fraction(1, 2))
+            assert not file.has_sound and not out.exists()
+
+
 def test_damaged_packets_are_left_out_and_counted(folder: Path, tmp_path: Path) -> None:
     source = tmp_path / "damaged.ts"
     data = bytearray((folder / "aac.ts").read_bytes())
@@ -450,6 +467,58 @@ def test_a_file_that_is_none(tmp_path: Path) -> None:
         SoundTrack(str(tmp_path / "text"))
     with pytest.raises(SampleError, match="cannot be opened"):
         SoundTrack(str(tmp_path / "nothing"))
+
+
+# --- samples of sources whose sound is not all there ---
+
+
+@pytest.fixture(scope="module")
+def holey(folder: Path) -> Path:
+    """Three seconds of picture, and sound in the first and in the last of them."""
+    path = folder / "holey.mkv"
+    source = f"testsrc2=size=64x64:rate={FPS}:duration=3[v];sine=duration=3,aselect='lt(t,0.9)+between(t,2.2,2.6)'[a]"
+    ffmpeg("-filter_complex", source, "-map", "[v]", "-map", "[a]", "-c:v", "libx264", "-c:a", "aac", path)
+    return path
+
+
+WINDOWS = {"clip": {"source": "windows", "window_s": 1}}
+
+
+def streams(
+    child: MediaChild, path: Path, folder: Path, settings: dict[str, Any], formats: Any
+) -> list[tuple[float, set[str]]]:
+    """Where each sample begins, to the second, and its streams."""
+    answer = subsample(child, path, folder, settings, formats=formats)
+    check_answer(child, answer, folder)
+    return [(round(sample["span"]["start_s"]), set(sample["streams"])) for sample in answer["samples"]]
+
+
+@pytest.mark.parametrize("more", [{}, {"measure": {}}, {"frames": {"at": "first"}}])
+def test_a_clip_without_sound_costs_the_others_nothing(
+    child: MediaChild, holey: Path, tmp_path: Path, more: dict[str, Any]
+) -> None:
+    still = {"image": "jpg"} if "frames" in more else {}
+    settings = WINDOWS | more
+
+    both = streams(child, holey, tmp_path / "both", settings, {"video": "mp4", "audio": "m4a"} | still)
+    alone = streams(child, holey, tmp_path / "alone", settings, {"audio": "m4a"} | still)
+
+    pictures = {(second, frozenset(still)) for second in range(3)} if still else set()
+    assert {(at, frozenset(names)) for at, names in both} == pictures | {
+        (0, frozenset({"video", "audio"})),
+        (1, frozenset({"video"})),
+        (2, frozenset({"video", "audio"})),
+    }
+    assert {(at, frozenset(names)) for at, names in alone} == pictures | {(0, frozenset({"audio"})), (2, frozenset({"audio"}))}
+
+
+@pytest.mark.parametrize("formats", [None, {"audio": "m4a"}])
+def test_a_part_without_sound_is_no_clip_of_sound(
+    child: MediaChild, holey: Path, tmp_path: Path, formats: dict[str, str] | None
+) -> None:
+    ffmpeg("-i", holey, "-map", "0:a", "-c", "copy", tmp_path / "holey.mka")
+    made = streams(child, tmp_path / "holey.mka", tmp_path / "made", WINDOWS, formats)
+    assert made == [(0, {"audio"}), (2, {"audio"})]
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -285,7 +285,8 @@ class SampleInMaking:
             files["video"] = Path(self._video.path)
         if self._audio:
             self._audio.close(sound_end)
-            files["audio"] = Path(f"{self._stem}.{self._job.audio}")
+            if self._audio.has_sound:
+                files["audio"] = Path(f"{self._stem}.{self._job.audio}")
         if self._heard:
             self._heard.finish(sound_end)
         if self._stills:

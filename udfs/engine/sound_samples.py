@@ -15,7 +15,7 @@ from v2d_spark.udfs.engine.sound import SoundCut, SoundFile, SoundTrack
 from v2d_spark.udfs.engine.spans import Open, Span
 from v2d_spark.udfs.engine.telling import Teller, span_told
 from v2d_spark.udfs.engine.times import exact
-from v2d_spark.udfs.engine.work import Nothing, Work, no_clip
+from v2d_spark.udfs.engine.work import Nothing, Work, no_clip, silent
 from v2d_spark.udfs.subsamplers import Listener, Sound
 from v2d_spark.udfs.vocabulary import SampleError
 
@@ -58,6 +58,8 @@ def sound_samples(work: Work, teller: Teller) -> list[dict[str, Any]]:
 
 def _whole(work: Work, teller: Teller, track: SoundTrack, format: str | None) -> dict[str, Any]:
     files, listeners = write_sound(work, track, track.start, None, 0, format, work.plan.sound)
+    if format is not None and not files:
+        raise silent()
     work.warn(track.warning)
     sample = teller.whole(files)
     sample["columns"] = _heard(listeners, work.look["duration_s"] or 0.0)
@@ -70,6 +72,8 @@ def _clip(work: Work, teller: Teller, track: SoundTrack, span: Span, number: int
     start, end = origin + span.start, origin + span.end
     files, listeners = write_sound(work, track, start, end, number, format, work.plan.sound)
     work.warn(track.warning)
+    if format is not None and not files:
+        return []
     rate = Fraction(1, track.rate)
     told = span_told(round(start / rate), round(end / rate), rate, round(origin / rate))
     streams = {name: teller.stream(file) for name, file in files.items()}
@@ -139,7 +143,7 @@ def write_sound(
         listens: whether those who measure hear it.
 
     Returns:
-        The file by its stream, and who has heard it, with the names of their columns.
+        The file by its stream, none where there is no sound to copy; and who has heard it, with the names of their columns.
     """
     listeners = work.plan.listeners() if listens else []
     ears = [listener for _, listener in listeners]
@@ -159,7 +163,7 @@ def write_sound(
         file.discard()
         path.unlink(missing_ok=True)
         raise
-    return {AUDIO: path}, listeners
+    return {AUDIO: path} if file.has_sound else {}, listeners
 
 
 def _heard(listeners: Sequence[tuple[str, Listener]], length_s: float) -> dict[str, dict[str, Any]]:

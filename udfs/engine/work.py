@@ -22,6 +22,11 @@ def no_clip() -> Nothing:
     return Nothing("no_clip", "none of its parts is a clip by the settings subsample.clip")
 
 
+def silent() -> Nothing:
+    """Nothing but sound is wanted of a source, and there is none."""
+    return Nothing("no_audio", "there is no sound in it")
+
+
 class Work:
     """The work on one source.
 
@@ -87,11 +92,6 @@ class Work:
         if self.formats is None:
             return {IMAGE} if self.plan.stills is not None else {VIDEO}
         return set(self.formats) & self.there
-
-    @property
-    def stills_alone(self) -> bool:
-        """Whether still pictures are all that is kept of a video."""
-        return self.kept == {IMAGE}
 
     @property
     def sound_inside(self) -> Sound | None:
