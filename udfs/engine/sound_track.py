@@ -21,14 +21,13 @@ from av.stream import Discard
 from v2d_spark.udfs.engine.formats import FORMAT_WHITELIST
 from v2d_spark.udfs.engine.joins import Clock, joins
 from v2d_spark.udfs.engine.sound_layout import Packet
-from v2d_spark.udfs.engine.streams import packets
+from v2d_spark.udfs.engine.streams import is_decodable, main_sound, packets
 from v2d_spark.udfs.engine.times import exact
 from v2d_spark.udfs.vocabulary import SampleError
 
 # Decoders need some packets before the one that is wanted: mp3 refers back by up to nine, Opus takes 80 ms to settle.
 PRE_ROLL = 10
 _MOST_IN_A_ROW = 500  # faults one after the other before the rest of a file is given up
-_MOST_CHANNELS = 64
 # More is not kept for readers that may yet be opened: sound that is not compressed is as large as its file.
 _MOST_BYTES = 64 << 20
 _PACKET_BYTES = 1 << 10  # that a packet takes beside what is in it
@@ -68,7 +67,7 @@ class Piece:
 
 
 class SoundTrack:
-    """The first sound of a file that can be decoded.
+    """The sound of a file, if it can be decoded.
 
     Several readers may be open at once; each goes its own way.
 
@@ -126,15 +125,14 @@ class SoundTrack:
         options = {"fd": str(self._fd), "protocol_whitelist": "fd", "format_whitelist": FORMAT_WHITELIST}
         self._container = av.open("fd:", metadata_errors="replace", container_options=options)
         self.container = self._container.format.name
-        for stream in self._container.streams.audio:
+        stream = main_sound(self._container)
+        if stream is not None and is_decodable(stream):
             context = stream.codec_context
-            if context is not None and context.sample_rate > 0 and 0 < context.channels <= _MOST_CHANNELS:
-                self.stream = stream
-                self.codec = context.codec.canonical_name
-                self.rate, self.channels = context.sample_rate, context.channels
-                self.delay = context.delay
-                self.ended = False
-                break
+            self.stream = stream
+            self.codec = context.codec.canonical_name
+            self.rate, self.channels = context.sample_rate, context.channels
+            self.delay = context.delay
+            self.ended = False
         for other in self._container.streams:
             if other is not self.stream:
                 other.discard = Discard.all
