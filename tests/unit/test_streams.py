@@ -123,3 +123,30 @@ def test_a_sound_without_a_decoder_comes_last(child: MediaChild, tmp_path: Path)
 
     (sample,) = answer["samples"]
     assert answer["look"]["probe"]["audio"]["channels"] == sample["look"]["probe"]["audio"]["channels"] == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "formats", "streams"),
+    [
+        ({}, {"audio": "m4a"}, None),
+        ({"clip": {"source": "windows", "window_s": 0.5}}, {"audio": "m4a"}, None),
+        ({"measure": {}}, {"audio": "m4a", "video": "mkv"}, {"video"}),
+        ({"audio": {"rate": 16_000}}, {"video": "mp4"}, {"video"}),
+        ({"audio": {"rate": 16_000}}, None, {"video"}),
+    ],
+)
+def test_sound_that_no_decoder_knows_is_none(
+    child: MediaChild,
+    tmp_path: Path,
+    settings: dict[str, Any],
+    formats: dict[str, str] | None,
+    streams: set[str] | None,
+) -> None:
+    path = with_sounds(tmp_path / "sounds.mkv", "")
+    path.write_bytes(path.read_bytes().replace(b"A_AAC", b"A_XXX"))
+
+    answer = subsample(child, path, tmp_path / "made", settings, formats=formats)
+
+    check_answer(child, answer, tmp_path / "made")
+    assert [set(sample["streams"]) for sample in answer["samples"]] == ([streams] if streams else [])
+    assert answer["skipped"] == (None if streams else ["no_audio", "its sound cannot be decoded"])

@@ -22,7 +22,7 @@ from v2d_spark.udfs.engine.sound_samples import sound_of_spans, sound_of_whole
 from v2d_spark.udfs.engine.spans import Span
 from v2d_spark.udfs.engine.tally import Tally
 from v2d_spark.udfs.engine.telling import Teller, span_told
-from v2d_spark.udfs.engine.work import Nothing, Work, no_clip, silent
+from v2d_spark.udfs.engine.work import Nothing, Work, no_clip
 from v2d_spark.udfs.subsamplers import CutFinder
 
 # How a sample's video comes about: the source's own bytes, its picture copied, or encoded.
@@ -199,7 +199,7 @@ def _told_whole(work: Work, teller: Teller, made: list[Made], rate: Fraction | N
     if one:
         samples += teller.stills_of_whole(one.stills, one.columns)
     if not samples and AUDIO in work.kept:
-        raise silent()
+        raise work.silent()
     if not samples:
         raise Nothing("no_clip", "no still picture comes of it by the settings subsample.frames")
     return samples

@@ -15,7 +15,7 @@ from v2d_spark.udfs.engine.sound import SoundCut, SoundFile, SoundTrack
 from v2d_spark.udfs.engine.spans import Open, Span
 from v2d_spark.udfs.engine.telling import Teller, span_told
 from v2d_spark.udfs.engine.times import exact
-from v2d_spark.udfs.engine.work import Nothing, Work, no_clip, silent
+from v2d_spark.udfs.engine.work import Nothing, Work, no_clip
 from v2d_spark.udfs.subsamplers import Listener, Sound
 from v2d_spark.udfs.vocabulary import SampleError
 
@@ -59,7 +59,7 @@ def sound_samples(work: Work, teller: Teller) -> list[dict[str, Any]]:
 def _whole(work: Work, teller: Teller, track: SoundTrack, format: str | None) -> dict[str, Any]:
     files, listeners = write_sound(work, track, track.start, None, 0, format, work.plan.sound)
     if format is not None and not files:
-        raise silent()
+        raise work.silent()
     work.warn(track.warning)
     sample = teller.whole(files)
     sample["columns"] = _heard(listeners, work.look["duration_s"] or 0.0)

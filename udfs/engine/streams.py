@@ -21,7 +21,7 @@ _OTHER_SOUND = (
     | Disposition.descriptions
     | Disposition.dependent
 )
-_MOST_CHANNELS = 64
+MOST_CHANNELS = 64  # of sound that is decoded
 _Kind = TypeVar("_Kind", bound=Stream)
 
 
@@ -50,7 +50,7 @@ def main_sound(container: av.container.InputContainer) -> av.AudioStream | None:
 def is_decodable(stream: av.AudioStream) -> bool:
     """Whether there is a decoder for a sound, and it knows what comes."""
     codec = stream.codec_context
-    return codec is not None and codec.sample_rate > 0 and 0 < codec.channels <= _MOST_CHANNELS
+    return codec is not None and codec.sample_rate > 0 and 0 < codec.channels <= MOST_CHANNELS
 
 
 def rank(stream: Stream, special: Disposition) -> tuple[bool, bool]:
@@ -75,4 +75,4 @@ def packets(container: av.container.InputContainer, *streams: _Kind) -> Iterator
         return
 
 
-__all__ = ["area", "is_decodable", "main_picture", "main_sound", "packets", "pictures", "rank"]
+__all__ = ["MOST_CHANNELS", "area", "is_decodable", "main_picture", "main_sound", "packets", "pictures", "rank"]

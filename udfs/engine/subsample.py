@@ -14,7 +14,7 @@ from v2d_spark.udfs.engine.probe import probe
 from v2d_spark.udfs.engine.reader import VideoReader
 from v2d_spark.udfs.engine.sound_samples import sound_samples
 from v2d_spark.udfs.engine.telling import Teller
-from v2d_spark.udfs.engine.work import Nothing, Work, silent
+from v2d_spark.udfs.engine.work import Nothing, Work
 
 _STILL_FORMATS = {"jpg", "png", "webp"}  # by their extensions
 
@@ -79,7 +79,7 @@ def _samples(work: Work) -> list[dict[str, Any]]:
             raise Nothing("no_image", "it is a video, and subsample.frames, which makes pictures of it, is off")
         if VIDEO in formats or IMAGE in formats:
             raise Nothing("no_video", "there is no picture in it")
-        raise silent()
+        raise work.silent()
     return sound_samples(work, teller) if kind == AUDIO else picture_samples(work, teller)
 
 
