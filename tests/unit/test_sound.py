@@ -129,11 +129,11 @@ def write_clip(
             packets = video.encode(picture(number))
             if packets:
                 output.mux(packets)
-                output.mux(cut.packets(start + Fraction(number, FPS)))
+                cut.advance(start + Fraction(number, FPS))
             if forget:
                 track.forget(start + Fraction(number, FPS))
         output.mux(video.encode(None))
-        output.mux(cut.finish(end))
+        cut.finish(end)
         return cut.is_copied
 
 
@@ -177,9 +177,9 @@ def test_what_is_heard_is_exact(folder: Path, source: str) -> None:
         base = track.start
         cut = SoundCut(track, None, codec=None, start=base + start, sound=None, bit_rate=0, listeners=[ear, other])
         for number in range(50):
-            assert cut.packets(base + start + Fraction(number, FPS)) == []
+            cut.advance(base + start + Fraction(number, FPS))
             track.forget(base + start + Fraction(number, FPS))
-        assert cut.finish(base + start + 2) == []
+        cut.finish(base + start + 2)
     whole = decoded(folder / source)[:, round(start * RATE) :]
     assert ear.heard.shape == (2, 2 * RATE) and ear.rates == {RATE}
     assert other.heard.shape == (1, 32_000) and other.rates == {16_000}
@@ -276,7 +276,7 @@ def heard(path: Path, start: Fraction, end: Fraction) -> Samples:
     ear = Ear()
     with SoundTrack(str(path)) as track:
         cut = SoundCut(track, None, codec=None, start=start, sound=None, bit_rate=0, listeners=[ear])
-        cut.packets((start + end) / 2)
+        cut.advance((start + end) / 2)
         cut.finish(end)
     return ear.heard
 
@@ -363,7 +363,7 @@ def test_clips_may_overlap_and_be_opened_late(folder: Path) -> None:
             SoundCut(track, None, codec=None, start=start, sound=None, bit_rate=0, listeners=[ear])
             for start, ear in zip(starts[:2], ears[:2], strict=True)
         ]
-        cuts[0].packets(Fraction(2))
+        cuts[0].advance(Fraction(2))
         track.forget(Fraction(1, 2))
         cuts.append(SoundCut(track, None, codec=None, start=starts[2], sound=None, bit_rate=0, listeners=[ears[2]]))
         track.forget(Fraction(3))  # what an open cut still needs stays
@@ -412,6 +412,55 @@ def test_time_stamps_that_leap_for_days_cost_nothing(folder: Path, tmp_path: Pat
         file = SoundFile(out, "wav", track, start=Fraction(0), sound=None, bit_rate=0, listeners=[])
         file.close(None)
     assert decoded(out).shape[1] == pytest.approx(4 * RATE, abs=FRAME)
+
+
+def test_a_long_silence_is_written_as_it_goes(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = with_time_stamps(tmp_path / "long.mkv", folder / "aac.mp4", [(0, 1, 0), (1, 2, 61)])
+    written: list[int] = []
+
+    def encode(sound: EncodedSound, block: Samples) -> list[Any]:
+        written.append(out.stat().st_size if out.exists() else 0)
+        return encodes(sound, block)
+
+    encodes = EncodedSound.encode
+    monkeypatch.setattr(EncodedSound, "encode", encode)
+    out = tmp_path / "long.wav"
+    with SoundTrack(str(path)) as track:
+        file = SoundFile(str(out), "wav", track, start=Fraction(0), sound=None, bit_rate=0, listeners=[])
+        file.close(None)
+    written.append(out.stat().st_size)
+    assert written[-1] > 60 * 4 * RATE
+    assert max(np.diff(written)) < 4 * 4 * RATE  # a few seconds
+
+
+@pytest.mark.parametrize("end", [None, 100])
+def test_silence_is_bounded_over_all_gaps(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: int | None
+) -> None:
+    """By an hour more than what is heard, here by ten seconds."""
+    monkeypatch.setattr("v2d_spark.udfs.engine.sound_track.MOST_SILENCE_S", 10)
+    gaps = [(0.0, 1.0, 0.0), (1.0, 2.0, 8.0), (2.0, 3.0, 16.0)]
+    for count, most in ((2, True), (3, False)):
+        path = with_time_stamps(tmp_path / "gaps.mka", folder / "aac.mp4", gaps[:count])
+        with SoundTrack(str(path)) as track:
+            out = tmp_path / "gaps.wav"
+            file = SoundFile(str(out), "wav", track, start=Fraction(0), sound=None, bit_rate=0, listeners=[])
+            if most and end is None:
+                file.close(None)
+                assert decoded(out).shape[1] == pytest.approx(9 * RATE, abs=2 * FRAME)
+                continue
+            with pytest.raises(SampleError, match="over an hour more than what is heard"):
+                file.close(None if end is None else Fraction(end))
+            file.discard()
+
+
+def test_the_silence_beside_a_picture_lasts_as_long_as_it(holey: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("v2d_spark.udfs.engine.sound_track.MOST_SILENCE_S", 0)
+    ear = Ear()
+    with SoundTrack(str(holey)) as track:
+        cut = SoundCut(track, None, codec=None, start=Fraction(0), sound=None, bit_rate=0, listeners=[ear])
+        cut.finish(Fraction(2))
+    assert ear.heard.shape[1] == 2 * track.rate
 
 
 @pytest.mark.parametrize("seconds", [0.02, 0.3, 2.0])

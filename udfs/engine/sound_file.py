@@ -66,7 +66,7 @@ class SoundFile:
 
     def advance(self, until: Fraction) -> None:
         """Write what is there up to a time, in seconds on the source's clock."""
-        self._file.mux(self._cut.packets(until))
+        self._cut.advance(until)
 
     def close(self, end: Fraction | None) -> None:
         """Write what is left. There is no file where it would have no sound: nobody could read it.
@@ -76,7 +76,7 @@ class SoundFile:
         """
         for until in self._track.steps(end):
             self.advance(until)
-        self._file.mux(self._cut.finish(end))
+        self._cut.finish(end)
         self._file.close()
         if not self.has_sound:
             self._path.unlink(missing_ok=True)

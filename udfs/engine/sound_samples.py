@@ -152,7 +152,7 @@ def write_sound(
         if ears:
             cut = SoundCut(track, None, codec=None, start=start, sound=sound, bit_rate=bit_rate, listeners=ears)
             for time in track.steps(end):
-                cut.packets(time)
+                cut.advance(time)
             cut.finish(end)
         return {}, listeners
     path = work.folder / f"{number:05d}.{format}"
