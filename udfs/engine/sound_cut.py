@@ -43,9 +43,6 @@ class SoundCut:
         sound: what becomes of the sound; None leaves it.
         bit_rate: bits a second, where it is encoded and the encoder has a bit rate.
         listeners: who hears it, as it has become.
-
-    Attributes:
-        is_copied: whether packets go into the file as they are.
     """
 
     def __init__(
@@ -72,9 +69,8 @@ class SoundCut:
         self._encoded: EncodedSound | None = None
         if output is not None and codec is None and not changes and _can_be_copied(track, output.format.name, start):
             self._copied = CopiedSound(output, track, start)
-        self.is_copied = self._copied is not None
         self._to_file: SoundChange | None = None
-        if output is not None and not self.is_copied:
+        if output is not None and self._copied is None:
             name = codec or _CONTAINERS[output.format.name][1]
             self._to_file = SoundChange(wanted, ENCODERS[name].nearest(wanted))
             self._encoded = EncodedSound(output, name, self._to_file.target, bit_rate)

@@ -29,7 +29,6 @@ class DecodedSound:
 
     Attributes:
         format: of the blocks.
-        heard: whether anything but silence has come.
     """
 
     def __init__(self, track: SoundTrack, start: Fraction) -> None:
@@ -40,7 +39,6 @@ class DecodedSound:
         self._reader = track.reader(float(start))
         self._decoder = decoder_of(track.stream)
         self.format = Format(track.rate, layout_name(track.stream.layout))
-        self.heard = False
         self._queue: deque[Block | int] = deque()  # a number is that many samples of silence
         self._queued = 0  # samples from the start to the end of the queue
         self._given = 0  # samples from the start that were given
@@ -146,7 +144,6 @@ class DecodedSound:
         if gap:
             self._append(gap)
         self._append(block[:, skip:])
-        self.heard = True
 
     def _believed(self, told: int) -> int:
         """Where a frame belongs that is said to belong somewhere: what is said may be inexact, or absurd."""

@@ -55,11 +55,6 @@ class SoundFile:
         self._cut = SoundCut(track, self._file, codec=None, start=start, sound=sound, bit_rate=bit_rate, listeners=listeners)
 
     @property
-    def is_copied(self) -> bool:
-        """Whether packets go into the file as they are."""
-        return self._cut.is_copied
-
-    @property
     def has_sound(self) -> bool:
         """Whether the file holds anything that is heard, be it silence that was encoded."""
         return self._cut.has_sound

@@ -81,7 +81,6 @@ class SoundTrack:
         stream: the stream; None where there is none.
         codec: libav's name of its codec; empty where there is none.
         rate: samples a second; 0 where there is none.
-        channels: how many; 0 where there is none.
         delay: samples that a decoder gives first and nobody is to hear, where the codec's header says so.
         container: libav's name of the demuxer.
         has_picture: whether the file has a picture, too.
@@ -97,7 +96,7 @@ class SoundTrack:
     def __init__(self, path: str) -> None:
         self.stream: av.AudioStream | None = None
         self.codec = ""
-        self.rate = self.channels = self.delay = 0
+        self.rate = self.delay = 0
         self.tick = 0.0
         self.ended = True
         self.dropped = 0
@@ -136,8 +135,7 @@ class SoundTrack:
             context = stream.codec_context
             self.stream = stream
             self.codec = context.codec.canonical_name
-            self.rate, self.channels = context.sample_rate, context.channels
-            self.delay = context.delay
+            self.rate, self.delay = context.sample_rate, context.delay
             self.ended = False
         for other in self._container.streams:
             if other is not self.stream:
@@ -182,21 +180,9 @@ class SoundTrack:
         return exact(self._start or 0)
 
     @property
-    def end(self) -> Fraction | None:
-        """When the last packet ends, in seconds; None until all were read."""
-        if not self.ended or self._last is None:
-            return None
-        return exact(self._end)
-
-    @property
     def read_to(self) -> float:
         """When the last packet that was read begins, in seconds; minus infinity before the first."""
         return float("-inf") if self._last is None else self._pieces[self._count - 1].at
-
-    @property
-    def held(self) -> int:
-        """Packets that are buffered."""
-        return len(self._pieces)
 
     @property
     def faults(self) -> int:
