@@ -209,7 +209,8 @@ def test_silence_and_loudness_are_those_of_ffmpeg(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rate", "channels", "lufs"), [(48000, 2, -20.0), (48000, 1, -23.0), (8000, 1, -23.0), (44100, 6, -15.35)]
+    ("rate", "channels", "lufs"),
+    [(48000, 2, -20.0), (48000, 1, -23.0), (8000, 1, -23.0), (44100, 6, -15.35), (48000, 7, -14.41), (48000, 8, -13.63)],
 )
 def test_loudness_of_a_tone(rate: int, channels: int, lufs: float) -> None:
     """A tone of 1 kHz at -20 dBFS in one channel is -23 LUFS (EBU Tech 3341)."""

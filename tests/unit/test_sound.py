@@ -18,6 +18,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.media import ffmpeg
+from tests.support.subsampling import check_answer, subsample
+from v2d_spark.udfs.engine import MediaChild
 from v2d_spark.udfs.engine.sound import SOUND_FORMATS, SoundCut, SoundFile, SoundTrack
 from v2d_spark.udfs.engine.sound_layout import LAYOUTS, Format, to_floats
 from v2d_spark.udfs.engine.sound_write import ENCODERS, EncodedSound
@@ -25,6 +27,7 @@ from v2d_spark.udfs.subsamplers import Sound
 from v2d_spark.udfs.vocabulary import SampleError
 
 RATE = 48_000
+ADTS = 7  # bytes of a header of aac
 FRAME = 1024  # samples of an aac frame
 SECONDS = 6
 FPS = 25
@@ -107,6 +110,17 @@ def picture(number: int) -> av.VideoFrame:
     return frame
 
 
+def coded(path: Path | str) -> list[bytes]:
+    with av.open(str(path)) as file:
+        return [bytes(packet) for packet in file.demux(audio=0) if packet.size]
+
+
+def is_copy(path: Path | str, source: Path) -> bool:
+    """Whether sound is coded as it is in its source; in streams as they are broadcast each packet has a header, too."""
+    known = coded(source)
+    return set(coded(path)) <= {*known, *(packet[ADTS:] for packet in known)}
+
+
 def write_clip(
     path: Path,
     source: Path,
@@ -127,12 +141,12 @@ def write_clip(
             packets = video.encode(picture(number))
             if packets:
                 output.mux(packets)
-                output.mux(cut.packets(start + Fraction(number, FPS)))
+                cut.advance(start + Fraction(number, FPS))
             if forget:
                 track.forget(start + Fraction(number, FPS))
         output.mux(video.encode(None))
-        output.mux(cut.finish(end))
-        return cut.is_copied
+        cut.finish(end)
+    return is_copy(path, source)
 
 
 SPANS = [(Fraction(0), Fraction(2)), (Fraction(52, 25), Fraction(102, 25))]
@@ -175,9 +189,9 @@ def test_what_is_heard_is_exact(folder: Path, source: str) -> None:
         base = track.start
         cut = SoundCut(track, None, codec=None, start=base + start, sound=None, bit_rate=0, listeners=[ear, other])
         for number in range(50):
-            assert cut.packets(base + start + Fraction(number, FPS)) == []
+            cut.advance(base + start + Fraction(number, FPS))
             track.forget(base + start + Fraction(number, FPS))
-        assert cut.finish(base + start + 2) == []
+        cut.finish(base + start + 2)
     whole = decoded(folder / source)[:, round(start * RATE) :]
     assert ear.heard.shape == (2, 2 * RATE) and ear.rates == {RATE}
     assert other.heard.shape == (1, 32_000) and other.rates == {16_000}
@@ -198,7 +212,8 @@ def test_files_of_sound_alone(folder: Path, tmp_path: Path, format: str, sound: 
                 file.advance(Fraction(half, 2))
                 track.forget(Fraction(half, 2))
             file.close(Fraction(3))
-            assert file.is_copied == (format == "m4a" and sound is None) and file.has_sound
+            assert file.has_sound
+        assert is_copy(path, folder / "aac.mp4") == (format == "m4a" and sound is None)
     assert paths[0].read_bytes() == paths[1].read_bytes()
     with av.open(str(paths[0])) as written:
         stream = written.streams.audio[0]
@@ -224,8 +239,8 @@ def test_formats_copy_what_is_theirs(folder: Path, tmp_path: Path) -> None:
         path = tmp_path / f"whole.{format}"
         with SoundTrack(str(folder / source)) as track:
             file = SoundFile(str(path), format, track, start=track.start, sound=None, bit_rate=0, listeners=[])
-            assert file.is_copied
             file.close(None)
+        assert is_copy(path, folder / source)
         # The header that tells of an mp3's first silence is written anew, and tells of less.
         assert abs(lag(decoded(path), decoded(folder / source))) <= (576 if format == "mp3" else 24)
         assert decoded(path).shape[1] == pytest.approx(SECONDS * RATE, abs=2 * FRAME)
@@ -236,8 +251,8 @@ def test_mp3_from_the_middle_is_encoded(folder: Path, tmp_path: Path) -> None:
     with SoundTrack(str(folder / "mp3.mp3")) as track:
         start = track.start + 2
         file = SoundFile(str(tmp_path / "cut.mp3"), "mp3", track, start=start, sound=None, bit_rate=128_000, listeners=[])
-        assert not file.is_copied
         file.close(start + 1)
+    assert not is_copy(tmp_path / "cut.mp3", folder / "mp3.mp3")
     assert lag(decoded(tmp_path / "cut.mp3"), decoded(folder / "mp3.mp3")[:, 2 * RATE :]) == 0
 
 
@@ -274,7 +289,7 @@ def heard(path: Path, start: Fraction, end: Fraction) -> Samples:
     ear = Ear()
     with SoundTrack(str(path)) as track:
         cut = SoundCut(track, None, codec=None, start=start, sound=None, bit_rate=0, listeners=[ear])
-        cut.packets((start + end) / 2)
+        cut.advance((start + end) / 2)
         cut.finish(end)
     return ear.heard
 
@@ -305,6 +320,34 @@ def test_late_sound_is_late_in_clips_too(folder: Path, tmp_path: Path) -> None:
         assert abs(lag(decoded(tmp_path / "clip.mp4")[:, RATE // 2 :], decoded(folder / "aac.mp4"))) < 100
 
 
+@pytest.mark.parametrize("gap", [0.3, 2.5])
+def test_sound_after_a_gap_is_whole_where_a_clip_begins_in_the_gap(folder: Path, tmp_path: Path, gap: float) -> None:
+    path = with_time_stamps(tmp_path / "gap.mkv", folder / "aac.mp4", [(0, 2, 0), (2, 5, 2 + gap)])
+    start = 2 + Fraction(gap) * 2 / 3
+    assert write_clip(tmp_path / "clip.mp4", path, start, Fraction(5))
+    begins = round((2 + gap - float(start)) * RATE)
+    reference = decoded(folder / "aac.mp4")[:, 2 * RATE :]
+    for sound in (decoded(tmp_path / "clip.mp4"), played(tmp_path / "clip.mp4")):
+        assert not np.abs(sound[0, : begins - FRAME]).max(initial=0) > 1e-3
+        assert abs(lag(sound[:, begins + FRAME :], reference[:, FRAME:])) < 2 * FRAME
+        assert sound.shape[1] == pytest.approx(round((5 - float(start)) * RATE), abs=2 * FRAME)
+
+
+@pytest.mark.parametrize(("source", "format"), [("aac.mp4", "m4a"), ("opus.webm", "opus")])
+def test_no_file_is_left_where_there_is_no_sound_to_copy(folder: Path, tmp_path: Path, source: str, format: str) -> None:
+    """In a gap, where the last packet is heard for an instant, and after it."""
+    path = with_time_stamps(tmp_path / "gap.mkv", folder / source, [(0, 2, 0), (2, 4, 4)])
+    with SoundTrack(str(path)) as track:
+        list(track.steps(None))
+        last = track.read_to
+    out = tmp_path / f"out.{format}"
+    for start in (3, last + 0.019, last + 0.03):
+        with SoundTrack(str(path)) as track:
+            file = SoundFile(str(out), format, track, start=Fraction(start), sound=None, bit_rate=0, listeners=[])
+            file.close(Fraction(start) + Fraction(1, 2))
+            assert not file.has_sound and not out.exists()
+
+
 def test_damaged_packets_are_left_out_and_counted(folder: Path, tmp_path: Path) -> None:
     source = tmp_path / "damaged.ts"
     data = bytearray((folder / "aac.ts").read_bytes())
@@ -317,8 +360,9 @@ def test_damaged_packets_are_left_out_and_counted(folder: Path, tmp_path: Path) 
             path = str(tmp_path / "copy.m4a")
             file = SoundFile(path, "m4a", track, start=track.start, sound=None, bit_rate=0, listeners=listeners)
             file.close(track.start + SECONDS)
-            assert file.is_copied and 1 <= track.faults <= 5
+            assert 1 <= track.faults <= 5
             assert track.warning is not None and "pieces of the sound do not decode" in track.warning
+        assert is_copy(path, folder / "aac.ts")
     reference = decoded(folder / "aac.ts")[:, round(1.4 * RATE) :]
     for sound in (played(Path(path)), ear.heard):
         assert abs(lag(sound[:, 5 * RATE :], reference[:, 5 * RATE :])) < 100
@@ -333,7 +377,7 @@ def test_clips_may_overlap_and_be_opened_late(folder: Path) -> None:
             SoundCut(track, None, codec=None, start=start, sound=None, bit_rate=0, listeners=[ear])
             for start, ear in zip(starts[:2], ears[:2], strict=True)
         ]
-        cuts[0].packets(Fraction(2))
+        cuts[0].advance(Fraction(2))
         track.forget(Fraction(1, 2))
         cuts.append(SoundCut(track, None, codec=None, start=starts[2], sound=None, bit_rate=0, listeners=[ears[2]]))
         track.forget(Fraction(3))  # what an open cut still needs stays
@@ -346,11 +390,11 @@ def test_clips_may_overlap_and_be_opened_late(folder: Path) -> None:
 def test_a_track_reads_lazily_and_forgets(folder: Path) -> None:
     with SoundTrack(str(folder / "aac.mp4")) as track:
         reader = track.reader(1.0)
-        assert not track.ended and track.held < 60
+        assert not track.ended and len(track._pieces) < 60
         del reader
         track.forget(Fraction(5))
         track.reader(5.0)
-        assert track.held < 20
+        assert len(track._pieces) < 20
 
 
 def test_what_was_let_go_is_read_again(folder: Path) -> None:
@@ -370,7 +414,7 @@ def test_only_so_much_is_kept(folder: Path, tmp_path: Path, monkeypatch: pytest.
     with SoundTrack(str(folder / "noise.wav")) as track:
         file = SoundFile(str(path), "wav", track, start=Fraction(0), sound=None, bit_rate=0, listeners=[])
         file.advance(Fraction(5))
-        assert track.held < 20
+        assert len(track._pieces) < 20
         file.close(None)
     np.testing.assert_array_equal(decoded(path), decoded(folder / "noise.wav"))
 
@@ -382,6 +426,55 @@ def test_time_stamps_that_leap_for_days_cost_nothing(folder: Path, tmp_path: Pat
         file = SoundFile(out, "wav", track, start=Fraction(0), sound=None, bit_rate=0, listeners=[])
         file.close(None)
     assert decoded(out).shape[1] == pytest.approx(4 * RATE, abs=FRAME)
+
+
+def test_a_long_silence_is_written_as_it_goes(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = with_time_stamps(tmp_path / "long.mkv", folder / "aac.mp4", [(0, 1, 0), (1, 2, 61)])
+    written: list[int] = []
+
+    def encode(sound: EncodedSound, block: Samples) -> list[Any]:
+        written.append(out.stat().st_size if out.exists() else 0)
+        return encodes(sound, block)
+
+    encodes = EncodedSound.encode
+    monkeypatch.setattr(EncodedSound, "encode", encode)
+    out = tmp_path / "long.wav"
+    with SoundTrack(str(path)) as track:
+        file = SoundFile(str(out), "wav", track, start=Fraction(0), sound=None, bit_rate=0, listeners=[])
+        file.close(None)
+    written.append(out.stat().st_size)
+    assert written[-1] > 60 * 4 * RATE
+    assert max(np.diff(written)) < 4 * 4 * RATE  # a few seconds
+
+
+@pytest.mark.parametrize("end", [None, 100])
+def test_silence_is_bounded_over_all_gaps(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: int | None
+) -> None:
+    """By an hour more than what is heard, here by ten seconds."""
+    monkeypatch.setattr("v2d_spark.udfs.engine.sound_track.MOST_SILENCE_S", 10)
+    gaps = [(0.0, 1.0, 0.0), (1.0, 2.0, 8.0), (2.0, 3.0, 16.0)]
+    for count, most in ((2, True), (3, False)):
+        path = with_time_stamps(tmp_path / "gaps.mka", folder / "aac.mp4", gaps[:count])
+        with SoundTrack(str(path)) as track:
+            out = tmp_path / "gaps.wav"
+            file = SoundFile(str(out), "wav", track, start=Fraction(0), sound=None, bit_rate=0, listeners=[])
+            if most and end is None:
+                file.close(None)
+                assert decoded(out).shape[1] == pytest.approx(9 * RATE, abs=2 * FRAME)
+                continue
+            with pytest.raises(SampleError, match="over an hour more than what is heard"):
+                file.close(None if end is None else Fraction(end))
+            file.discard()
+
+
+def test_the_silence_beside_a_picture_lasts_as_long_as_it(holey: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("v2d_spark.udfs.engine.sound_track.MOST_SILENCE_S", 0)
+    ear = Ear()
+    with SoundTrack(str(holey)) as track:
+        cut = SoundCut(track, None, codec=None, start=Fraction(0), sound=None, bit_rate=0, listeners=[ear])
+        cut.finish(Fraction(2))
+    assert ear.heard.shape[1] == 2 * track.rate
 
 
 @pytest.mark.parametrize("seconds", [0.02, 0.3, 2.0])
@@ -428,7 +521,7 @@ def test_many_channels(tmp_path: Path, channels: int) -> None:
 def test_a_file_without_sound(tmp_path: Path) -> None:
     ffmpeg("-f", "lavfi", "-i", "testsrc2=size=64x64:duration=0.2", tmp_path / "silent.mp4")
     with SoundTrack(str(tmp_path / "silent.mp4")) as track:
-        assert not track.exists and track.ended and track.start == 0 and track.end is None
+        assert not track.exists and track.ended and track.start == 0
 
 
 def test_a_file_that_is_none(tmp_path: Path) -> None:
@@ -437,6 +530,58 @@ def test_a_file_that_is_none(tmp_path: Path) -> None:
         SoundTrack(str(tmp_path / "text"))
     with pytest.raises(SampleError, match="cannot be opened"):
         SoundTrack(str(tmp_path / "nothing"))
+
+
+# --- samples of sources whose sound is not all there ---
+
+
+@pytest.fixture(scope="module")
+def holey(folder: Path) -> Path:
+    """Three seconds of picture, and sound in the first and in the last of them."""
+    path = folder / "holey.mkv"
+    source = f"testsrc2=size=64x64:rate={FPS}:duration=3[v];sine=duration=3,aselect='lt(t,0.9)+between(t,2.2,2.6)'[a]"
+    ffmpeg("-filter_complex", source, "-map", "[v]", "-map", "[a]", "-c:v", "libx264", "-c:a", "aac", path)
+    return path
+
+
+WINDOWS = {"clip": {"source": "windows", "window_s": 1}}
+
+
+def streams(
+    child: MediaChild, path: Path, folder: Path, settings: dict[str, Any], formats: Any
+) -> list[tuple[float, set[str]]]:
+    """Where each sample begins, to the second, and its streams."""
+    answer = subsample(child, path, folder, settings, formats=formats)
+    check_answer(child, answer, folder)
+    return [(round(sample["span"]["start_s"]), set(sample["streams"])) for sample in answer["samples"]]
+
+
+@pytest.mark.parametrize("more", [{}, {"measure": {}}, {"frames": {"at": "first"}}])
+def test_a_clip_without_sound_costs_the_others_nothing(
+    child: MediaChild, holey: Path, tmp_path: Path, more: dict[str, Any]
+) -> None:
+    still = {"image": "jpg"} if "frames" in more else {}
+    settings = WINDOWS | more
+
+    both = streams(child, holey, tmp_path / "both", settings, {"video": "mp4", "audio": "m4a"} | still)
+    alone = streams(child, holey, tmp_path / "alone", settings, {"audio": "m4a"} | still)
+
+    pictures = {(second, frozenset(still)) for second in range(3)} if still else set()
+    assert {(at, frozenset(names)) for at, names in both} == pictures | {
+        (0, frozenset({"video", "audio"})),
+        (1, frozenset({"video"})),
+        (2, frozenset({"video", "audio"})),
+    }
+    assert {(at, frozenset(names)) for at, names in alone} == pictures | {(0, frozenset({"audio"})), (2, frozenset({"audio"}))}
+
+
+@pytest.mark.parametrize("formats", [None, {"audio": "m4a"}])
+def test_a_part_without_sound_is_no_clip_of_sound(
+    child: MediaChild, holey: Path, tmp_path: Path, formats: dict[str, str] | None
+) -> None:
+    ffmpeg("-i", holey, "-map", "0:a", "-c", "copy", tmp_path / "holey.mka")
+    made = streams(child, tmp_path / "holey.mka", tmp_path / "made", WINDOWS, formats)
+    assert made == [(0, {"audio"}), (2, {"audio"})]
 
 
 @settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

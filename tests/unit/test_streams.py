@@ -1,4 +1,4 @@
-"""Files of several video streams: the largest one is the picture, for whoever reads them."""
+"""Files of several streams of a kind: the largest one is the picture, a ranked one the sound, for whoever reads them."""
 
 from __future__ import annotations
 
@@ -62,3 +62,91 @@ def test_a_picture_without_a_decoder_is_none(child: MediaChild, tmp_path: Path, 
 
     (sample,) = answer["samples"]
     assert read_film(written(sample)).numbers == list(range(25, 50))
+
+
+def with_sounds(path: Path, *dispositions: str) -> Path:
+    """A picture, and sound of one channel, of two and so on, marked as is said."""
+    sounds = [
+        ("-f", "lavfi", "-i", f"anoisesrc=d=1:a=0.1,aformat=channel_layouts={n}c") for n in range(1, len(dispositions) + 1)
+    ]
+    marks = [(f"-disposition:a:{n}", mark or "0") for n, mark in enumerate(dispositions)]
+    maps = [("-map", n + 1) for n in range(len(dispositions))]
+    picture = ("-f", "lavfi", "-i", "testsrc2=size=64x64:rate=25:duration=1")
+    ffmpeg(*picture, *sum(sounds, ()), "-map", "0", *sum(maps, ()), "-c:a", "aac", *sum(marks, ()), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("dispositions", "channels"),
+    [
+        (("", ""), 1),
+        (("comment", "default"), 2),
+        (("visual_impaired", ""), 2),
+        (("comment+default", "", "default"), 3),
+        (("", "default"), 2),
+    ],
+)
+@pytest.mark.parametrize(
+    ("settings", "formats"),
+    [
+        ({"resolution": {"size": 32}}, None),
+        ({}, {"video": "mp4"}),
+        ({}, {"audio": "wav"}),
+        ({"clip": {"precision": "low"}}, None),
+    ],
+)
+def test_the_sound_is_the_one_for_everybody(
+    child: MediaChild,
+    tmp_path: Path,
+    dispositions: tuple[str, ...],
+    channels: int,
+    settings: dict[str, Any],
+    formats: dict[str, str] | None,
+) -> None:
+    path = with_sounds(tmp_path / "sounds.mkv", *dispositions)
+
+    answer = subsample(
+        child, path, tmp_path / "made", settings, spans=[(0, 1)] if "clip" in settings else None, formats=formats
+    )
+
+    assert answer["look"]["probe"]["audio"]["channels"] == channels
+    (sample,) = answer["samples"]
+    assert sample["look"]["probe"]["audio"]["channels"] == channels
+    assert sample["look"]["probe"]["audio_streams"] == 1
+
+
+def test_a_sound_without_a_decoder_comes_last(child: MediaChild, tmp_path: Path) -> None:
+    path = with_sounds(tmp_path / "sounds.mkv", "default", "comment")
+    path.write_bytes(path.read_bytes().replace(b"A_AAC", b"A_XXX", 1))
+
+    answer = subsample(child, path, tmp_path / "made", {"audio": {}}, formats={"audio": "m4a"})
+
+    (sample,) = answer["samples"]
+    assert answer["look"]["probe"]["audio"]["channels"] == sample["look"]["probe"]["audio"]["channels"] == 2
+
+
+@pytest.mark.parametrize(
+    ("settings", "formats", "streams"),
+    [
+        ({}, {"audio": "m4a"}, None),
+        ({"clip": {"source": "windows", "window_s": 0.5}}, {"audio": "m4a"}, None),
+        ({"measure": {}}, {"audio": "m4a", "video": "mkv"}, {"video"}),
+        ({"audio": {"rate": 16_000}}, {"video": "mp4"}, {"video"}),
+        ({"audio": {"rate": 16_000}}, None, {"video"}),
+    ],
+)
+def test_sound_that_no_decoder_knows_is_none(
+    child: MediaChild,
+    tmp_path: Path,
+    settings: dict[str, Any],
+    formats: dict[str, str] | None,
+    streams: set[str] | None,
+) -> None:
+    path = with_sounds(tmp_path / "sounds.mkv", "")
+    path.write_bytes(path.read_bytes().replace(b"A_AAC", b"A_XXX"))
+
+    answer = subsample(child, path, tmp_path / "made", settings, formats=formats)
+
+    check_answer(child, answer, tmp_path / "made")
+    assert [set(sample["streams"]) for sample in answer["samples"]] == ([streams] if streams else [])
+    assert answer["skipped"] == (None if streams else ["no_audio", "its sound cannot be decoded"])

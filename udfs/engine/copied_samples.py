@@ -42,7 +42,7 @@ def remuxed_whole(work: Work, teller: Teller, reader: VideoReader, job: Job, mad
             start = reader.origin * reader.time_base
             beside = _SOUND_BESIDE[format]
             files, _ = write_sound(work, track, start, None, 1, beside, work.sound_inside, listens=False)
-            sound = files[AUDIO]
+            sound = files.get(AUDIO)
     is_copied = remuxed(work.path, path, format, work.look, sound, work.timeout)
     if sound is not None:
         sound.unlink()

@@ -186,7 +186,7 @@ def _told_whole(work: Work, teller: Teller, made: list[Made], rate: Fraction | N
     one = made[0] if made else None
     streams: dict[str, Path] = dict(one.files) if one else {}
     samples = []
-    if not work.stills_alone:
+    if own or streams or not work.kept:
         keeps_look = VIDEO not in streams and (own or not streams)
         sample = teller.whole(streams, work.look if keeps_look else None)
         if own:
@@ -198,15 +198,20 @@ def _told_whole(work: Work, teller: Teller, made: list[Made], rate: Fraction | N
         samples.append(sample)
     if one:
         samples += teller.stills_of_whole(one.stills, one.columns)
+    if not samples and AUDIO in work.kept:
+        raise work.silent()
     if not samples:
         raise Nothing("no_clip", "no still picture comes of it by the settings subsample.frames")
     return samples
 
 
 def _told_clip(work: Work, teller: Teller, made: Made, reader: VideoReader) -> list[dict[str, Any]]:
+    is_empty = bool(work.kept) and not made.files  # its stills are samples of their own
+    if is_empty and not made.stills:
+        return []
     span = span_told(made.start, made.end, reader.time_base, reader.origin)
     streams = {name: teller.stream(path) for name, path in made.files.items()}
-    return teller.clip(span, made.clip.span, streams, made.columns, made.stills, stills_alone=work.stills_alone)
+    return teller.clip(span, made.clip.span, streams, made.columns, made.stills, stills_alone=is_empty)
 
 
 def _cuts_in(work: Work, look: Mapping[str, Any], made: Made, rate: Fraction | None) -> dict[str, dict[str, Any]]:

@@ -38,7 +38,7 @@ from v2d_spark.udfs.engine.formats import (
 )
 from v2d_spark.udfs.engine.reading import Reading, read_packets
 from v2d_spark.udfs.engine.stream_list import describe_streams
-from v2d_spark.udfs.engine.streams import area, main_picture, pictures
+from v2d_spark.udfs.engine.streams import area, main_picture, main_sound, pictures
 from v2d_spark.udfs.engine.structure import missing_end
 from v2d_spark.udfs.vocabulary import SampleError
 
@@ -108,9 +108,7 @@ def _look(
 ) -> dict[str, Any]:
     format_name = container.format.name
     name = container_name(format_name, container.metadata.get("major_brand"), head)
-    audios = list(container.streams.audio)
-    video = main_picture(container)
-    audio = audios[0] if audios else None
+    video, audio = main_picture(container), main_sound(container)
     main = video or audio
     if main is None:
         raise SampleError("not_media", f"a {name} file with no picture and no sound in it")
@@ -148,7 +146,7 @@ def _look(
             "duration_s": duration_s,
             "bit_rate": round(size * 8 / duration_s) if duration_s else None,
             "video_streams": len(pictures(container)),
-            "audio_streams": len(audios),
+            "audio_streams": len(container.streams.audio),
             "subtitle_streams": len(container.streams.subtitles),
             "video": picture,
             "audio": sound,

@@ -20,7 +20,7 @@ from v2d_spark.udfs.engine.still_part import Still, StillPart
 from v2d_spark.udfs.engine.subtitles import Cue
 from v2d_spark.udfs.engine.tally import Tally
 from v2d_spark.udfs.engine.times import exact
-from v2d_spark.udfs.engine.video_file import SoundPackets, VideoFormat
+from v2d_spark.udfs.engine.video_file import SoundInside, VideoFormat
 from v2d_spark.udfs.engine.video_part import VideoPart
 from v2d_spark.udfs.subsamplers import Sound
 
@@ -149,7 +149,7 @@ class SampleInMaking:
         assert job.video is not None
         clock = 1 / job.rate if job.rate else job.clock
 
-        def add_sound(output: av.container.OutputContainer) -> SoundPackets:
+        def add_sound(output: av.container.OutputContainer) -> SoundInside:
             return self._cut(output)
 
         return VideoPart(
@@ -247,7 +247,7 @@ class SampleInMaking:
         if self._audio:
             self._audio.advance(time)
         if self._heard:
-            self._heard.packets(time)
+            self._heard.advance(time)
 
     def _write_rest_of_sound(self, end: Fraction | None) -> None:
         """Write sound that is left to all who want it, side by side: it may outlast the picture by hours."""
@@ -259,7 +259,7 @@ class SampleInMaking:
             if self._audio:
                 self._audio.advance(time)
             if self._heard:
-                self._heard.packets(time)
+                self._heard.advance(time)
 
     def close(self, end: int) -> Made:
         """Finish what is made.
@@ -285,7 +285,8 @@ class SampleInMaking:
             files["video"] = Path(self._video.path)
         if self._audio:
             self._audio.close(sound_end)
-            files["audio"] = Path(f"{self._stem}.{self._job.audio}")
+            if self._audio.has_sound:
+                files["audio"] = Path(f"{self._stem}.{self._job.audio}")
         if self._heard:
             self._heard.finish(sound_end)
         if self._stills:

@@ -43,9 +43,6 @@ class SoundCut:
         sound: what becomes of the sound; None leaves it.
         bit_rate: bits a second, where it is encoded and the encoder has a bit rate.
         listeners: who hears it, as it has become.
-
-    Attributes:
-        is_copied: whether packets go into the file as they are.
     """
 
     def __init__(
@@ -67,13 +64,13 @@ class SoundCut:
             LAYOUTS[sound.channels] if sound.channels not in (0, format.channels) else format.layout,
         )
         changes = wanted != format or sound.loudness is not None
+        self._output = output
         self._copied: CopiedSound | None = None
         self._encoded: EncodedSound | None = None
         if output is not None and codec is None and not changes and _can_be_copied(track, output.format.name, start):
             self._copied = CopiedSound(output, track, start)
-        self.is_copied = self._copied is not None
         self._to_file: SoundChange | None = None
-        if output is not None and not self.is_copied:
+        if output is not None and self._copied is None:
             name = codec or _CONTAINERS[output.format.name][1]
             self._to_file = SoundChange(wanted, ENCODERS[name].nearest(wanted))
             self._encoded = EncodedSound(output, name, self._to_file.target, bit_rate)
@@ -83,51 +80,60 @@ class SoundCut:
 
     @property
     def has_sound(self) -> bool:
-        """Whether anything was copied, or any of the source's sound decoded."""
-        return bool(self._copied and self._copied.is_begun) or bool(self._decoded and self._decoded.heard)
+        """Whether anything that is heard went into the file."""
+        return bool(self._copied and self._copied.is_heard) or bool(self._encoded and self._encoded.is_begun)
 
-    def packets(self, until: Fraction) -> list[Packet]:
-        """Packets for the file that were not given yet.
+    def advance(self, until: Fraction) -> None:
+        """Write, and let be heard, what was not yet and is ready.
 
         Args:
-            until: seconds on the source's clock, not beyond the sample's end; what lies before it is given as far as it
-                is ready.
+            until: seconds on the source's clock, not beyond the sample's end; what lies before it is taken.
         """
-        packets = self._copied.packets(until) if self._copied else []
+        if self._copied:
+            self._write(self._copied.packets(until))
         if self._decoded:
-            packets += self._take(self._decoded.until(until))
-        return packets
+            self._take(self._decoded.until(until))
 
-    def finish(self, end: Fraction | None) -> list[Packet]:
-        """The last packets for the file.
+    def finish(self, end: Fraction | None) -> None:
+        """Write, and let be heard, the rest.
 
         Args:
             end: where the sample ends, in seconds on the source's clock; None where its sound does.
         """
-        packets = self._copied.finish(end) if self._copied else []
+        if self._copied:
+            self._write(self._copied.finish(end))
         if self._decoded:
-            packets += self._take(self._decoded.finish(end))
-            packets += self._hand_on(self._change.finish())
+            self._take(self._decoded.finish(end))
+            self._hand_on(self._change.finish())
             if self._encoded and self._to_file:
-                packets += [packet for block in self._to_file.finish() for packet in self._encoded.encode(block)]
-                packets += self._encoded.finish()
+                self._encode(self._to_file.finish())
+                self._write(self._encoded.finish())
             for listener, change in self._heard:
                 for block in change.finish():
                     listener.hear(change.target.rate, block)
-        return packets
 
-    def _take(self, blocks: Iterable[Block]) -> list[Packet]:
-        return [packet for block in blocks for packet in self._hand_on(self._change.change(block))]
+    def _take(self, blocks: Iterable[Block]) -> None:
+        for block in blocks:
+            self._hand_on(self._change.change(block))
 
-    def _hand_on(self, blocks: Iterable[Block]) -> list[Packet]:
-        packets: list[Packet] = []
+    def _hand_on(self, blocks: Iterable[Block]) -> None:
         for block in blocks:
             for listener, change in self._heard:
                 for part in change.change(block):
                     listener.hear(change.target.rate, part)
-            if self._encoded and self._to_file:
-                packets += [packet for part in self._to_file.change(block) for packet in self._encoded.encode(part)]
-        return packets
+            if self._to_file:
+                self._encode(self._to_file.change(block))
+
+    def _encode(self, blocks: Iterable[Block]) -> None:
+        assert self._encoded is not None
+        for block in blocks:
+            self._write(self._encoded.encode(block))
+
+    def _write(self, packets: Iterable[Packet]) -> None:
+        """Write packets as they come: a long silence is never held."""
+        assert self._output is not None
+        for packet in packets:
+            self._output.mux_one(packet)
 
 
 def _for_listener(listener: Listener, format: Format) -> Format:

@@ -13,12 +13,10 @@ import numpy as np
 
 from v2d_spark.udfs.engine.memory import is_short
 from v2d_spark.udfs.engine.sound_layout import PACKED, Block, Format, layout_name, to_floats
-from v2d_spark.udfs.engine.sound_track import Piece, SoundTrack
+from v2d_spark.udfs.engine.sound_track import MOST_SILENCE_S, Piece, SoundTrack
 
 # Time stamps that are off by less are taken for inexact; by more, for a gap or an overlap. An audio frame lasts longer.
 _TOLERANCE_S = 0.02
-# Time stamps that jump farther are wrong: a file may not make us write silence for days.
-_MOST_SILENCE_S = 3600
 _ALL_SAMPLES = 1 << 29  # AV_CODEC_FLAG2_SKIP_MANUAL: what is not to be heard is cut here, where its time is known
 
 
@@ -31,7 +29,6 @@ class DecodedSound:
 
     Attributes:
         format: of the blocks.
-        heard: whether anything but silence has come.
     """
 
     def __init__(self, track: SoundTrack, start: Fraction) -> None:
@@ -42,7 +39,6 @@ class DecodedSound:
         self._reader = track.reader(float(start))
         self._decoder = decoder_of(track.stream)
         self.format = Format(track.rate, layout_name(track.stream.layout))
-        self.heard = False
         self._queue: deque[Block | int] = deque()  # a number is that many samples of silence
         self._queued = 0  # samples from the start to the end of the queue
         self._given = 0  # samples from the start that were given
@@ -75,6 +71,8 @@ class DecodedSound:
             self._decode(None)
         count = self._queued if end is None else self._samples(end)
         if self._queued < count:
+            if not self._track.has_picture:  # which shows that its time goes on
+                self._track.count(silent_s=(count - self._queued) / self.format.rate)
             self._append(count - self._queued)
         yield from self._take(count)
 
@@ -140,14 +138,16 @@ class DecodedSound:
         skip = max(skip, self._queued - position)
         if skip >= block.shape[1]:
             return
-        if position + skip > self._queued:
-            self._append(position + skip - self._queued)
+        gap = max(0, position + skip - self._queued)
+        rate = self.format.rate
+        self._track.count(heard_s=(block.shape[1] - skip) / rate, silent_s=gap / rate)
+        if gap:
+            self._append(gap)
         self._append(block[:, skip:])
-        self.heard = True
 
     def _believed(self, told: int) -> int:
         """Where a frame belongs that is said to belong somewhere: what is said may be inexact, or absurd."""
-        most = _MOST_SILENCE_S * self.format.rate
+        most = MOST_SILENCE_S * self.format.rate
         if self._position is None:
             return told if told - self._queued <= most else self._queued
         apart = abs(told - self._position)

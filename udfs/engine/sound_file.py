@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from fractions import Fraction
+from pathlib import Path
 
 import av
 import av.error
@@ -46,6 +47,7 @@ class SoundFile:
         bit_rate: int,
         listeners: Sequence[Listener],
     ) -> None:
+        self._path = Path(path)
         _, muxer = SOUND_FORMATS[format]
         movie = {"movflags": "+faststart"} if format == "m4a" else {}
         self._file = av.open(path, "w", format=muxer, options={"fflags": "+bitexact", **movie})
@@ -53,29 +55,26 @@ class SoundFile:
         self._cut = SoundCut(track, self._file, codec=None, start=start, sound=sound, bit_rate=bit_rate, listeners=listeners)
 
     @property
-    def is_copied(self) -> bool:
-        """Whether packets go into the file as they are."""
-        return self._cut.is_copied
-
-    @property
     def has_sound(self) -> bool:
-        """Whether anything but silence has come."""
+        """Whether the file holds anything that is heard, be it silence that was encoded."""
         return self._cut.has_sound
 
     def advance(self, until: Fraction) -> None:
         """Write what is there up to a time, in seconds on the source's clock."""
-        self._file.mux(self._cut.packets(until))
+        self._cut.advance(until)
 
     def close(self, end: Fraction | None) -> None:
-        """Write what is left.
+        """Write what is left. There is no file where it would have no sound: nobody could read it.
 
         Args:
             end: where the sample ends, in seconds on the source's clock; None where its sound does.
         """
         for until in self._track.steps(end):
             self.advance(until)
-        self._file.mux(self._cut.finish(end))
+        self._cut.finish(end)
         self._file.close()
+        if not self.has_sound:
+            self._path.unlink(missing_ok=True)
 
     def discard(self) -> None:
         """Close the file without a care for what is in it."""

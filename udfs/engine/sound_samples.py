@@ -58,6 +58,8 @@ def sound_samples(work: Work, teller: Teller) -> list[dict[str, Any]]:
 
 def _whole(work: Work, teller: Teller, track: SoundTrack, format: str | None) -> dict[str, Any]:
     files, listeners = write_sound(work, track, track.start, None, 0, format, work.plan.sound)
+    if format is not None and not files:
+        raise work.silent()
     work.warn(track.warning)
     sample = teller.whole(files)
     sample["columns"] = _heard(listeners, work.look["duration_s"] or 0.0)
@@ -70,6 +72,8 @@ def _clip(work: Work, teller: Teller, track: SoundTrack, span: Span, number: int
     start, end = origin + span.start, origin + span.end
     files, listeners = write_sound(work, track, start, end, number, format, work.plan.sound)
     work.warn(track.warning)
+    if format is not None and not files:
+        return []
     rate = Fraction(1, track.rate)
     told = span_told(round(start / rate), round(end / rate), rate, round(origin / rate))
     streams = {name: teller.stream(file) for name, file in files.items()}
@@ -139,7 +143,7 @@ def write_sound(
         listens: whether those who measure hear it.
 
     Returns:
-        The file by its stream, and who has heard it, with the names of their columns.
+        The file by its stream, none where there is no sound to copy; and who has heard it, with the names of their columns.
     """
     listeners = work.plan.listeners() if listens else []
     ears = [listener for _, listener in listeners]
@@ -148,7 +152,7 @@ def write_sound(
         if ears:
             cut = SoundCut(track, None, codec=None, start=start, sound=sound, bit_rate=bit_rate, listeners=ears)
             for time in track.steps(end):
-                cut.packets(time)
+                cut.advance(time)
             cut.finish(end)
         return {}, listeners
     path = work.folder / f"{number:05d}.{format}"
@@ -159,7 +163,7 @@ def write_sound(
         file.discard()
         path.unlink(missing_ok=True)
         raise
-    return {AUDIO: path}, listeners
+    return {AUDIO: path} if file.has_sound else {}, listeners
 
 
 def _heard(listeners: Sequence[tuple[str, Listener]], length_s: float) -> dict[str, dict[str, Any]]:

@@ -21,18 +21,20 @@ from av.stream import Discard
 from v2d_spark.udfs.engine.formats import FORMAT_WHITELIST
 from v2d_spark.udfs.engine.joins import Clock, joins
 from v2d_spark.udfs.engine.sound_layout import Packet
-from v2d_spark.udfs.engine.streams import packets
+from v2d_spark.udfs.engine.streams import is_decodable, main_picture, main_sound, packets
 from v2d_spark.udfs.engine.times import exact
 from v2d_spark.udfs.vocabulary import SampleError
 
 # Decoders need some packets before the one that is wanted: mp3 refers back by up to nine, Opus takes 80 ms to settle.
 PRE_ROLL = 10
 _MOST_IN_A_ROW = 500  # faults one after the other before the rest of a file is given up
-_MOST_CHANNELS = 64
 # More is not kept for readers that may yet be opened: sound that is not compressed is as large as its file.
 _MOST_BYTES = 64 << 20
 _PACKET_BYTES = 1 << 10  # that a packet takes beside what is in it
 _STEP_S = 10  # seconds of sound that are taken at a time where nothing else is waited for
+# Time stamps that jump farther are wrong; and by so much at most is the silence in all gaps longer than what is heard: a
+# file may not make us write silence for days.
+MOST_SILENCE_S = 3600
 # What is said to last longer, or to come later, is wrong. Some recorders count from 1970.
 _LONGEST_S = 30.0
 _LAST_S = 1e10
@@ -68,7 +70,7 @@ class Piece:
 
 
 class SoundTrack:
-    """The first sound of a file that can be decoded.
+    """The sound of a file, if it can be decoded.
 
     Several readers may be open at once; each goes its own way.
 
@@ -79,9 +81,9 @@ class SoundTrack:
         stream: the stream; None where there is none.
         codec: libav's name of its codec; empty where there is none.
         rate: samples a second; 0 where there is none.
-        channels: how many; 0 where there is none.
         delay: samples that a decoder gives first and nobody is to hear, where the codec's header says so.
         container: libav's name of the demuxer.
+        has_picture: whether the file has a picture, too.
         takers: containers that take its packets, and those that do not, where that was tried.
         tick: seconds of a unit of its time stamps.
         ended: whether all packets were read.
@@ -94,11 +96,12 @@ class SoundTrack:
     def __init__(self, path: str) -> None:
         self.stream: av.AudioStream | None = None
         self.codec = ""
-        self.rate = self.channels = self.delay = 0
+        self.rate = self.delay = 0
         self.tick = 0.0
         self.ended = True
         self.dropped = 0
         self._faulty: set[int] = set()
+        self._heard_s = self._silent_s = 0.0
         self._lost = 0
         self._in_a_row = 0
         self._pieces: dict[int, Piece] = {}
@@ -126,15 +129,14 @@ class SoundTrack:
         options = {"fd": str(self._fd), "protocol_whitelist": "fd", "format_whitelist": FORMAT_WHITELIST}
         self._container = av.open("fd:", metadata_errors="replace", container_options=options)
         self.container = self._container.format.name
-        for stream in self._container.streams.audio:
+        self.has_picture = main_picture(self._container) is not None
+        stream = main_sound(self._container)
+        if stream is not None and is_decodable(stream):
             context = stream.codec_context
-            if context is not None and context.sample_rate > 0 and 0 < context.channels <= _MOST_CHANNELS:
-                self.stream = stream
-                self.codec = context.codec.canonical_name
-                self.rate, self.channels = context.sample_rate, context.channels
-                self.delay = context.delay
-                self.ended = False
-                break
+            self.stream = stream
+            self.codec = context.codec.canonical_name
+            self.rate, self.delay = context.sample_rate, context.delay
+            self.ended = False
         for other in self._container.streams:
             if other is not self.stream:
                 other.discard = Discard.all
@@ -178,21 +180,9 @@ class SoundTrack:
         return exact(self._start or 0)
 
     @property
-    def end(self) -> Fraction | None:
-        """When the last packet ends, in seconds; None until all were read."""
-        if not self.ended or self._last is None:
-            return None
-        return exact(self._end)
-
-    @property
     def read_to(self) -> float:
         """When the last packet that was read begins, in seconds; minus infinity before the first."""
         return float("-inf") if self._last is None else self._pieces[self._count - 1].at
-
-    @property
-    def held(self) -> int:
-        """Packets that are buffered."""
-        return len(self._pieces)
 
     @property
     def faults(self) -> int:
@@ -212,6 +202,19 @@ class SoundTrack:
     def does_not_decode(self, piece: Piece) -> None:
         """Count a packet; several readers may meet the same one."""
         self._faulty.add(piece.number)
+
+    def count(self, *, heard_s: float = 0.0, silent_s: float = 0.0) -> None:
+        """Count what its samples hear of it, and the silence that stands in its gaps, in seconds.
+
+        Raises:
+            SampleError: if there is far more silence than sound.
+        """
+        self._heard_s += heard_s
+        self._silent_s += silent_s
+        if self._silent_s > self._heard_s + MOST_SILENCE_S:
+            raise SampleError(
+                "unsupported", "the gaps in its sound come to over an hour more than what is heard: that is not written"
+            )
 
     def reader(self, start: float, pre_roll: int = PRE_ROLL) -> TrackReader:
         """Read from a time on. Where it lies before what is kept, the file is read from its beginning again.
@@ -372,4 +375,4 @@ class TrackReader:
             yield piece
 
 
-__all__ = ["PRE_ROLL", "Piece", "SoundTrack", "TrackReader"]
+__all__ = ["MOST_SILENCE_S", "PRE_ROLL", "Piece", "SoundTrack", "TrackReader"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import islice
@@ -78,6 +78,11 @@ class EncodedSound:
         self._format = format
         self._came = 0
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether samples came."""
+        return self._came > 0
+
     def encode(self, block: Block) -> list[Packet]:
         """Encode (channels, samples).
 
@@ -98,6 +103,7 @@ class EncodedSound:
 _EDITED = ("mp4", "mov", "ipod")
 # Packets that a decoder must have seen to give the next one right.
 _PRE_ROLL = {"aac": 2, "mp3": 9, "opus": 4, "vorbis": 1, "flac": 0, "alac": 0}
+_HOLE_S = 0.02  # between two packets: less may be inexact time stamps
 _TRIED = 3
 # Containers without time stamps or edit lists: what is copied has no gaps, and begins with the first packet, for others
 # refer back to those before them.
@@ -108,12 +114,16 @@ class CopiedSound:
     """Puts packets of a track into a file as they are, as one stream.
 
     Where a file says itself what of it is heard (an edit list), sound begins to the sample, and packets from before that
-    go in so that a decoder finds its way. Elsewhere it begins with the first packet after the start.
+    go in so that a decoder finds its way, as far back as one follows the other: libav takes what an edit list leaves out
+    for one piece. Elsewhere it begins with the first packet after the start.
 
     Args:
         output: the file; nothing was written to it yet.
         track: the track.
         start: what becomes time 0 of the file, in seconds.
+
+    Attributes:
+        is_heard: whether packets were given of which something is heard.
     """
 
     def __init__(self, output: av.container.OutputContainer, track: SoundTrack, start: Fraction) -> None:
@@ -134,12 +144,9 @@ class CopiedSound:
         has_headers = track.codec == "aac" and not track.stream.codec_context.extradata_size
         self._headers = BitStreamFilterContext("aac_adtstoasc", track.stream) if has_headers else None
         self._waiting: list[Piece] = []
+        self._lead: list[Piece] = []
         self._last: int | None = None
-
-    @property
-    def is_begun(self) -> bool:
-        """Whether a packet was given."""
-        return self._last is not None
+        self.is_heard = False
 
     def packets(self, until: Fraction) -> list[Packet]:
         """Those that end before a time, in seconds, and were not given yet."""
@@ -159,9 +166,25 @@ class CopiedSound:
         pieces = [*self._waiting, *self._reader.until(time)]
         return self._packets(pieces, None if end is None else round((time - self._start) * self._rate))
 
+    def _led(self, pieces: list[Piece]) -> Iterator[Piece]:
+        """Yield packets, those that lead up to the first that is heard with it, if no hole is between them."""
+        for piece in pieces:
+            if self._lead and piece.at - self._lead[-1].end > _HOLE_S:
+                self._lead.clear()
+            if self._is_lead(piece):
+                self._lead.append(piece)
+                continue
+            yield from self._lead
+            self._lead.clear()
+            yield piece
+
+    def _is_lead(self, piece: Piece) -> bool:
+        """Whether nothing of a packet is heard: it is there for the decoder alone."""
+        return piece.hidden or (piece.at < self._start and piece.end <= self._start)
+
     def _packets(self, pieces: list[Piece], end: int | None) -> list[Packet]:
         packets = []
-        for piece in pieces:
+        for piece in self._led(pieces):
             time = round((piece.at - self._start) * self._rate)
             is_late = self._last is not None and time <= self._last
             if piece.at < self._earliest or is_late or (piece.hidden and time >= 0) or (end is not None and time >= end):
@@ -176,6 +199,10 @@ class CopiedSound:
             packet.duration = lasts if end is None else min(lasts, end - time)
             packet.is_keyframe = True
             packets.append(packet)
+            # Of a last packet that begins before the start libav plays the rest only if that is the longer part; what a
+            # file tells of it is rounded to milliseconds.
+            rest = time + packet.duration - self._rate // 1000
+            self.is_heard |= not piece.hidden and (time >= 0 or rest > -time)
         return packets
 
     def _copy(self, piece: Piece) -> Packet | None:

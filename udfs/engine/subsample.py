@@ -79,7 +79,7 @@ def _samples(work: Work) -> list[dict[str, Any]]:
             raise Nothing("no_image", "it is a video, and subsample.frames, which makes pictures of it, is off")
         if VIDEO in formats or IMAGE in formats:
             raise Nothing("no_video", "there is no picture in it")
-        raise Nothing("no_audio", "there is no sound in it")
+        raise work.silent()
     return sound_samples(work, teller) if kind == AUDIO else picture_samples(work, teller)
 
 

@@ -11,10 +11,9 @@ from typing import Any
 import av
 import av.error
 from av.stream import Discard, Disposition
-from av.subtitles.stream import SubtitleStream
 
 from v2d_spark.udfs.engine.formats import FORMAT_WHITELIST
-from v2d_spark.udfs.engine.streams import packets
+from v2d_spark.udfs.engine.streams import packets, rank
 
 Cue = dict[str, Any]
 
@@ -87,14 +86,10 @@ def _cues(container: av.container.InputContainer) -> list[Cue]:
         if isinstance(error, MemoryError):
             raise
     tracks: dict[str | None, list[Cue]] = {}
-    for stream in sorted(streams, key=_rank):
+    for stream in sorted(streams, key=lambda stream: rank(stream, _SPECIAL)):
         if found[stream.index]:
             tracks.setdefault(stream.language, found[stream.index])
     return [cue for track in tracks.values() for cue in sorted(track, key=lambda cue: (cue["start_s"], cue["end_s"]))]
-
-
-def _rank(stream: SubtitleStream) -> tuple[bool, bool]:
-    return bool(stream.disposition & _SPECIAL), not stream.disposition & Disposition.default
 
 
 def _text(packet: av.Packet[Any]) -> str:

@@ -32,14 +32,14 @@ _LOOKAHEAD_BYTES_PER_PIXEL = 3  # the picture, a half of its size for motion, co
 _FRAME_DURATION = 1 << 8  # AV_CODEC_FLAG_FRAME_DURATION: a packet lasts as long as its frame said
 
 
-class SoundPackets(Protocol):
-    """The sound of one sample, as packets for the file that it was opened for."""
+class SoundInside(Protocol):
+    """The sound of one sample, which writes itself into the file that it was opened for."""
 
-    def packets(self, until: Fraction) -> list[Packet]:
-        """Those up to a time of the source, in seconds, that were not given yet."""
+    def advance(self, until: Fraction) -> None:
+        """Write what is there up to a time of the source, in seconds."""
 
-    def finish(self, end: Fraction | None) -> list[Packet]:
-        """The rest, up to the sample's end; None where that is the sound's own."""
+    def finish(self, end: Fraction | None) -> None:
+        """Write the rest, up to the sample's end; None where that is the sound's own."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,7 @@ class VideoFile:
         path: str,
         format: VideoFormat,
         first: av.VideoFrame,
-        add_sound: Callable[[av.container.OutputContainer], SoundPackets] | None,
+        add_sound: Callable[[av.container.OutputContainer], SoundInside] | None,
     ) -> None:
         _, codec, _ = FORMATS[format.name]
         movie = {"movflags": "+faststart"} if format.name == "mp4" else {}
@@ -105,7 +105,7 @@ class VideoFile:
         if packets:
             self._mux(packets)
             if self._sound:
-                self._mux(self._sound.packets(at))
+                self._sound.advance(at)
 
     def end_picture(self) -> None:
         """Write the pictures that the encoder still holds; no more will come."""
@@ -114,7 +114,7 @@ class VideoFile:
     def advance(self, until: Fraction) -> None:
         """Write what sound there is up to a time of the source, in seconds; for when no more pictures come."""
         if self._sound:
-            self._mux(self._sound.packets(until))
+            self._sound.advance(until)
 
     def close(self, end: Fraction | None) -> None:
         """Write what is left.
@@ -123,7 +123,7 @@ class VideoFile:
             end: the sample's end in the source, in seconds; None where sound goes on to its own end.
         """
         if self._sound:
-            self._mux(self._sound.finish(end))
+            self._sound.finish(end)
         self._file.close()
 
     def discard(self) -> None:

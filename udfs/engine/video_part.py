@@ -12,11 +12,11 @@ import av
 from v2d_spark.udfs.engine.colour import EXACT
 from v2d_spark.udfs.engine.graphs import Graph, Picture
 from v2d_spark.udfs.engine.seen import Seen
-from v2d_spark.udfs.engine.video_file import SoundPackets, VideoFile, VideoFormat
+from v2d_spark.udfs.engine.video_file import SoundInside, VideoFile, VideoFormat
 
 HELD_BYTES = 64 << 20  # of pictures that wait until their sample is long enough
 
-AddSound = Callable[[av.container.OutputContainer], SoundPackets]
+AddSound = Callable[[av.container.OutputContainer], SoundInside]
 
 
 class VideoPart:

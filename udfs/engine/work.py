@@ -9,6 +9,7 @@ from typing import Any
 
 from v2d_spark.udfs.engine.formats import AUDIO, IMAGE, VIDEO
 from v2d_spark.udfs.engine.plan import Plan
+from v2d_spark.udfs.engine.streams import MOST_CHANNELS
 from v2d_spark.udfs.engine.subtitles import Cue, main_track, read_subtitles
 from v2d_spark.udfs.subsamplers import Sound
 
@@ -76,7 +77,9 @@ class Work:
     @property
     def there(self) -> set[str]:
         """Streams that can be made of this source."""
-        there = {AUDIO} if self.look["probe"]["audio_streams"] else set()
+        sound = self.look["probe"]["audio"]
+        is_decodable = sound is not None and sound["sample_rate"] and 0 < sound["channels"] <= MOST_CHANNELS
+        there = {AUDIO} if is_decodable else set()
         if self.look["kind"] == VIDEO:
             there |= {VIDEO, IMAGE} if self.plan.stills else {VIDEO}
         return there
@@ -87,11 +90,6 @@ class Work:
         if self.formats is None:
             return {IMAGE} if self.plan.stills is not None else {VIDEO}
         return set(self.formats) & self.there
-
-    @property
-    def stills_alone(self) -> bool:
-        """Whether still pictures are all that is kept of a video."""
-        return self.kept == {IMAGE}
 
     @property
     def sound_inside(self) -> Sound | None:
@@ -114,6 +112,11 @@ class Work:
             return True
         at_keyframes = plan.stills is not None and plan.stills.at == "keyframes" and VIDEO not in self.kept
         return at_keyframes and rules is None
+
+    def silent(self) -> Nothing:
+        """Nothing but sound is wanted of it, and there is none."""
+        is_coded = self.look["probe"]["audio_streams"] and AUDIO not in self.there
+        return Nothing("no_audio", "its sound cannot be decoded" if is_coded else "there is no sound in it")
 
     def warn(self, warning: str | None) -> None:
         """Keep a warning, once."""

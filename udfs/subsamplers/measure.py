@@ -296,7 +296,7 @@ class _LoudnessMeter:
         self._told: float | None = None
         graph = av.filter.Graph()
         graph.threads = 1
-        source = graph.add("abuffer", f"time_base=1/{rate}:sample_rate={rate}:sample_fmt=fltp:channel_layout={self._layout}")
+        source = graph.add("abuffer", f"time_base=1/{rate}:sample_rate={rate}:sample_fmt=flt:channel_layout={self._layout}")
         meter = graph.add("ebur128", "metadata=1:framelog=quiet")
         sink = graph.add("abuffersink")
         source.link_to(meter)
@@ -309,7 +309,9 @@ class _LoudnessMeter:
         import av
         import numpy as np
 
-        frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(sound, np.float32), "fltp", self._layout)
+        # Samples of all channels in turn: of eight planes PyAV looks for a ninth.
+        packed = np.ascontiguousarray(sound.T, np.float32).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(packed, "flt", self._layout)
         frame.rate, frame.pts = self._rate, self._heard
         self._heard += sound.shape[1]
         self._graph.push(frame)
