@@ -318,6 +318,48 @@ def test_a_clock_that_starts_anew_goes_on(child: MediaChild, base: Path, tmp_pat
     check_sound(clip, source)
 
 
+@pytest.mark.parametrize(
+    "clocks",
+    [(0, 5000), (5000, 10, 5003.6), (5000, 4938.5), (95440, 10), (10, 95440)],
+    ids=["ahead", "advert", "about where libav turns clocks", "turns", "turns behind a join"],
+)
+def test_a_clock_that_leaps_goes_on(child: MediaChild, base: Path, tmp_path: Path, clocks: tuple[float, ...]) -> None:
+    source = numbered(base, "50")
+    joined = tmp_path / "joined.ts"
+    for clock in clocks:
+        ffmpeg("-i", source.path, "-c", "copy", "-output_ts_offset", clock, tmp_path / "part.ts")
+        with joined.open("ab") as file:
+            file.write((tmp_path / "part.ts").read_bytes())
+
+    for name, plan in (("whole", SQUARE), ("windows", {"clip": {"source": "windows", "window_s": 100}})):
+        answer = subsample(child, joined, tmp_path / name, plan)
+
+        (sample,) = answer["samples"]
+        with av.open(str(written(sample))) as file:
+            frames = [(read_number(frame), float(frame.time)) for frame in file.decode(video=0)]
+        assert [number for number, _ in frames] == len(clocks) * source.film.numbers
+        assert max(after - before for (_, before), (_, after) in pairwise(frames)) < 0.1
+        assert not answer["warning"]
+    # The last part, where sound and picture belong together as ever.
+    length = frames[-1][1] + 0.02
+    answer = subsample(child, joined, tmp_path / "clips", {"clip": {}}, spans=[(length - 3.4, length + 9)])
+    (sample,) = answer["samples"]
+    clip = read(sample, source)
+    assert len(clip.numbers) == pytest.approx(170, abs=6)
+    check_sound(clip, source)
+
+
+def test_pictures_that_are_rare_are_no_leaps_of_the_clock(child: MediaChild, tmp_path: Path) -> None:
+    slides = ("-f", "lavfi", "-i", "testsrc=size=64x48:rate=1/15:duration=45", "-f", "lavfi", "-i", "sine=duration=45")
+    ffmpeg(*slides, "-c:v", "libx264", "-tune", "zerolatency", "-c:a", "mp2", tmp_path / "slides.ts")
+
+    answer = subsample(child, tmp_path / "slides.ts", tmp_path / "whole", {"resolution": {"size": 32}})
+
+    (sample,) = answer["samples"]
+    with av.open(str(written(sample))) as file:
+        assert [round(frame.time) for frame in file.decode(video=0)] == [0, 15, 30]
+
+
 def test_stored_cuts_are_not_looked_for_again(child: MediaChild, base: Path, tmp_path: Path) -> None:
     source = numbered(base, "25")
     plan: dict[str, dict[str, Any]] = {"cuts": {}, "clip": {"source": "cuts"}}

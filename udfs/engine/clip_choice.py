@@ -76,7 +76,8 @@ def longest(work: Work, reader: VideoReader) -> Fraction:
     """Seconds of a source with a picture, a little more rather than less."""
     told = work.look["duration_s"] or 0.0
     picture = work.look["probe"]["video"]["duration_s"] or 0.0
-    return max(exact(max(told, picture)), reader.joins.length) + 2 * reader.step * reader.time_base
+    # Of a file whose clock starts anew nobody else can tell.
+    return (reader.joins.length or exact(max(told, picture))) + 2 * reader.step * reader.time_base
 
 
 def _wanted(work: Work, length_s: float) -> list[Span]:

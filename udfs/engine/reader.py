@@ -79,6 +79,7 @@ class VideoReader:
             codec.skip_frame = "NONKEY"
         self.time_base = self.stream.time_base or Fraction(1, av.time_base)
         self.joins = joins(path, self._container.format.name)
+        self._packet_clock = Clock(self.joins.shifts.get(self.stream.index, ()), self.time_base)
         self.fps = average_rate(self.stream, self._container.format.name) or Fraction(25)
         # AVI gives packets no time to be shown at; what libav guesses goes back where pictures are not in order.
         self._unordered = self._container.format.name == "avi"
@@ -170,6 +171,7 @@ class VideoReader:
         time = packet.dts if self._unordered or packet.pts is None else packet.pts
         if time is None or packet.is_discard:  # a packet without a time tells the decoder that the file ends
             return False
+        time = self._packet_clock.at(time)
         if not packet.size or self._keyframes_only:
             self.repeated_until = max(self.repeated_until, time + (packet.duration or self.step))
         return not packet.size
