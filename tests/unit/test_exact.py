@@ -226,6 +226,55 @@ def test_a_slide_is_shown_as_long_as_the_span_lasts(
         assert sample["look"]["probe"][told]["duration_s"] == pytest.approx(end - begin, abs=0.05)
 
 
+def slides_at(path: Path, times: Sequence[float], *options: object, last: float = 0) -> Path:
+    """Slides that are shown from these seconds on, in shots of their own; the last one so long, where that is told."""
+    pts = "+".join(f"eq(N,{number})*{time}" for number, time in enumerate(times))
+    colors = "geq=lum=mod(N*97\\,220)+20:cb=mod(N*60\\,250):cr=128"
+    film = f"nullsrc=size=64x48:rate=1:duration={len(times)},{colors},settb=1/12800,setpts='({pts})/TB'"
+    clock = ("-fps_mode", "passthrough", "-enc_time_base", "1/12800", "-video_track_timescale", "12800")
+    ffmpeg("-f", "lavfi", "-i", film, *clock, "-c:v", "libx264", *options, path)
+    if last:
+        own = path.rename(path.with_suffix(".own.mp4"))
+        with av.open(str(own)) as source, av.open(str(path), "w") as file:
+            stream = file.add_stream_from_template(source.streams.video[0])
+            packets = [packet for packet in source.demux(source.streams.video[0]) if packet.size]
+            packets[-1].duration = round(last * 12800)
+            for packet in packets:
+                packet.stream = stream
+                file.mux(packet)
+    return path
+
+
+def test_the_last_slide_is_not_shown_as_long_as_another(child: MediaChild, tmp_path: Path) -> None:
+    path = slides_at(tmp_path / "slides.mp4", [0, 5, 10, 18, 18.2], "-bf", 1, "-b_strategy", 0, "-sc_threshold", 0)
+    with av.open(str(path)) as file:
+        stream = file.streams.video[0]
+        length = float(stream.duration * stream.time_base)
+        last = list(file.decode(video=0))[-1]
+        assert last.time + last.duration * last.time_base > length + 1  # what is told of it is another's
+
+    for name, plan in (("whole", {"resolution": {"size": 32}}), ("rate", {"frame_rate": {"fps": 5}}), ("clips", {"clip": {}})):
+        answer = subsample(child, path, tmp_path / name, plan, spans=[(9, 100)] if name == "clips" else None)
+        (sample,) = answer["samples"]
+        begin = 9 if name == "clips" else 0
+        assert sample["look"]["probe"]["video"]["duration_s"] == pytest.approx(length - begin, abs=0.11)
+
+
+def test_the_last_shot_is_as_long_from_stored_cuts(child: MediaChild, tmp_path: Path) -> None:
+    path = slides_at(tmp_path / "slides.mp4", [0, 5, 5.08, 5.16], "-bf", 0, last=8)
+    plan: dict[str, dict[str, Any]] = {"cuts": {"min_scene_len": 1}, "clip": {"source": "cuts"}}
+
+    def lengths(name: str, plan: dict[str, dict[str, Any]], cuts: Any = None) -> list[float]:
+        answer = subsample(child, path, tmp_path / name, plan, cuts=cuts)
+        return [sample["span"]["end_s"] - sample["span"]["start_s"] for sample in clips_of(answer)]
+
+    stored = subsample(child, path, tmp_path / "first", plan)["columns"]["cuts"]
+    expected = [5, 0.08, 0.08, 8]
+    assert lengths("one pass", plan) == pytest.approx(expected)
+    assert lengths("stored", plan, stored) == pytest.approx(expected)
+    assert lengths("longest", plan | {"clip": {"source": "cuts", "clip_strategy": "longest"}}) == pytest.approx([8])
+
+
 @pytest.mark.parametrize("by", ["input", "cuts", "windows"])
 def test_clips_of_slides_are_not_longer_than_wanted(child: MediaChild, slides: Path, tmp_path: Path, by: str) -> None:
     settings = {"windows": {"window_s": 0.8}, "cuts": {"max_length": 0.8}, "input": {"max_length": 0.8}}[by]

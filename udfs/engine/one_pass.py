@@ -68,6 +68,7 @@ class OnePass:
         self._waiting: list[Open] = []  # clips that have no picture yet
         self._step = _usual_step(reader)
         self._made: list[Made] = []
+        self._shown = (0, 0)  # when the last frame begins, and how long it lasts
 
     def look(self) -> None:
         """Look for cuts alone."""
@@ -117,7 +118,7 @@ class OnePass:
                         break
                     self._jump(tracker, seen.pts)
             if last is not None:
-                end = max(last.pts + (last.frame.duration or self._reader.step), self._reader.repeated_until)
+                end = self._reader.end(*self._shown)
                 self._show_on(job, tracker, choice, last, end)
                 for sample in list(self._samples):
                     self._end(sample.clip, end, choice)
@@ -173,9 +174,10 @@ class OnePass:
         number = -1
         for number, frame in enumerate(self._reader.frames()):
             seen = Seen(number, frame, self._views, change)
+            self._shown = (seen.pts, frame.duration or 0)
             yield seen, finder.look(number, seen.pts, seen.image(finder.view)) if finder else []
         if finder:
-            self._told_at_end = finder.finish(number + 1)
+            self._told_at_end = finder.finish(number + 1, self._reader.end(*self._shown))
 
     def _settled(self, frames: Iterator[tuple[Seen, list[int]]]) -> Iterator[tuple[Seen, bool]]:
         """Every frame, once it is known whether it begins a shot."""

@@ -22,8 +22,9 @@ from v2d_spark.udfs.vocabulary import SampleError
 _MOST_IN_A_ROW = 500
 _MOST_OF_ALL = 0.5
 _BYTES_PER_PIXEL = 3  # of the largest common pictures: 4:2:0 of 10 bit, 4:4:4 of 8
+_MP4 = "mov,mp4,m4a,3gp,3g2,mj2"
 # Containers with an index of their keyframes.
-_INDEXED = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
+_INDEXED = {_MP4, "matroska,webm"}
 
 
 class VideoReader:
@@ -120,6 +121,20 @@ class VideoReader:
     def start(self) -> int:
         """Time stamp of the first picture, as far as the file tells."""
         return self.origin if self.stream.start_time is None else self.stream.start_time
+
+    def end(self, last: int, lasts: int) -> int:
+        """Time stamp at which the last picture is no longer shown; for when all frames were read.
+
+        Args:
+            last: its time stamp.
+            lasts: how long it is shown, as its frame says; 0 where it does not.
+        """
+        end = max(last + (lasts or self.step), self.repeated_until)
+        # MP4 tells how long pictures last in the order of decoding: the one that is shown last may have what is another's.
+        if self._container.format.name == _MP4 and self.stream.duration:
+            told = self.start + self.stream.duration
+            return min(end, told) if told > last else end
+        return end
 
     def frames(self) -> Iterator[av.VideoFrame]:
         """Yield the frames. Packets that do not decode are passed over and counted.
