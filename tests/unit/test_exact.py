@@ -275,6 +275,51 @@ def test_the_last_shot_is_as_long_from_stored_cuts(child: MediaChild, tmp_path: 
     assert lengths("longest", plan | {"clip": {"source": "cuts", "clip_strategy": "longest"}}) == pytest.approx([8])
 
 
+def test_one_wrong_time_stamp_costs_one_frame(child: MediaChild, base: Path, tmp_path: Path) -> None:
+    times = [number / 25 for number in range(100)]
+    times[40] += 100
+    source = stamped(base, tmp_path / "wrong.mkv", times)
+
+    answer = subsample(child, source, tmp_path / "whole", SQUARE)
+    (sample,) = answer["samples"]
+    assert read_film(written(sample)).numbers == [*range(40), *range(41, 100)]
+    assert answer["warning"] == "1 frames whose time goes back were left out"
+    answer = subsample(child, source, tmp_path / "clips", {"clip": {"source": "windows", "window_s": 2}})
+    assert [len(read_numbers(sample)) for sample in clips_of(answer)] == [49, 50]
+
+
+@pytest.mark.parametrize("plan", [SQUARE, {"frame_rate": {"fps": 5}}, {"frames": {"at": "interval"}}], ids=str)
+def test_a_clock_that_is_out_by_years_is_set_right(
+    child: MediaChild, base: Path, tmp_path: Path, plan: dict[str, dict[str, Any]]
+) -> None:
+    source = stamped(base, tmp_path / "leap.nut", [number / 25 + 3e8 * (number >= 5) for number in range(10)])
+
+    answer = subsample(child, source, tmp_path / "whole", plan, timeout=30)
+
+    assert answer["warning"] == "1 pictures that stand still for too long to be true are shown for less"
+    if "frames" in plan:
+        assert [sample["frame_s"] for sample in answer["samples"]] == pytest.approx([0, 0.16])
+    else:
+        (sample,) = answer["samples"]
+        assert sample["look"]["probe"]["video"]["duration_s"] == pytest.approx(600.4, abs=0.5)
+
+
+def stamped(base: Path, path: Path, times: Sequence[float]) -> Path:
+    """The first frames of a film, without sound, at these seconds."""
+    film = path.with_suffix(".avi")
+    ffmpeg("-i", numbered(base, "25").path, "-frames:v", len(times), "-an", "-c:v", "mpeg4", "-q:v", 2, film)
+    with av.open(str(film)) as source, av.open(str(path), "w") as file:
+        stream = file.add_stream_from_template(source.streams.video[0])
+        stream.time_base = Fraction(1, 1000)
+        packets = [packet for packet in source.demux(source.streams.video[0]) if packet.size]
+        for number, (packet, time) in enumerate(zip(packets, times, strict=True)):
+            packet.stream = stream
+            packet.time_base = Fraction(1, 1000)
+            packet.pts, packet.dts = round(time * 1000), round(min(times[number:]) * 1000)  # files hold only dts that grow
+            file.mux(packet)
+    return path
+
+
 @pytest.mark.parametrize("by", ["input", "cuts", "windows"])
 def test_clips_of_slides_are_not_longer_than_wanted(child: MediaChild, slides: Path, tmp_path: Path, by: str) -> None:
     settings = {"windows": {"window_s": 0.8}, "cuts": {"max_length": 0.8}, "input": {"max_length": 0.8}}[by]

@@ -21,7 +21,7 @@ _SEEK_S = 4  # seconds without a clip from which on it is quicker to jump than t
 # A frame is late where the one before has been shown for more than so many usual steps. Clips then end and begin without it.
 _LATE_STEPS = Fraction(5, 2)
 _LONGEST_STEP_S = Fraction(1, 5)  # the average rate of slides tells nothing of how exact clips can be
-_LONGEST_SHOWN_S = 600  # seconds that a picture stands still; a longer gap is a fault of the clock, and no clip begins in it
+LONGEST_SHOWN_S = 600  # seconds that a picture stands still; a longer gap is a fault of the clock, and no clip begins in it
 
 
 @dataclass(frozen=True)
@@ -151,7 +151,7 @@ class OnePass:
         """Let clips end, and begin with the picture that is shown, where the next frame is late."""
         if until - last.pts <= _LATE_STEPS * self._step:
             return
-        longest = last.pts + round(_LONGEST_SHOWN_S / self._reader.time_base)
+        longest = last.pts + round(LONGEST_SHOWN_S / self._reader.time_base)
         while (border := tracker.next_border) is not None:
             time = max(border, last.pts + self._step)
             if time >= until - self._step or (time > longest and not self._samples):

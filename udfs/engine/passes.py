@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from v2d_spark.udfs.engine.clip_choice import longest
-from v2d_spark.udfs.engine.one_pass import Choice, OnePass
+from v2d_spark.udfs.engine.one_pass import LONGEST_SHOWN_S, Choice, OnePass
 from v2d_spark.udfs.engine.reader import VideoReader
 from v2d_spark.udfs.engine.sample import Job, Made
 from v2d_spark.udfs.engine.sound import SoundTrack
@@ -60,6 +60,8 @@ def made_of_pictures(
     rules, changing = work.rules, work.plan.subsamplers
     if rules is None:
         whole = Choice(whole=True)
+        if job.track is None and not job.keyframes_only:  # sound would not be moved up with the picture
+            reader.longest = round(LONGEST_SHOWN_S / reader.time_base)
         return OnePass(reader, finder).make(job, changing, Whole(longest(work, reader)), whole, by_cuts=False)
     if spans is None:
         first_piece_only = rules.max_length_strategy == "first"
