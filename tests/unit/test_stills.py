@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,23 @@ def test_every_still_has_the_time_of_its_frame(
     assert [still["frame_s"] for still in stills] == pytest.approx([source.film.time_of(at) for at in numbers], abs=1e-3)
     if expected is not None and name == "25":
         assert numbers == expected
+
+
+@pytest.mark.parametrize("at", ["count", "sharpest"])
+@pytest.mark.parametrize("format", ["mp4", "mkv"])
+def test_sound_that_outlasts_the_picture_takes_no_still(child: MediaChild, tmp_path: Path, at: str, format: str) -> None:
+    path = tmp_path / f"long.{format}"
+    film = ("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=25:duration=4", "-f", "lavfi", "-i", "sine=duration=20")
+    ffmpeg(*film, "-c:v", "libx264", "-preset", "ultrafast", "-c:a", "aac", path)
+
+    whole = subsample(child, path, tmp_path / "whole", {"frames": {"at": at, "count": 5}})
+    clips = subsample(
+        child, path, tmp_path / "clips", {"frames": {"at": at, "count": 2}, "clip": {"source": "windows", "window_s": 3}}
+    )
+
+    assert [int(still["frame_s"] / 0.8) for still in stills_of(whole)] == [0, 1, 2, 3, 4]
+    borders = [0, 1.5, 3, 3.5, 4]  # halves of what each window has
+    assert [bisect_right(borders, still["frame_s"]) for still in stills_of(clips)] == [1, 2, 3, 4]
 
 
 def test_times_are_of_the_source_in_clips_too(child: MediaChild, base: Path, tmp_path: Path) -> None:

@@ -7,18 +7,13 @@ join, to behind the end of what came before, as the ffmpeg command does; each by
 from __future__ import annotations
 
 import functools
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
-import av
-import av.error
-
-from v2d_spark.udfs.engine.formats import FORMAT_WHITELIST
-from v2d_spark.udfs.engine.streams import packets
+from v2d_spark.udfs.engine.packet_times import packet_times
 from v2d_spark.udfs.engine.times import exact
 
 # libav's names of containers that are joined by joining their bytes.
@@ -110,7 +105,7 @@ def joins(path: str, container: str) -> Joins:
 @functools.lru_cache(4)  # the picture and the sound of a file ask for it one after the other
 def _joins(path: str, _: tuple[int, int, int]) -> Joins:
     parts = _Parts()
-    for stream, start, end in _packets(path):
+    for stream, start, end in packet_times(path):
         parts.take(stream, start, end)
     return parts.joins()
 
@@ -192,27 +187,6 @@ def _near(time: float, to: float) -> float:
     """A time of the clock that begins again at 0, next to another."""
     turns = round((to - time) / float(_TURN_S))
     return time + turns * float(_TURN_S) if turns else time
-
-
-def _packets(path: str) -> Iterator[tuple[int, float, float]]:
-    """Number of the stream, begin and end in seconds of each packet of picture and sound, as far as the file can be read."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        options = {"fd": str(fd), "protocol_whitelist": "fd", "format_whitelist": FORMAT_WHITELIST}
-        with av.open("fd:", metadata_errors="replace", container_options=options) as container:
-            streams = [*container.streams.video, *container.streams.audio]
-            lasts = {stream.index: float(1 / stream.average_rate) for stream in container.streams.video if stream.average_rate}
-            for packet in packets(container, *streams):
-                stamp = packet.pts if packet.pts is not None else packet.dts
-                if stamp is None or packet.time_base is None:
-                    continue
-                start = float(stamp * packet.time_base)
-                told = float((packet.duration or 0) * packet.time_base)
-                yield packet.stream_index, start, start + (told or lasts.get(packet.stream_index, 0.0))
-    except av.error.FFmpegError:  # what there is of a damaged file
-        return
-    finally:
-        os.close(fd)
 
 
 __all__ = ["Clock", "Joins", "Shift", "joins"]

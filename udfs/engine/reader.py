@@ -180,7 +180,7 @@ class VideoReader:
                 frame.pts = clock.at(frame.pts)
                 if self._is_beyond(frame.pts):
                     break
-                if held is not None and before is not None and before < frame.pts <= held.pts:
+                if held is not None and before is not None and last is not None and before < frame.pts <= last:
                     self.dropped += 1
                     held, last = None, before
                 if last is not None and frame.pts <= last:
