@@ -9,7 +9,7 @@ from typing import Any
 import av
 import pytest
 
-from tests.support.media import ffmpeg, make_audio
+from tests.support.media import ffmpeg, make_audio, make_image
 from tests.support.numbered import FRAMES, numbered, read_number
 from tests.support.subsampling import Answer, Sample, check_answer, subsample, written
 from v2d_spark.udfs.engine import MediaChild
@@ -237,3 +237,16 @@ def test_sound_that_begins_after_its_subtitles_is_cut_at_their_times(child: Medi
     # The file begins with its first subtitle, at 0.1 s.
     spans = [(sample["span"]["start_pts"] / 44100, sample["span"]["start_s"]) for sample in answer["samples"]]
     assert spans == [(0.1, 0.0), (1.0, pytest.approx(0.9))]
+
+
+@pytest.mark.parametrize("suffix", ["gif", "bmp", "png", "jpg"])
+def test_a_source_that_is_a_still_picture_is_kept_as_it_comes(child: MediaChild, tmp_path: Path, suffix: str) -> None:
+    path = make_image(tmp_path / f"odd.{suffix}", options=("-vf", "scale=65:49"))
+
+    (sample,) = subsample(child, path, tmp_path / "kept", {"select": {"min_side": 2}})["samples"]
+    assert sample["streams"]["image"]["path"] is None  # the source's own bytes
+    assert (sample["look"]["width"], sample["look"]["height"]) == (65, 49)
+    answer = subsample(child, path, tmp_path / "other", {}, formats={"image": "webp"})
+    check_answer(child, answer, tmp_path / "other")
+    (sample,) = answer["samples"]
+    assert (sample["look"]["width"], sample["look"]["height"]) == (65, 49)
