@@ -167,7 +167,7 @@ def test_a_mirrored_picture_is_looked_at_as_it_is_shown(option: str, wanted: tup
 
 
 def test_pixels_of_absurd_shape_are_square(tmp_path: Path) -> None:
-    odd = make_video(tmp_path / "odd.mp4", size=(64, 64), sample_aspect="100/1", audio=False)
+    odd = make_video(tmp_path / "odd.mp4", size=(64, 64), sample_aspect="20/1", audio=False)
     columns, _ = measured(odd, tmp_path / "flow")
     assert columns["optical_flow_shape"] == [1, 16, 16, 2]
 
