@@ -75,7 +75,7 @@ def find(settings: CutSettings, pictures: Images, fps: Fraction = FPS) -> tuple[
         cuts = finder.look(number, number * 40, picture)
         told += cuts
         late += [number - cut for cut in cuts]
-    told += finder.finish(len(pictures))
+    told += finder.finish(len(pictures), 40 * len(pictures))
     return finder, told, late
 
 

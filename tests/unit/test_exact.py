@@ -226,6 +226,100 @@ def test_a_slide_is_shown_as_long_as_the_span_lasts(
         assert sample["look"]["probe"][told]["duration_s"] == pytest.approx(end - begin, abs=0.05)
 
 
+def slides_at(path: Path, times: Sequence[float], *options: object, last: float = 0) -> Path:
+    """Slides that are shown from these seconds on, in shots of their own; the last one so long, where that is told."""
+    pts = "+".join(f"eq(N,{number})*{time}" for number, time in enumerate(times))
+    colors = "geq=lum=mod(N*97\\,220)+20:cb=mod(N*60\\,250):cr=128"
+    film = f"nullsrc=size=64x48:rate=1:duration={len(times)},{colors},settb=1/12800,setpts='({pts})/TB'"
+    clock = ("-fps_mode", "passthrough", "-enc_time_base", "1/12800", "-video_track_timescale", "12800")
+    ffmpeg("-f", "lavfi", "-i", film, *clock, "-c:v", "libx264", *options, path)
+    if last:
+        own = path.rename(path.with_suffix(".own.mp4"))
+        with av.open(str(own)) as source, av.open(str(path), "w") as file:
+            stream = file.add_stream_from_template(source.streams.video[0])
+            packets = [packet for packet in source.demux(source.streams.video[0]) if packet.size]
+            packets[-1].duration = round(last * 12800)
+            for packet in packets:
+                packet.stream = stream
+                file.mux(packet)
+    return path
+
+
+def test_the_last_slide_is_not_shown_as_long_as_another(child: MediaChild, tmp_path: Path) -> None:
+    path = slides_at(tmp_path / "slides.mp4", [0, 5, 10, 18, 18.2], "-bf", 1, "-b_strategy", 0, "-sc_threshold", 0)
+    with av.open(str(path)) as file:
+        stream = file.streams.video[0]
+        length = float(stream.duration * stream.time_base)
+        last = list(file.decode(video=0))[-1]
+        assert last.time + last.duration * last.time_base > length + 1  # what is told of it is another's
+
+    for name, plan in (("whole", {"resolution": {"size": 32}}), ("rate", {"frame_rate": {"fps": 5}}), ("clips", {"clip": {}})):
+        answer = subsample(child, path, tmp_path / name, plan, spans=[(9, 100)] if name == "clips" else None)
+        (sample,) = answer["samples"]
+        begin = 9 if name == "clips" else 0
+        assert sample["look"]["probe"]["video"]["duration_s"] == pytest.approx(length - begin, abs=0.11)
+
+
+def test_the_last_shot_is_as_long_from_stored_cuts(child: MediaChild, tmp_path: Path) -> None:
+    path = slides_at(tmp_path / "slides.mp4", [0, 5, 5.08, 5.16], "-bf", 0, last=8)
+    plan: dict[str, dict[str, Any]] = {"cuts": {"min_scene_len": 1}, "clip": {"source": "cuts"}}
+
+    def lengths(name: str, plan: dict[str, dict[str, Any]], cuts: Any = None) -> list[float]:
+        answer = subsample(child, path, tmp_path / name, plan, cuts=cuts)
+        return [sample["span"]["end_s"] - sample["span"]["start_s"] for sample in clips_of(answer)]
+
+    stored = subsample(child, path, tmp_path / "first", plan)["columns"]["cuts"]
+    expected = [5, 0.08, 0.08, 8]
+    assert lengths("one pass", plan) == pytest.approx(expected)
+    assert lengths("stored", plan, stored) == pytest.approx(expected)
+    assert lengths("longest", plan | {"clip": {"source": "cuts", "clip_strategy": "longest"}}) == pytest.approx([8])
+
+
+def test_one_wrong_time_stamp_costs_one_frame(child: MediaChild, base: Path, tmp_path: Path) -> None:
+    times = [number / 25 for number in range(100)]
+    times[40] += 100
+    source = stamped(base, tmp_path / "wrong.mkv", times)
+
+    answer = subsample(child, source, tmp_path / "whole", SQUARE)
+    (sample,) = answer["samples"]
+    assert read_film(written(sample)).numbers == [*range(40), *range(41, 100)]
+    assert answer["warning"] == "1 frames whose time goes back were left out"
+    answer = subsample(child, source, tmp_path / "clips", {"clip": {"source": "windows", "window_s": 2}})
+    assert [len(read_numbers(sample)) for sample in clips_of(answer)] == [49, 50]
+
+
+@pytest.mark.parametrize("plan", [SQUARE, {"frame_rate": {"fps": 5}}, {"frames": {"at": "interval"}}], ids=str)
+def test_a_clock_that_is_out_by_years_is_set_right(
+    child: MediaChild, base: Path, tmp_path: Path, plan: dict[str, dict[str, Any]]
+) -> None:
+    source = stamped(base, tmp_path / "leap.nut", [number / 25 + 3e8 * (number >= 5) for number in range(10)])
+
+    answer = subsample(child, source, tmp_path / "whole", plan, timeout=30)
+
+    assert answer["warning"] == "1 pictures that stand still for too long to be true are shown for less"
+    if "frames" in plan:
+        assert [sample["frame_s"] for sample in answer["samples"]] == pytest.approx([0, 0.16])
+    else:
+        (sample,) = answer["samples"]
+        assert sample["look"]["probe"]["video"]["duration_s"] == pytest.approx(600.4, abs=0.5)
+
+
+def stamped(base: Path, path: Path, times: Sequence[float]) -> Path:
+    """The first frames of a film, without sound, at these seconds."""
+    film = path.with_suffix(".avi")
+    ffmpeg("-i", numbered(base, "25").path, "-frames:v", len(times), "-an", "-c:v", "mpeg4", "-q:v", 2, film)
+    with av.open(str(film)) as source, av.open(str(path), "w") as file:
+        stream = file.add_stream_from_template(source.streams.video[0])
+        stream.time_base = Fraction(1, 1000)
+        packets = [packet for packet in source.demux(source.streams.video[0]) if packet.size]
+        for number, (packet, time) in enumerate(zip(packets, times, strict=True)):
+            packet.stream = stream
+            packet.time_base = Fraction(1, 1000)
+            packet.pts, packet.dts = round(time * 1000), round(min(times[number:]) * 1000)  # files hold only dts that grow
+            file.mux(packet)
+    return path
+
+
 @pytest.mark.parametrize("by", ["input", "cuts", "windows"])
 def test_clips_of_slides_are_not_longer_than_wanted(child: MediaChild, slides: Path, tmp_path: Path, by: str) -> None:
     settings = {"windows": {"window_s": 0.8}, "cuts": {"max_length": 0.8}, "input": {"max_length": 0.8}}[by]
@@ -316,6 +410,48 @@ def test_a_clock_that_starts_anew_goes_on(child: MediaChild, base: Path, tmp_pat
     clip = read(sample, source)
     assert len(clip.numbers) == 165
     check_sound(clip, source)
+
+
+@pytest.mark.parametrize(
+    "clocks",
+    [(0, 5000), (5000, 10, 5003.6), (5000, 4938.5), (95440, 10), (10, 95440)],
+    ids=["ahead", "advert", "about where libav turns clocks", "turns", "turns behind a join"],
+)
+def test_a_clock_that_leaps_goes_on(child: MediaChild, base: Path, tmp_path: Path, clocks: tuple[float, ...]) -> None:
+    source = numbered(base, "50")
+    joined = tmp_path / "joined.ts"
+    for clock in clocks:
+        ffmpeg("-i", source.path, "-c", "copy", "-output_ts_offset", clock, tmp_path / "part.ts")
+        with joined.open("ab") as file:
+            file.write((tmp_path / "part.ts").read_bytes())
+
+    for name, plan in (("whole", SQUARE), ("windows", {"clip": {"source": "windows", "window_s": 100}})):
+        answer = subsample(child, joined, tmp_path / name, plan)
+
+        (sample,) = answer["samples"]
+        with av.open(str(written(sample))) as file:
+            frames = [(read_number(frame), float(frame.time)) for frame in file.decode(video=0)]
+        assert [number for number, _ in frames] == len(clocks) * source.film.numbers
+        assert max(after - before for (_, before), (_, after) in pairwise(frames)) < 0.1
+        assert not answer["warning"]
+    # The last part, where sound and picture belong together as ever.
+    length = frames[-1][1] + 0.02
+    answer = subsample(child, joined, tmp_path / "clips", {"clip": {}}, spans=[(length - 3.4, length + 9)])
+    (sample,) = answer["samples"]
+    clip = read(sample, source)
+    assert len(clip.numbers) == pytest.approx(170, abs=6)
+    check_sound(clip, source)
+
+
+def test_pictures_that_are_rare_are_no_leaps_of_the_clock(child: MediaChild, tmp_path: Path) -> None:
+    slides = ("-f", "lavfi", "-i", "testsrc=size=64x48:rate=1/15:duration=45", "-f", "lavfi", "-i", "sine=duration=45")
+    ffmpeg(*slides, "-c:v", "libx264", "-tune", "zerolatency", "-c:a", "mp2", tmp_path / "slides.ts")
+
+    answer = subsample(child, tmp_path / "slides.ts", tmp_path / "whole", {"resolution": {"size": 32}})
+
+    (sample,) = answer["samples"]
+    with av.open(str(written(sample))) as file:
+        assert [round(frame.time) for frame in file.decode(video=0)] == [0, 15, 30]
 
 
 def test_stored_cuts_are_not_looked_for_again(child: MediaChild, base: Path, tmp_path: Path) -> None:

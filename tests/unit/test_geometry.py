@@ -204,6 +204,10 @@ def test_colours_stay_what_they_are(tmp_path, suffix, options):
     assert made.color_range == 1 and made.colorspace in (1, 5, 6)
     assert_quarters(rgb(made))
     assert_quarters(rgb(Geometry([resolution(size=32)])(frame, aspect)))
+    for changes in ([], [resolution(size=32)]):
+        alone = Geometry(changes, still=True)(frame, aspect)
+        assert alone.format.name == "gbrp"
+        assert_quarters(rgb(alone))
     assert_quarters(Views().image(frame, View(width=32))[:, :, ::-1])
 
 
@@ -471,3 +475,22 @@ def test_a_lower_quality_makes_a_smaller_still(tmp_path):
 def test_a_still_too_large_for_its_format_is_the_samples_fault():
     with pytest.raises(SampleError, match="16500x2 cannot be webp"):
         still(blank(16_500, 2, "yuv420p"), "webp", 90)
+
+
+def columns(width, height):
+    """Red and blue columns, a pixel each."""
+    picture = np.zeros((height, width, 3), np.uint8)
+    picture[:, ::2], picture[:, 1::2] = (255, 0, 0), (0, 0, 255)
+    return picture
+
+
+@pytest.mark.parametrize("pixel_format", ["rgb24", "gbrp", "rgb48le", "rgba"])
+def test_a_still_picture_keeps_its_colours_and_odd_sizes(tmp_path, pixel_format):
+    cv2.imwrite(str(tmp_path / "in.png"), cv2.cvtColor(columns(33, 21), cv2.COLOR_RGB2BGR))
+    ffmpeg("-i", tmp_path / "in.png", "-pix_fmt", pixel_format, "-f", "nut", "-c:v", "rawvideo", tmp_path / "in.nut")
+    frame, aspect = first(tmp_path / "in.nut")
+
+    made = rgb(Geometry([], still=True)(frame, aspect))
+    assert np.abs(made.astype(int) - columns(33, 21)).max() <= (pixel_format == "rgba")
+    cropped = rgb(Geometry([resolution(operations=["crop"], size=16)], still=True)(frame, aspect))
+    assert len(np.unique(cropped.reshape(-1, 3), axis=0)) == 2

@@ -273,6 +273,31 @@ def test_headers_that_promise_too_much(child: MediaChild, good: Path, tmp_path: 
     works(child, good, tmp_path / "after")
 
 
+@pytest.mark.parametrize("seconds", [3 * 86400, 3e9], ids=["days", "century"])
+@pytest.mark.parametrize(
+    ("plan", "count"),
+    [
+        ({"clip": {"source": "windows", "window_s": 1}}, 2),
+        ({"clip": {"source": "windows", "window_s": 1, "clip_strategy": "random"}}, 1),
+        ({"frames": {"at": "count", "count": 3}}, 3),
+        ({"frames": {"at": "sharpest", "count": 3}}, 3),
+    ],
+    ids=str,
+)
+def test_a_header_that_promises_days_of_a_short_film(
+    child: MediaChild, tmp_path: Path, seconds: float, plan: dict[str, dict[str, Any]], count: int
+) -> None:
+    data = make_video(tmp_path / "small.mkv", seconds=2, size=(64, 48), audio=False).read_bytes()
+    path = tmp_path / "long.mkv"
+    path.write_bytes(patched(data, b"\x44\x89\x88", 3, struct.pack(">d", 1000 * seconds)))
+    assert child.probe(path, keyframes=False, timeout=5).duration_s == seconds
+
+    answer = subsample(child, path, tmp_path / "samples", plan, timeout=10)
+
+    assert len(answer["samples"]) == count
+    check_answer(child, answer, tmp_path / "samples")
+
+
 @pytest.mark.parametrize("aspect", ["255/1", "1/255"])
 def test_pixels_of_absurd_shape_make_no_large_picture(child: MediaChild, tmp_path: Path, aspect: str) -> None:
     path = make_video(tmp_path / "odd.mp4", seconds=0.4, sample_aspect=aspect, size=(1280, 720))

@@ -158,6 +158,20 @@ def test_a_turned_picture_is_looked_at_upright(rotation: int, wanted: tuple[int,
     assert np.median(flow, axis=(0, 1, 2)) == pytest.approx(wanted, abs=0.3)
 
 
+@pytest.mark.parametrize(("option", "wanted"), [("-display_hflip", (4, -2)), ("-display_vflip", (-4, 2))])
+def test_a_mirrored_picture_is_looked_at_as_it_is_shown(option: str, wanted: tuple[int, int], tmp_path: Path) -> None:
+    stored = pan(tmp_path / "stored.mp4", 4, 2)
+    ffmpeg(option, "-i", stored, "-c", "copy", tmp_path / "mirrored.mp4")
+    _, flow = measured(tmp_path / "mirrored.mp4", tmp_path / "flow", fps=0.0, downsample_size=0, dtype="fp32")
+    assert np.median(flow, axis=(0, 1, 2)) == pytest.approx(wanted, abs=0.3)
+
+
+def test_pixels_of_absurd_shape_are_square(tmp_path: Path) -> None:
+    odd = make_video(tmp_path / "odd.mp4", size=(64, 64), sample_aspect="20/1", audio=False)
+    columns, _ = measured(odd, tmp_path / "flow")
+    assert columns["optical_flow_shape"] == [1, 16, 16, 2]
+
+
 def test_pixels_are_made_square_and_small_pictures_stay(tmp_path: Path) -> None:
     wide = make_video(tmp_path / "wide.mp4", size=(64, 64), sample_aspect="2/1", audio=False)
     columns, _ = measured(wide, tmp_path / "flow")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from pathlib import Path
 from typing import Any
 
 import av
 import pytest
 
-from tests.support.media import ffmpeg, make_audio
+from tests.support.media import ffmpeg, make_audio, make_image
 from tests.support.numbered import FRAMES, numbered, read_number
 from tests.support.subsampling import Answer, Sample, check_answer, subsample, written
 from v2d_spark.udfs.engine import MediaChild
@@ -53,6 +54,23 @@ def test_every_still_has_the_time_of_its_frame(
     assert [still["frame_s"] for still in stills] == pytest.approx([source.film.time_of(at) for at in numbers], abs=1e-3)
     if expected is not None and name == "25":
         assert numbers == expected
+
+
+@pytest.mark.parametrize("at", ["count", "sharpest"])
+@pytest.mark.parametrize("format", ["mp4", "mkv"])
+def test_sound_that_outlasts_the_picture_takes_no_still(child: MediaChild, tmp_path: Path, at: str, format: str) -> None:
+    path = tmp_path / f"long.{format}"
+    film = ("-f", "lavfi", "-i", "testsrc2=size=64x48:rate=25:duration=4", "-f", "lavfi", "-i", "sine=duration=20")
+    ffmpeg(*film, "-c:v", "libx264", "-preset", "ultrafast", "-c:a", "aac", path)
+
+    whole = subsample(child, path, tmp_path / "whole", {"frames": {"at": at, "count": 5}})
+    clips = subsample(
+        child, path, tmp_path / "clips", {"frames": {"at": at, "count": 2}, "clip": {"source": "windows", "window_s": 3}}
+    )
+
+    assert [int(still["frame_s"] / 0.8) for still in stills_of(whole)] == [0, 1, 2, 3, 4]
+    borders = [0, 1.5, 3, 3.5, 4]  # halves of what each window has
+    assert [bisect_right(borders, still["frame_s"]) for still in stills_of(clips)] == [1, 2, 3, 4]
 
 
 def test_times_are_of_the_source_in_clips_too(child: MediaChild, base: Path, tmp_path: Path) -> None:
@@ -219,3 +237,16 @@ def test_sound_that_begins_after_its_subtitles_is_cut_at_their_times(child: Medi
     # The file begins with its first subtitle, at 0.1 s.
     spans = [(sample["span"]["start_pts"] / 44100, sample["span"]["start_s"]) for sample in answer["samples"]]
     assert spans == [(0.1, 0.0), (1.0, pytest.approx(0.9))]
+
+
+@pytest.mark.parametrize("suffix", ["gif", "bmp", "png", "jpg"])
+def test_a_source_that_is_a_still_picture_is_kept_as_it_comes(child: MediaChild, tmp_path: Path, suffix: str) -> None:
+    path = make_image(tmp_path / f"odd.{suffix}", options=("-vf", "scale=65:49"))
+
+    (sample,) = subsample(child, path, tmp_path / "kept", {"select": {"min_side": 2}})["samples"]
+    assert sample["streams"]["image"]["path"] is None  # the source's own bytes
+    assert (sample["look"]["width"], sample["look"]["height"]) == (65, 49)
+    answer = subsample(child, path, tmp_path / "other", {}, formats={"image": "webp"})
+    check_answer(child, answer, tmp_path / "other")
+    (sample,) = answer["samples"]
+    assert (sample["look"]["width"], sample["look"]["height"]) == (65, 49)

@@ -7,11 +7,17 @@ from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
+from v2d_spark.udfs.engine.joins import Joins, joins
+from v2d_spark.udfs.engine.packet_times import ends
 from v2d_spark.udfs.engine.reader import VideoReader
 from v2d_spark.udfs.engine.spans import Span, chosen, divided, on_keyframes
-from v2d_spark.udfs.engine.tally import check_count
+from v2d_spark.udfs.engine.tally import check_count, too_many
 from v2d_spark.udfs.engine.times import exact
 from v2d_spark.udfs.engine.work import Nothing, Work, no_clip
+
+# Bytes a second: headers promise any length, and what has fewer is read through to see. It is soon done.
+_FEWEST_BYTES = 1000
+_MOST_LISTED = 200_000  # windows; more take too much memory, even where one is chosen of them
 
 
 def known_spans(work: Work, reader: VideoReader, stored: Mapping[str, Any] | None) -> list[Span] | None:
@@ -36,6 +42,8 @@ def known_spans(work: Work, reader: VideoReader, stored: Mapping[str, Any] | Non
     length = longest(work, reader)
     spans = _wanted(work, float(length))
     within = [replace(span, end=min(span.end, length)) for span in spans if span.end is not None and span.start < length]
+    if rules.source == "windows" and rules.clip_strategy == "random":  # what may hold no frame is not to be the one
+        within = [span for span in within if span.start < length - _slack(reader)] or within
     return _narrowed(work, reader, within)
 
 
@@ -60,11 +68,11 @@ def spans_of_sound(work: Work) -> list[Span]:
     """The clips of a source without a picture."""
     rules = work.rules
     assert rules is not None
-    length = work.look["duration_s"]
-    last = None if length is None else exact(length)
+    length = _told(work, joins(work.path, work.look["probe"]["format_name"]), work.look["probe"]["start_s"] or 0.0)
+    last = exact(length) or None
     spans = [
         replace(span, end=span.end if last is None else min(span.end, last))
-        for span in _wanted(work, length or 0.0)
+        for span in _wanted(work, length)
         if span.end is not None and (last is None or span.start < last)
     ]
     spans = chosen(divided(spans, rules), rules, work.source["key"])
@@ -74,9 +82,31 @@ def spans_of_sound(work: Work) -> list[Span]:
 
 def longest(work: Work, reader: VideoReader) -> Fraction:
     """Seconds of a source with a picture, a little more rather than less."""
-    told = work.look["duration_s"] or 0.0
-    picture = work.look["probe"]["video"]["duration_s"] or 0.0
-    return max(exact(max(told, picture)), reader.joins.length) + 2 * reader.step * reader.time_base
+    told = _told(work, reader.joins, float(reader.origin * reader.time_base))
+    return exact(told) + _slack(reader)
+
+
+def _slack(reader: VideoReader) -> Fraction:
+    return 2 * reader.step * reader.time_base
+
+
+def picture_length(work: Work, reader: VideoReader) -> Fraction:
+    """Seconds to the end of a source's picture, which its sound may outlast. Reads all packets."""
+    if reader.joins.length:
+        return reader.joins.length
+    end = ends(work.path).get(reader.stream.index)
+    return longest(work, reader) if end is None else exact(end) - reader.origin * reader.time_base
+
+
+def _told(work: Work, joined: Joins, start_s: float) -> float:
+    """Seconds of a source, as far as anybody can tell; 0 where nobody can."""
+    if joined.length:  # of a file whose clock starts anew nobody else knows
+        return float(joined.length)
+    video = work.look["probe"]["video"] or {}
+    told: float = max(work.look["duration_s"] or 0.0, video.get("duration_s") or 0.0)
+    if work.look["probe"]["size"] < _FEWEST_BYTES * told and (last := ends(work.path)):
+        return max(0.0, max(last.values()) - start_s)
+    return told
 
 
 def _wanted(work: Work, length_s: float) -> list[Span]:
@@ -92,6 +122,8 @@ def _wanted(work: Work, length_s: float) -> list[Span]:
             raise Nothing("no_clip", "it has no subtitles")
         return [Span(exact(cue["start_s"]), exact(cue["end_s"]), None, cue["text"]) for cue in work.main_cues]
     count = int(Fraction(length_s) / rules.window_s) + 1
+    if count > _MOST_LISTED:
+        raise too_many(f"more than {_MOST_LISTED} windows are in it")
     return [Span(at * rules.window_s, (at + 1) * rules.window_s) for at in range(count)]
 
 
@@ -102,7 +134,8 @@ def _narrowed(work: Work, reader: VideoReader, spans: Sequence[Span]) -> list[Sp
     if rules.precision == "keyframe_adjusted":
         origin = reader.origin * reader.time_base
         keyframes = [exact(time) - origin for time in work.look["probe"]["keyframes_s"] or ()]
-        pieces = on_keyframes(spans, sorted({*keyframes, exact(work.look["duration_s"] or 0.0)}), rules)
+        length = min(exact(work.look["duration_s"] or 0.0), longest(work, reader))
+        pieces = on_keyframes(spans, sorted({*keyframes, length}), rules)
     else:
         pieces = divided(spans, rules)
     pieces = chosen(pieces, rules, work.source["key"])

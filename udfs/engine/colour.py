@@ -3,7 +3,7 @@
 What comes out is `yuv420p`, limited range, with the matrix of BT.709 or BT.601. A picture that says one of these keeps
 it; one that says nothing is taken for BT.709 where it is larger than standard definition, else for BT.601, as players
 do (mpv, `mp_csp_guess_colorspace`), and the guess is written down: once it is made small nobody can guess again.
-What is transparent is laid over black.
+What is transparent is laid over black. A source that is a still picture becomes RGB, whose chroma is whole.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from v2d_spark.udfs.engine.graphs import Filter, Picture
 from v2d_spark.udfs.engine.tone import Tone
 
 OUTPUT_FORMAT = "yuv420p"
+STILL_FORMAT = "gbrp"
 EXACT = "bicubic+accurate_rnd+bitexact"
 
 _LIMITED, _FULL = 1, 2
@@ -120,6 +121,11 @@ def standard(picture: Picture) -> Picture:
         matrix = picture.matrix if picture.matrix in _KEPT else _guess(picture)
         transfer, primaries = picture.transfer, picture.primaries
     return replace(picture, pixel_format=OUTPUT_FORMAT, matrix=matrix, range=_LIMITED, transfer=transfer, primaries=primaries)
+
+
+def still_standard(picture: Picture) -> Picture:
+    """What a picture becomes that stays a still picture: RGB; sizes stay."""
+    return replace(standard(picture), pixel_format=STILL_FORMAT, matrix=_RGB, range=_FULL)
 
 
 def matrix_name(picture: Picture) -> str:

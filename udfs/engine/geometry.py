@@ -10,7 +10,18 @@ from fractions import Fraction
 
 import av
 
-from v2d_spark.udfs.engine.colour import EXACT, OUTPUT_FORMAT, matrix_name, over_black, plain, standard, told, tone
+from v2d_spark.udfs.engine.colour import (
+    EXACT,
+    OUTPUT_FORMAT,
+    STILL_FORMAT,
+    matrix_name,
+    over_black,
+    plain,
+    standard,
+    still_standard,
+    told,
+    tone,
+)
 from v2d_spark.udfs.engine.deinterlace import Deinterlacer, is_interlaced
 from v2d_spark.udfs.engine.graphs import Filter, Graph, Kept, Picture
 from v2d_spark.udfs.engine.orientation import Turn, displayed
@@ -46,10 +57,12 @@ class Geometry:
 
     Args:
         subsamplers: in the order in which their filters are applied.
+        still: whether pictures stay still ones: they keep odd sizes, and become RGB (`gbrp`).
     """
 
-    def __init__(self, subsamplers: Sequence[Subsampler]) -> None:
+    def __init__(self, subsamplers: Sequence[Subsampler], *, still: bool = False) -> None:
         self._subsamplers = subsamplers
+        self._still = still
         self._ways: Kept[_Way] = Kept(_KINDS)
         self._turn: Turn | None = None
         self._lies: tuple[Picture, int] | None = None
@@ -86,7 +99,8 @@ class Geometry:
 
     def _plan(self, picture: Picture, turn: Turn, sample_aspect: Fraction | None) -> _Way:
         shown = displayed(picture.width, picture.height, sample_aspect, exchanged=turn.exchanges)
-        shape = _even(shown)
+        fitting = (lambda shape: shape) if self._still else _even
+        shape = fitting(shown)
         wanted: list[Filter] = []
         for subsampler in self._subsamplers:
             filtered = subsampler.filters(shape)
@@ -97,22 +111,22 @@ class Geometry:
             del wanted[0]  # one scaling does this and makes pixels square
         elif shown == _turned(Shape(picture.width, picture.height), turn) and min(shown.width, shown.height) > 1:
             size = shown
-            wanted[:0] = _cut(shown)
+            wanted[:0] = _cut(shown, fitting(shown))
         else:
-            size = _even(shown)
-        wanted += _cut(shape)
-        shape = _even(shape)
+            size = fitting(shown)
+        wanted += _cut(shape, fitting(shape))
+        shape = fitting(shape)
         stored = _turned(size, turn)
         kind = tone(plain(picture))
+        known = (still_standard if self._still else standard)(plain(picture))
         with cube_file(kind) if kind else nullcontext() as table:
-            filters = _coloured(picture, stored, table)
+            filters = _coloured(picture, stored, table, known)
             if turn.filters:
                 filters += [*turn.filters, ("sidedata", "mode=delete:type=DISPLAYMATRIX")]
             filters += wanted
-            known = standard(plain(picture))
             if not filters and known == picture:
                 return _Way(shape, None)
-            return _Way(shape, Graph(picture, [told(plain(picture)), *filters, ("format", OUTPUT_FORMAT), told(known)]))
+            return _Way(shape, Graph(picture, [told(plain(picture)), *filters, ("format", known.pixel_format), told(known)]))
 
 
 def _even(shape: Shape) -> Shape:
@@ -120,10 +134,9 @@ def _even(shape: Shape) -> Shape:
     return Shape(max(2, shape.width // 2 * 2), max(2, shape.height // 2 * 2))
 
 
-def _cut(shape: Shape) -> list[Filter]:
+def _cut(shape: Shape, wanted: Shape) -> list[Filter]:
     """Leaves out a row or column too many."""
-    even = _even(shape)
-    return [] if even == shape else [("crop", f"{even.width}:{even.height}:0:0")]
+    return [] if wanted == shape else [("crop", f"{wanted.width}:{wanted.height}:0:0")]
 
 
 def _turned(shape: Shape, turn: Turn) -> Shape:
@@ -131,22 +144,24 @@ def _turned(shape: Shape, turn: Turn) -> Shape:
     return Shape(shape.height, shape.width) if turn.exchanges else shape
 
 
-def _coloured(picture: Picture, size: Shape, table: str | None) -> list[Filter]:
+def _coloured(picture: Picture, size: Shape, table: str | None, target: Picture) -> list[Filter]:
     """Scales a picture and brings its colours to standard, in one step where that can be.
 
     Args:
         picture: as it comes.
         size: that is wanted, as stored.
         table: the file of the table that colours go through; None for none.
+        target: what it becomes.
     """
     known = plain(picture)
-    target = standard(known)
     filters = list(over_black(known))
     scale = f"{size.width}:{size.height}:flags={EXACT}"
     if table:
         filters += [("scale", scale), ("format", "gbrp10le"), ("lut3d", {"file": table})]
         scale = f"flags={EXACT}"
     resized = (size.width, size.height) != (picture.width, picture.height)
+    if target.pixel_format == STILL_FORMAT:
+        return [*filters, ("scale", f"{scale}+full_chroma_int"), ("format", STILL_FORMAT)]
     if resized or filters or _stored(known) != _stored(target):
         matrix = "" if known.matrix == target.matrix and not filters else f":out_color_matrix={matrix_name(target)}"
         filters += [("scale", f"{scale}{matrix}:out_range=tv"), ("format", OUTPUT_FORMAT)]

@@ -1,30 +1,44 @@
 """Files that were put together by joining others end to end: their clock starts anew on the way.
 
-Broadcasts, HLS segments and DVDs come so. All streams of a file are moved by the same time at a join, to behind the end of
-what came before, as the ffmpeg command does; each by its own end would part sound from picture.
+Broadcasts, HLS segments (with an advert in between) and DVDs come so. All streams of a file are moved by the same time at a
+join, to behind the end of what came before, as the ffmpeg command does; each by its own end would part sound from picture.
 """
 
 from __future__ import annotations
 
 import functools
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
 
-import av
-import av.error
-
-from v2d_spark.udfs.engine.formats import FORMAT_WHITELIST
-from v2d_spark.udfs.engine.streams import packets
+from v2d_spark.udfs.engine.packet_times import packet_times
 from v2d_spark.udfs.engine.times import exact
 
 # libav's names of containers that are joined by joining their bytes.
 _JOINED = ("mpegts", "mpeg")
-# A clock that goes back by more than this many seconds has started anew.
-_BACK_S = 1
+# A clock that goes back by more than this many seconds has started anew, and so has one that leaps ahead by more than that:
+# where ffmpeg draws the line.
+_BACK_S, _AHEAD_S = 1, 10
+# Their time stamps have 33 bits, of 90 kHz. libav sets right where they begin again at 0, by what it takes for the beginning
+# of the file; behind a join that comes out wrong, and so each is taken for what is next to the one before.
+_TURN_S = Fraction(1 << 33, 90_000)
+
+
+@dataclass(frozen=True)
+class Shift:
+    """Where a stream goes on after a join, in seconds.
+
+    Attributes:
+        start: when that part begins, by the file's clock.
+        end: when it ends.
+        by: what is to be added to time stamps in it.
+    """
+
+    start: Fraction
+    end: Fraction
+    by: Fraction
 
 
 @dataclass(frozen=True)
@@ -32,11 +46,11 @@ class Joins:
     """Where and by how much the clock of a file starts anew.
 
     Attributes:
-        shifts: by stream, for each time that its time stamps go back: seconds to add to them from there on.
-        length: seconds of all parts together; 0 where there is one part.
+        shifts: by stream, for each part that it goes through; empty where nothing is to be moved.
+        length: seconds of all parts together; 0 where nothing is to be moved.
     """
 
-    shifts: dict[int, list[Fraction]] = field(default_factory=dict)
+    shifts: dict[int, list[Shift]] = field(default_factory=dict)
     length: Fraction = Fraction(0)
 
 
@@ -48,20 +62,31 @@ class Clock:
         time_base: seconds of a unit of its time stamps.
     """
 
-    def __init__(self, shifts: Sequence[Fraction], time_base: Fraction) -> None:
-        self._shifts = [round(shift / time_base) for shift in shifts]
-        self._back = _BACK_S / time_base
+    def __init__(self, shifts: Sequence[Shift], time_base: Fraction) -> None:
+        self._parts = [(shift.start / time_base, shift.end / time_base, round(shift.by / time_base)) for shift in shifts]
+        self._back, self._ahead = _BACK_S / time_base, _AHEAD_S / time_base
+        self._turn = round(_TURN_S / time_base)
         self._last: int | None = None
-        self._joins = 0
+        self._part = 0
 
     def at(self, stamp: int) -> int:
         """The time stamp on a clock that does not start anew; to be told of each, in order."""
-        if not self._shifts:
+        if not self._parts:
             return stamp
-        if self._last is not None and self._last - stamp > self._back:
-            self._joins = min(self._joins + 1, len(self._shifts))
-        self._last = stamp
-        return stamp + self._shifts[self._joins - 1] if self._joins else stamp
+        now = self._near(stamp, self._parts[0][0] if self._last is None else self._last)
+        if self._last is not None and not -self._back <= now - self._last <= self._ahead:
+            # What does not decode may be all of a part.
+            for part in range(self._part + 1, len(self._parts)):
+                start, end, _ = self._parts[part]
+                there = self._near(stamp, start)
+                if start - self._back <= there <= end + self._back:
+                    self._part, now = part, there
+                    break
+        self._last = now
+        return now + self._parts[self._part][2]
+
+    def _near(self, stamp: int, to: int | Fraction) -> int:
+        return stamp + self._turn * round((to - stamp) / self._turn)
 
 
 def joins(path: str, container: str) -> Joins:
@@ -79,29 +104,10 @@ def joins(path: str, container: str) -> Joins:
 
 @functools.lru_cache(4)  # the picture and the sound of a file ask for it one after the other
 def _joins(path: str, _: tuple[int, int, int]) -> Joins:
-    parts: list[_Part] = [_Part()]
-    part_of: dict[int, int] = {}
-    last: dict[int, float] = {}
-    joined_at: dict[int, list[int]] = {}
-    for stream, start, end in _packets(path):
-        if stream in last and last[stream] - start > _BACK_S:
-            part_of[stream] = part_of.get(stream, 0) + 1
-            if part_of[stream] == len(parts):
-                parts.append(_Part())
-            joined_at.setdefault(stream, []).append(part_of[stream])
-        # Streams that begin after a join belong to what is there then.
-        part_of.setdefault(stream, len(parts) - 1)
-        last[stream] = start
-        parts[part_of[stream]].take(start, end)
-    shift = 0.0
-    moved = [shift]
-    for before, after in pairwise(parts):
-        shift += before.end - after.start
-        moved.append(shift)
-    if len(parts) == 1:
-        return Joins()
-    length = parts[-1].end + shift - parts[0].start
-    return Joins({stream: [exact(moved[part]) for part in numbers] for stream, numbers in joined_at.items()}, exact(length))
+    parts = _Parts()
+    for stream, start, end in packet_times(path):
+        parts.take(stream, start, end)
+    return parts.joins()
 
 
 @dataclass
@@ -115,25 +121,72 @@ class _Part:
         self.start, self.end = min(self.start, start), max(self.end, end)
 
 
-def _packets(path: str) -> Iterator[tuple[int, float, float]]:
-    """Number of the stream, begin and end in seconds of each packet of picture and sound, as far as the file can be read."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        options = {"fd": str(fd), "protocol_whitelist": "fd", "format_whitelist": FORMAT_WHITELIST}
-        with av.open("fd:", metadata_errors="replace", container_options=options) as container:
-            streams = [*container.streams.video, *container.streams.audio]
-            lasts = {stream.index: float(1 / stream.average_rate) for stream in container.streams.video if stream.average_rate}
-            for packet in packets(container, *streams):
-                stamp = packet.pts if packet.pts is not None else packet.dts
-                if stamp is None or packet.time_base is None:
-                    continue
-                start = float(stamp * packet.time_base)
-                told = float((packet.duration or 0) * packet.time_base)
-                yield packet.stream_index, start, start + (told or lasts.get(packet.stream_index, 0.0))
-    except av.error.FFmpegError:  # what there is of a damaged file
-        return
-    finally:
-        os.close(fd)
+class _Parts:
+    """What a file was joined of, as its packets tell.
+
+    The last packets of a part may come after the first ones of the next: each stream goes from part to part by itself.
+    """
+
+    def __init__(self) -> None:
+        self._parts = [_Part()]
+        self._ways: dict[int, list[int]] = {}  # by stream: the parts that it went through
+        self._last: dict[int, float] = {}
+        self._held: dict[int, tuple[float, float]] = {}
+        self._turns = False
+
+    def take(self, stream: int, start: float, end: float) -> None:
+        """Take a packet in. One that leaps waits for the next: where that one goes back, there was no join."""
+        if self._leaps(stream, start):
+            before = self._held.pop(stream, None)
+            if before is None:
+                self._held[stream] = (start, end)
+                return
+            self._join(stream, *before)
+            if self._leaps(stream, start):
+                self._held[stream] = (start, end)
+                return
+        self._held.pop(stream, None)
+        self._add(stream, start, end)
+
+    def _leaps(self, stream: int, start: float) -> bool:
+        if stream not in self._last:
+            return False
+        here = _near(start, self._last[stream])
+        # Pictures may be rare where sound goes on.
+        return here < self._last[stream] - _BACK_S or here > self._parts[self._ways[stream][-1]].end + _AHEAD_S
+
+    def _join(self, stream: int, start: float, end: float) -> None:
+        part = self._ways[stream][-1] + 1
+        if part == len(self._parts):
+            self._parts.append(_Part(start, end))
+        self._ways[stream].append(part)
+        self._last[stream] = _near(start, self._parts[part].start)
+        self._add(stream, start, end)
+
+    def _add(self, stream: int, start: float, end: float) -> None:
+        # Streams that begin after a join belong to what is there then.
+        part = self._parts[self._ways.setdefault(stream, [len(self._parts) - 1])[-1]]
+        here = start if part.end < part.start else _near(start, self._last.get(stream, part.start))
+        self._turns |= here != start
+        self._last[stream] = here
+        part.take(here, here + end - start)
+
+    def joins(self) -> Joins:
+        """What is to be done about it."""
+        if len(self._parts) == 1 and not self._turns:
+            return Joins()
+        moved = [0.0]
+        for before, after in pairwise(self._parts):
+            moved.append(moved[-1] + before.end - after.start)
+        shifts = [Shift(exact(one.start), exact(one.end), exact(by)) for one, by in zip(self._parts, moved, strict=True)]
+        length = self._parts[-1].end + moved[-1] - self._parts[0].start
+        return Joins({stream: [shifts[part] for part in way] for stream, way in self._ways.items()}, exact(length))
 
 
-__all__ = ["Clock", "Joins", "joins"]
+def _near(time: float, to: float) -> float:
+    """A time of the clock that begins again at 0, next to another."""
+    turns = round((to - time) / float(_TURN_S))
+    return time + turns * float(_TURN_S) if turns else time
+
+
+__all__ = ["Clock", "Joins", "Shift", "joins"]

@@ -21,7 +21,7 @@ _SEEK_S = 4  # seconds without a clip from which on it is quicker to jump than t
 # A frame is late where the one before has been shown for more than so many usual steps. Clips then end and begin without it.
 _LATE_STEPS = Fraction(5, 2)
 _LONGEST_STEP_S = Fraction(1, 5)  # the average rate of slides tells nothing of how exact clips can be
-_LONGEST_SHOWN_S = 600  # seconds that a picture stands still; a longer gap is a fault of the clock, and no clip begins in it
+LONGEST_SHOWN_S = 600  # seconds that a picture stands still; a longer gap is a fault of the clock, and no clip begins in it
 
 
 @dataclass(frozen=True)
@@ -68,6 +68,7 @@ class OnePass:
         self._waiting: list[Open] = []  # clips that have no picture yet
         self._step = _usual_step(reader)
         self._made: list[Made] = []
+        self._shown = (0, 0)  # when the last frame begins, and how long it lasts
 
     def look(self) -> None:
         """Look for cuts alone."""
@@ -117,7 +118,7 @@ class OnePass:
                         break
                     self._jump(tracker, seen.pts)
             if last is not None:
-                end = max(last.pts + (last.frame.duration or self._reader.step), self._reader.repeated_until)
+                end = self._reader.end(*self._shown)
                 self._show_on(job, tracker, choice, last, end)
                 for sample in list(self._samples):
                     self._end(sample.clip, end, choice)
@@ -150,7 +151,7 @@ class OnePass:
         """Let clips end, and begin with the picture that is shown, where the next frame is late."""
         if until - last.pts <= _LATE_STEPS * self._step:
             return
-        longest = last.pts + round(_LONGEST_SHOWN_S / self._reader.time_base)
+        longest = last.pts + round(LONGEST_SHOWN_S / self._reader.time_base)
         while (border := tracker.next_border) is not None:
             time = max(border, last.pts + self._step)
             if time >= until - self._step or (time > longest and not self._samples):
@@ -173,9 +174,10 @@ class OnePass:
         number = -1
         for number, frame in enumerate(self._reader.frames()):
             seen = Seen(number, frame, self._views, change)
+            self._shown = (seen.pts, frame.duration or 0)
             yield seen, finder.look(number, seen.pts, seen.image(finder.view)) if finder else []
         if finder:
-            self._told_at_end = finder.finish(number + 1)
+            self._told_at_end = finder.finish(number + 1, self._reader.end(*self._shown))
 
     def _settled(self, frames: Iterator[tuple[Seen, list[int]]]) -> Iterator[tuple[Seen, bool]]:
         """Every frame, once it is known whether it begins a shot."""

@@ -12,6 +12,8 @@ from v2d_spark.udfs.engine.graphs import Filter
 from v2d_spark.udfs.subsamplers import Shape
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     from av.sidedata.sidedata import SideDataContainer
 
 _ODD_ASPECT = 16  # a sample aspect ratio beyond this is a fault in the file, not a shape
@@ -42,12 +44,19 @@ class Turn:
         filters: that set it upright; none where it is.
     """
 
-    __slots__ = ("exchanges", "filters")
+    __slots__ = ("_lies", "exchanges", "filters")
 
     def __init__(self, frame: av.VideoFrame) -> None:
-        lies = _lies(frame)
-        self.exchanges = lies[0]
-        self.filters = _TURNS[lies]
+        self._lies = _lies(frame)
+        self.exchanges = self._lies[0]
+        self.filters = _TURNS[self._lies]
+
+    def upright(self, picture: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """The picture of such a frame, as rows, set upright; what the filters do."""
+        exchanges, across, down = self._lies
+        if exchanges:
+            picture = picture.swapaxes(0, 1)
+        return picture[:: -1 if down else 1, :: -1 if across else 1]
 
 
 def _lies(frame: av.VideoFrame) -> tuple[bool, bool, bool]:

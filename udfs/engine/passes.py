@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from v2d_spark.udfs.engine.clip_choice import longest
-from v2d_spark.udfs.engine.one_pass import Choice, OnePass
+from v2d_spark.udfs.engine.clip_choice import longest, picture_length
+from v2d_spark.udfs.engine.one_pass import LONGEST_SHOWN_S, Choice, OnePass
+from v2d_spark.udfs.engine.plan import Plan
 from v2d_spark.udfs.engine.reader import VideoReader
 from v2d_spark.udfs.engine.sample import Job, Made
 from v2d_spark.udfs.engine.sound import SoundTrack
@@ -35,9 +36,8 @@ def looks_first(work: Work, reader: VideoReader, finder: CutFinder, video: str |
     """
     plan, rules = work.plan, work.rules
     assert rules is not None
-    needs_length = plan.stills is not None and plan.stills.at in ("count", "sharpest")
     longest_alone = any(getattr(one.settings, "mode", None) == "longest" for one in plan.subsamplers if one.finds_cuts)
-    if rules.needs_all or finder.late is None or needs_length or longest_alone:
+    if rules.needs_all or finder.late is None or _needs_length(plan) or longest_alone:
         return True
     held = finder.late * _picture_bytes(reader)
     others = _DECODED * _picture_bytes(reader) + (_encoder_bytes(work, video) if video else 0)
@@ -60,11 +60,17 @@ def made_of_pictures(
     rules, changing = work.rules, work.plan.subsamplers
     if rules is None:
         whole = Choice(whole=True)
-        return OnePass(reader, finder).make(job, changing, Whole(longest(work, reader)), whole, by_cuts=False)
+        if job.track is None and not job.keyframes_only:  # sound would not be moved up with the picture
+            reader.longest = round(LONGEST_SHOWN_S / reader.time_base)
+        length = picture_length(work, reader) if _needs_length(work.plan) else longest(work, reader)
+        return OnePass(reader, finder).make(job, changing, Whole(length), whole, by_cuts=False)
     if spans is None:
         first_piece_only = rules.max_length_strategy == "first"
         shots = Shots(rules.max_length, first_piece_only=first_piece_only, time_base=reader.time_base)
         return OnePass(reader, finder).make(job, changing, shots, Choice.by(rules), by_cuts=True)
+    if _needs_length(work.plan):
+        end = picture_length(work, reader)
+        spans = [replace(span, end=end) if span.end and span.start < end < span.end else span for span in spans]
     made: list[Made] = []
     begun = 0
     choice = Choice.of_known(rules, reader)
@@ -82,6 +88,11 @@ def made_of_pictures(
                 if track is not None:
                     track.close()
     return made
+
+
+def _needs_length(plan: Plan) -> bool:
+    """Whether it must be known how long the picture of a sample is before its first frame."""
+    return plan.stills is not None and plan.stills.at in ("count", "sharpest")
 
 
 def _at_once(work: Work, reader: VideoReader, job: Job) -> int:

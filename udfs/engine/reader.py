@@ -21,9 +21,12 @@ from v2d_spark.udfs.vocabulary import SampleError
 # Packets that may fail one after the other, and of all the part that may, before a source is given up.
 _MOST_IN_A_ROW = 500
 _MOST_OF_ALL = 0.5
+# A frame that comes so many seconds after the one before is held until the next: where that goes back, its time was wrong.
+_LEAP_S = 3
 _BYTES_PER_PIXEL = 3  # of the largest common pictures: 4:2:0 of 10 bit, 4:4:4 of 8
+_MP4 = "mov,mp4,m4a,3gp,3g2,mj2"
 # Containers with an index of their keyframes.
-_INDEXED = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
+_INDEXED = {_MP4, "matroska,webm"}
 
 
 class VideoReader:
@@ -40,7 +43,9 @@ class VideoReader:
         origin: time stamp of the source's beginning: of its earliest stream.
         joins: where its clock starts anew.
         faults: packets that did not decode.
-        dropped: frames left out because their time does not come after that of the one before.
+        dropped: frames left out because their time does not come after that of the one before, or leaps and goes back.
+        longest: time stamps that a picture is shown at most, None for no bound: what comes after a longer gap is moved up.
+        shortened: pictures that this befell.
         repeated_until: time stamp up to which the picture before is shown on: by empty packets, or by those that are left
             out where keyframes alone are decoded.
     """
@@ -49,6 +54,9 @@ class VideoReader:
         self._fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self.faults = 0
         self.dropped = 0
+        self.longest: int | None = None
+        self.shortened = 0
+        self._moved = 0  # time stamps by which frames are moved up
         self.repeated_until = -(1 << 63)
         self._read = 0
         self._in_a_row = 0
@@ -79,6 +87,7 @@ class VideoReader:
             codec.skip_frame = "NONKEY"
         self.time_base = self.stream.time_base or Fraction(1, av.time_base)
         self.joins = joins(path, self._container.format.name)
+        self._packet_clock = Clock(self.joins.shifts.get(self.stream.index, ()), self.time_base)
         self.fps = average_rate(self.stream, self._container.format.name) or Fraction(25)
         # AVI gives packets no time to be shown at; what libav guesses goes back where pictures are not in order.
         self._unordered = self._container.format.name == "avi"
@@ -120,6 +129,20 @@ class VideoReader:
         """Time stamp of the first picture, as far as the file tells."""
         return self.origin if self.stream.start_time is None else self.stream.start_time
 
+    def end(self, last: int, lasts: int) -> int:
+        """Time stamp at which the last picture is no longer shown; for when all frames were read.
+
+        Args:
+            last: its time stamp.
+            lasts: how long it is shown, as its frame says; 0 where it does not.
+        """
+        end = max(last + (lasts or self.step), self.repeated_until)
+        # MP4 tells how long pictures last in the order of decoding: the one that is shown last may have what is another's.
+        if self._container.format.name == _MP4 and self.stream.duration:
+            told = self.start + self.stream.duration - self._moved
+            return min(end, told) if told > last else end
+        return end
+
     def frames(self) -> Iterator[av.VideoFrame]:
         """Yield the frames. Packets that do not decode are passed over and counted.
 
@@ -133,7 +156,10 @@ class VideoReader:
 
     def _decoded(self) -> Iterator[av.VideoFrame]:
         last: int | None = None
+        before: int | None = None  # of the frame before the one that is held
+        held: av.VideoFrame | None = None
         clock = Clock(self.joins.shifts.get(self.stream.index, ()), self.time_base)
+        leap = _LEAP_S / self.time_base
         for packet in self._packets():
             if self._repeats(packet):
                 continue
@@ -154,22 +180,45 @@ class VideoReader:
                 frame.pts = clock.at(frame.pts)
                 if self._is_beyond(frame.pts):
                     break
+                if held is not None and before is not None and last is not None and before < frame.pts <= last:
+                    self.dropped += 1
+                    held, last = None, before
                 if last is not None and frame.pts <= last:
                     self.dropped += not self._skips
                     continue
+                if held is not None:
+                    leaped, held = held, None
+                    yield self._moved_up(leaped, before)
+                    if self._skips:  # it is decoded again
+                        break
+                before, last = last, frame.pts
+                if before is not None and last - before > leap and not self._skips:
+                    held = frame
+                    continue
                 self._skips = False
-                last = frame.pts
-                yield frame
+                yield self._moved_up(frame, before)
                 if self._skips:  # the rest of the packet lies before the place that was jumped to
                     break
+        if held is not None:
+            yield self._moved_up(held, before)
         if last is None or self.faults > _MOST_OF_ALL * self._read:
             raise SampleError("decoder_error", f"{self.faults} of {self._read} pieces of the video do not decode")
+
+    def _moved_up(self, frame: av.VideoFrame, before: int | None) -> av.VideoFrame:
+        """The frame, behind a gap that is no longer than it may be."""
+        assert frame.pts is not None
+        if self.longest is not None and before is not None and (over := frame.pts - before - self.longest) > 0:
+            self._moved += over
+            self.shortened += 1
+        frame.pts -= self._moved
+        return frame
 
     def _repeats(self, packet: av.Packet[av.VideoStream]) -> bool:
         """Whether a packet is empty, as Theora and AVI have them: the picture before is shown on. No decoder takes them."""
         time = packet.dts if self._unordered or packet.pts is None else packet.pts
         if time is None or packet.is_discard:  # a packet without a time tells the decoder that the file ends
             return False
+        time = self._packet_clock.at(time)
         if not packet.size or self._keyframes_only:
             self.repeated_until = max(self.repeated_until, time + (packet.duration or self.step))
         return not packet.size
@@ -238,4 +287,6 @@ class VideoReader:
             parts.append(f"{self.faults} of {self._read} pieces of the video do not decode")
         if self.dropped:
             parts.append(f"{self.dropped} frames whose time goes back were left out")
+        if self.shortened:
+            parts.append(f"{self.shortened} pictures that stand still for too long to be true are shown for less")
         return "; ".join(parts) or None

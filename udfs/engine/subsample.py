@@ -91,11 +91,11 @@ def _image(work: Work, teller: Teller) -> dict[str, Any]:
         return teller.whole({}, work.look)
     own = work.look["extension"]
     format = (work.formats or {}).get(IMAGE) or (own if own in _STILL_FORMATS else "png")
-    if own == format and not work.plan.changes_pictures:
+    if (work.formats is None or own == format) and not work.plan.changes_pictures:
         return teller.whole({}, work.look) | {"streams": {IMAGE: teller.own_bytes()}}
     with VideoReader(work.path) as reader:
         frame = next(reader.frames())
-        picture = Geometry(work.plan.subsamplers)(frame, reader.sample_aspect)
+        picture = Geometry(work.plan.subsamplers, still=True)(frame, reader.sample_aspect)
     path = work.folder / f"00000.{format}"
     path.write_bytes(still(picture, format, work.plan.encode.image_quality))
     return teller.whole({IMAGE: path})

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from v2d_spark.udfs.engine.orientation import Turn
     from v2d_spark.udfs.engine.reader import VideoReader
 
     _Picture = npt.NDArray[np.uint8]
@@ -229,30 +230,35 @@ class _Small:
     def __init__(self, shorter_side: int, interpolation: str, sample_aspect: Fraction | None) -> None:
         self._shorter_side = shorter_side
         self._interpolation = interpolation
-        self._aspect = sample_aspect or Fraction(1)
+        self._aspect = sample_aspect
         self._size: tuple[int, int] | None = None
+        self._turn: Turn | None = None
+        self._rotation = 0
 
     def __call__(self, frame: av.VideoFrame) -> _Picture:
         import cv2
         import numpy as np
 
+        from v2d_spark.udfs.engine.orientation import Turn
+
         picture: Any = frame.to_ndarray(format="bgr24")
+        # The matrix is read where the angle changes: PyAV holds a frame whose side data was read for long.
+        if self._turn is None or frame.rotation != self._rotation:
+            self._turn, self._rotation = Turn(frame), frame.rotation
         if self._size is None:
-            self._size = self._size_of(frame)
-        turns = round(frame.rotation / 90) % 4
-        width, height = self._size if turns % 2 == 0 else self._size[::-1]
+            self._size = self._size_of(frame, self._turn)
+        width, height = self._size[::-1] if self._turn.exchanges else self._size
         if (height, width) != picture.shape[:2]:
             how = cv2.INTER_LANCZOS4 if self._interpolation == "lanczos" else cv2.INTER_AREA
             picture = cv2.resize(picture, (width, height), interpolation=how)
-        grey = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
-        # `rotation` is counter-clockwise, and so is numpy's.
-        return np.ascontiguousarray(np.rot90(grey, turns))
+        return np.ascontiguousarray(self._turn.upright(cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)))
 
-    def _size_of(self, frame: av.VideoFrame) -> tuple[int, int]:
+    def _size_of(self, frame: av.VideoFrame, turn: Turn) -> tuple[int, int]:
         """Width and height, upright. Never larger than the frame."""
-        width, height = max(1, round(frame.width * self._aspect)), frame.height
-        if round(frame.rotation / 90) % 2:
-            width, height = height, width
+        from v2d_spark.udfs.engine.orientation import displayed
+
+        shape = displayed(frame.width, frame.height, self._aspect, exchanged=turn.exchanges)
+        width, height = shape.width, shape.height
         shorter = min(width, height)
         if 0 < self._shorter_side < shorter:
             factor = self._shorter_side / shorter

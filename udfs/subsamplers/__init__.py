@@ -110,11 +110,12 @@ class CutFinder(Protocol):
             Numbers of frames that begin a shot and that were not told yet.
         """
 
-    def finish(self, frames: int) -> list[int]:
+    def finish(self, frames: int, end: int) -> list[int]:
         """Tell the cuts that only the end makes sure of.
 
         Args:
             frames: how many frames there were.
+            end: time stamp at which the last of them is no longer shown.
         """
 
     def result(self) -> dict[str, Any]:

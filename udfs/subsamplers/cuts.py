@@ -167,6 +167,7 @@ class Finder:
         }
         self.late = self._detectors[1].late
         self._stamps = array("q")
+        self._end = 0
 
     @property
     def settled(self) -> int:
@@ -184,8 +185,9 @@ class Finder:
                     cuts = told
         return cuts
 
-    def finish(self, frames: int) -> list[int]:
+    def finish(self, frames: int, end: int) -> list[int]:
         """As `CutFinder`."""
+        self._end = end
         return {step: detector.finish(frames) for step, detector in self._detectors.items()}[1]
 
     def result(self) -> dict[str, Any]:
@@ -215,12 +217,8 @@ class Finder:
         return shots
 
     def _stamp(self, number: int) -> int:
-        """The time stamp of a frame; that of the end, which no frame has, is as far on as the last frame was."""
-        if number < len(self._stamps):
-            return self._stamps[number]
-        if len(self._stamps) > 1:
-            return 2 * self._stamps[-1] - self._stamps[-2]
-        return self._stamps[-1] + max(1, round(1 / (self._fps * self._time_base)))
+        """The time stamp of a frame, or of the end, which no frame has."""
+        return self._stamps[number] if number < len(self._stamps) else self._end
 
 
 def frame_step(fps: Fraction, rate: float) -> int:
