@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from v2d_spark import config as configuration
+from v2d_spark.udfs import locations
 from v2d_spark.udfs.vocabulary import (
     EXIT_DONE,
     EXIT_INTERNAL,
@@ -149,7 +150,7 @@ def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
 def _is_override(word: str) -> bool:
     """Whether a word is a setting, be it an unknown one. `date=2026-01-01/x.csv` and `date=*.csv` are inputs."""
     found = _OVERRIDE.fullmatch(word)
-    if not found or Path(word).exists():
+    if not found or locations.exists(word):
         return False
     name, inner, value = found.groups()
     is_known = name in {field.name for field in fields(configuration.Settings)}

@@ -309,9 +309,8 @@ def _leaves(settings: Any, prefix: str = "") -> Iterator[tuple[str, Any, datacla
 def _read(config: str | Path | None) -> dict[str, Any]:
     if config is None:
         return {}
-    path = Path(config)
-    if path.is_file():
-        text = path.read_text(encoding="utf-8")
+    if os.path.isfile(config):  # noqa: PTH113 - pathlib raises where a name is too long
+        text = Path(config).read_text(encoding="utf-8")
     elif str(config) in presets():
         text = (resources.files(PRESET_PACKAGE) / "conf" / f"{config}.yaml").read_text(encoding="utf-8")
     else:

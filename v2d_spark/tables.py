@@ -252,7 +252,7 @@ def resolve(path: str) -> str:
     Raises:
         DatasetError: if it is a name in a catalog, which is not served.
     """
-    if "/" not in path and ":" not in path and re.fullmatch(r"\w+\.\w+", path) and not Path(path).exists():
+    if "/" not in path and ":" not in path and re.fullmatch(r"\w+\.\w+", path) and not locations.exists(path):
         raise DatasetError(
             f"{path} names a schema in a catalog; datasets are folders: give a path such as ./{path} or s3a://bucket/{path}."
         )
