@@ -52,13 +52,16 @@ def local_path(location: str) -> Path:
         location: a path (`~` is the home folder), or a `file:` URL of this host, percent-encoded as URLs are.
 
     Raises:
-        InputError: if it is not local.
+        InputError: if it is not local, or in the home folder of somebody who is not known here.
     """
     if not scheme(location):
-        return Path(location).expanduser()
+        try:
+            return Path(location).expanduser()
+        except RuntimeError:
+            raise InputError(f"{location} is below the home folder of a user who is not known here; write the path.") from None
     parts = urlsplit(location)
     if scheme(location) != "file" or parts.netloc not in ("", "localhost"):
-        raise InputError(f"{location} is no path of this machine")
+        raise InputError(f"{location} is no path of this machine.")
     return Path(unquote(parts.path))
 
 

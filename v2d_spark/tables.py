@@ -251,6 +251,7 @@ def resolve(path: str) -> str:
 
     Raises:
         DatasetError: if it is a name in a catalog, which is not served.
+        InputError: if it is below the home folder of somebody who is not known here.
     """
     if "/" not in path and ":" not in path and re.fullmatch(r"\w+\.\w+", path) and not locations.exists(path):
         raise DatasetError(
@@ -268,7 +269,7 @@ def resolve(path: str) -> str:
         raise DatasetError(
             f"{path} is no path and no URL that is served; mounts are paths (/dbfs/…, /Volumes/…), stores s3a://…."
         )
-    return str(Path(path).expanduser().absolute())
+    return str(locations.local_path(path).absolute())
 
 
 def _holds(there: pa.Schema | pa.StructType, column: pa.Field) -> bool:

@@ -100,6 +100,8 @@ def test_a_job_on_the_shared_session(
         (["export", "--dataset", "nowhere", "--to", "x", "stray"], "'stray' is not of the form key=value"),
         (["sql", "SELECT 1", "--dataset", "nowhere"], "There is no dataset"),
         (["status", "--dataset", "lab.videos"], "datasets are folders"),
+        (["status", "--dataset", "~nobody-of-this-name/d"], "below the home folder of a user who is not known here"),
+        (["download", "~nobody-of-this-name/x.csv", "--dataset", "d"], "below the home folder of a user"),
         (["download", "nowhere.csv", "--dataset", "d"], "There is no file nowhere.csv"),
         (["download", "date=2026-01-01/x.csv", "--dataset", "d"], "There is no file date=2026-01-01/x.csv"),
         (["download", "x" * 300 + ".csv", "--dataset", "d"], "There is no file xxx"),
