@@ -9,7 +9,6 @@ import json
 import math
 import os
 import re
-import tempfile
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -20,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from v2d_spark.udfs import locations
+from v2d_spark.udfs import locations, spool
 from v2d_spark.udfs.engine.settings import PRESETS, DecodeSettings, EncodeSettings
 from v2d_spark.udfs.enrichers import enrichers
 from v2d_spark.udfs.fetch.guard import Guard
@@ -133,7 +132,7 @@ class Settings:
         """The folder for what is being fetched, as an absolute path; by default one of this user's own."""
         if self.scratch_dir:
             return str(locations.local_path(self.scratch_dir).absolute())
-        return str(Path(tempfile.gettempdir()) / f"v2d_spark-{os.getuid()}")
+        return str(spool.default_folder())
 
     @property
     def access(self) -> Access:
