@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 # Written first and read as the mark of a dataset.
 _MARK = schema.SOURCES
 DEFAULT_SHARD_SIZE = Settings().shard_size
-_FILES_FOLDER = "files"
 _STAGING_FOLDER = "_staging"
 
 
@@ -177,11 +176,6 @@ class Dataset:
     def table_path(self, name: str) -> str:
         """Folder of a table."""
         return f"{self.path}/{name}"
-
-    @property
-    def files_path(self) -> str:
-        """Folder of the streams that are too large for a row."""
-        return f"{self.path}/{_FILES_FOLDER}"
 
     @property
     def staging_path(self) -> str:

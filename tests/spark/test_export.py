@@ -322,7 +322,7 @@ def mixed(spark: SparkSession, new_dataset: Callable[..., Dataset]) -> Dataset:
     """A dataset with a stream beside the tables, sound, pictures, and clips."""
     dataset = new_dataset("mixed", shard_size=10)
     large = content_of(0, 0, 3 << 20)
-    side = Path(dataset.files_path) / "1000001" / "a.webm"
+    side = Path(dataset.path) / "files" / "1000001" / "a.webm"
     side.parent.mkdir(parents=True)
     side.write_bytes(large)
     beside = stream(large, "video/webm") | {"inline": None, "uri": "files/1000001/a.webm"}
