@@ -52,13 +52,16 @@ def local_path(location: str) -> Path:
         location: a path (`~` is the home folder), or a `file:` URL of this host, percent-encoded as URLs are.
 
     Raises:
-        InputError: if it is not local.
+        InputError: if it is not local, or in the home folder of somebody who is not known here.
     """
     if not scheme(location):
-        return Path(location).expanduser()
+        try:
+            return Path(location).expanduser()
+        except RuntimeError:
+            raise InputError(f"{location} is below the home folder of a user who is not known here; write the path.") from None
     parts = urlsplit(location)
     if scheme(location) != "file" or parts.netloc not in ("", "localhost"):
-        raise InputError(f"{location} is no path of this machine")
+        raise InputError(f"{location} is no path of this machine.")
     return Path(unquote(parts.path))
 
 
@@ -119,7 +122,7 @@ def read_bytes(location: str) -> bytes:
 def exists(location: str) -> bool:
     """Whether there is a file or a folder."""
     if is_local(location):
-        return local_path(location).exists()
+        return os.path.exists(local_path(location))  # noqa: PTH110 - pathlib raises where a name is too long
     filesystem, path = _store(location)
     return bool(filesystem.exists(path))
 
@@ -127,7 +130,7 @@ def exists(location: str) -> bool:
 def is_folder(location: str) -> bool:
     """Whether there is a folder (in a store: anything below that name)."""
     if is_local(location):
-        return local_path(location).is_dir()
+        return os.path.isdir(local_path(location))  # noqa: PTH112 - as above
     filesystem, path = _store(location)
     return bool(filesystem.isdir(path))
 
@@ -152,6 +155,8 @@ def list_files(folder: str, *, recursive: bool = False) -> list[str]:
     """
     if is_local(folder):
         top = local_path(folder)
+        if not is_folder(folder):
+            return []
         found = sorted(path for path in (top.rglob("*") if recursive else top.glob("*")) if path.is_file())
         return [str(path) for path in found if not any(part.startswith(".") for part in path.relative_to(top).parts)]
     filesystem, path = _store(folder)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import secrets
 import shutil
+import stat
+import tempfile
 import time
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from types import TracebackType
 
@@ -16,7 +19,14 @@ from v2d_spark.udfs.vocabulary import ConfigError
 
 # v2d-spool~<host>~<process id>~<start mark>~<random>: hosts and containers may share a scratch folder.
 _NAME = re.compile(r"v2d-spool~(?P<host>[^~]*)~(?P<pid>[0-9]+)~(?P<mark>[^~]+)~[0-9a-f]{8}")
+# The scratch folder that is used where nobody names one. Known by its name: a task may run as another user than the driver.
+_DEFAULT_NAME = re.compile(r"v2d_spark-[0-9]+")
 _FOREIGN_DAYS = 3  # whether another host's owner lives cannot be seen: its folder goes when untouched for so long
+
+
+def default_folder() -> Path:
+    """The scratch folder where nobody names one: this user's own, in the temporary folder."""
+    return Path(tempfile.gettempdir()) / f"v2d_spark-{os.getuid()}"
 
 
 class Spool(AbstractContextManager["Spool"]):
@@ -28,7 +38,7 @@ class Spool(AbstractContextManager["Spool"]):
         scratch: the scratch folder; made if it is missing.
 
     Raises:
-        ConfigError: on entering, if the scratch folder cannot be written.
+        ConfigError: on entering, if the scratch folder cannot be written, or is the default one and another user's.
     """
 
     def __init__(self, scratch: str) -> None:
@@ -38,6 +48,8 @@ class Spool(AbstractContextManager["Spool"]):
 
     def __enter__(self) -> Spool:
         try:
+            if _DEFAULT_NAME.fullmatch(self._scratch.name):
+                _make_own(self._scratch)
             self.folder.mkdir(parents=True, mode=0o700)
         except OSError as error:
             raise ConfigError(
@@ -61,6 +73,19 @@ class Spool(AbstractContextManager["Spool"]):
             suffix: the end of its name, as `.mp4`.
         """
         return self.folder / f"{next(self._names):06d}{suffix}"
+
+
+def _make_own(folder: Path) -> None:
+    """Make the default scratch folder, for its user alone: anybody can guess its name, and make it first."""
+    with suppress(FileExistsError):
+        folder.mkdir(parents=True, mode=0o700)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        raise ConfigError(
+            f"{folder} was not made by this user, so what lies there may be changed: set scratch_dir to a folder."
+        )
+    if stat.S_IMODE(found.st_mode) != 0o700:  # one of an earlier version
+        folder.chmod(0o700)
 
 
 def sweep(scratch: str) -> int:

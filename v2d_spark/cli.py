@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from v2d_spark import config as configuration
+from v2d_spark.udfs import locations
 from v2d_spark.udfs.vocabulary import (
     EXIT_DONE,
     EXIT_INTERNAL,
@@ -104,6 +105,16 @@ def cli() -> None:
     """
 
 
+class _FormatOption(click.Option):
+    """`--format` of exports: its help names the formats that there are, which are not loaded before it is asked for."""
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
+        from v2d_spark.udfs.exporters import formats
+
+        self.help = f"Format: {', '.join(formats())}."
+        return super().get_help_record(ctx)
+
+
 def _dataset_option(command: Command) -> Command:
     return click.option("--dataset", required=True, metavar="DIR", help="Folder of the dataset: a path or a URL.")(command)
 
@@ -149,7 +160,7 @@ def _split(words: Sequence[str]) -> tuple[list[str], list[str]]:
 def _is_override(word: str) -> bool:
     """Whether a word is a setting, be it an unknown one. `date=2026-01-01/x.csv` and `date=*.csv` are inputs."""
     found = _OVERRIDE.fullmatch(word)
-    if not found or Path(word).exists():
+    if not found or locations.exists(word):
         return False
     name, inner, value = found.groups()
     is_known = name in {field.name for field in fields(configuration.Settings)}
@@ -315,9 +326,7 @@ def enrich(step: str, words: tuple[str, ...], dataset: str, where: str | None, c
 @click.argument("words", nargs=-1, metavar="[KEY=VALUE]...")
 @_dataset_option
 @click.option("--to", required=True, metavar="DIR", help="Where the shards go: a folder or URL.")
-@click.option(
-    "--format", "export_format", default="webdataset", show_default=True, metavar="NAME", help="webdataset, files or parquet."
-)
+@click.option("--format", "export_format", cls=_FormatOption, default="webdataset", show_default=True, metavar="NAME")
 @click.option("--where", metavar="SQL", help="Which samples: a condition on the table samples.")
 @click.option(
     "--select", metavar="A,B", help="Metadata: columns, or SQL such as \"columns['a'] AS a\"; all columns by default."

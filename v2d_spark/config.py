@@ -8,7 +8,7 @@ import hashlib
 import json
 import math
 import os
-import tempfile
+import re
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,13 +19,14 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from v2d_spark.udfs import locations, spool
 from v2d_spark.udfs.engine.settings import PRESETS, DecodeSettings, EncodeSettings
 from v2d_spark.udfs.enrichers import enrichers
 from v2d_spark.udfs.fetch.guard import Guard
 from v2d_spark.udfs.fetch.settings import LONGEST_S, Access, FetchSettings
 from v2d_spark.udfs.settings import setting
 from v2d_spark.udfs.subsamplers import Shape, Subsampler, subsamplers
-from v2d_spark.udfs.vocabulary import ConfigError
+from v2d_spark.udfs.vocabulary import ConfigError, InputError
 
 PRESET_PACKAGE = "v2d_spark"
 #: What each stream may be stored as.
@@ -39,6 +40,8 @@ _ALWAYS_ON = ("clip",)
 # Bytes: with as much in a row group before it, what a column holds stays under 2 GiB, where Arrow and Parquet end.
 LARGEST_INLINE = (1 << 30) - 1
 _WHOLE = 1 << 63
+# What a header of HTTP can hold: Latin-1 without control characters.
+_HEADER = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")
 _ANY_SHAPE = Shape(640, 480)
 
 
@@ -127,7 +130,9 @@ class Settings:
     @property
     def scratch(self) -> str:
         """The folder for what is being fetched, as an absolute path; by default one of this user's own."""
-        return self.scratch_dir or str(Path(tempfile.gettempdir()) / f"v2d_spark-{os.getuid()}")
+        if self.scratch_dir:
+            return str(locations.local_path(self.scratch_dir).absolute())
+        return str(spool.default_folder())
 
     @property
     def access(self) -> Access:
@@ -256,6 +261,16 @@ def _listed(names: Iterable[str], link: str = "and") -> str:
 def _check_reach(settings: Settings) -> None:
     """Read here what executors will read, so that a mistake is told at once."""
     Guard(settings.access)
+    try:
+        for location in (settings.scratch, *filter(locations.is_local, settings.allow_locations)):
+            locations.local_path(location)
+    except InputError as error:
+        raise ConfigError(str(error)) from None
+    if not _HEADER.fullmatch(settings.fetch.user_agent):
+        raise ConfigError(
+            "Setting fetch.user_agent must be one line of Latin letters and signs, as HTTP has them, not "
+            f"{settings.fetch.user_agent!r}."
+        )
     if settings.fetch.ca_file:
         from v2d_spark.udfs.fetch.connections import tls_context
 
@@ -309,9 +324,13 @@ def _leaves(settings: Any, prefix: str = "") -> Iterator[tuple[str, Any, datacla
 def _read(config: str | Path | None) -> dict[str, Any]:
     if config is None:
         return {}
-    path = Path(config)
-    if path.is_file():
-        text = path.read_text(encoding="utf-8")
+    if os.path.isfile(config):  # noqa: PTH113 - pathlib raises where a name is too long
+        try:
+            text = Path(config).read_text(encoding="utf-8")
+        except UnicodeDecodeError:
+            raise ConfigError(f"{config} is not text in UTF-8; save it so.") from None
+        except OSError as error:
+            raise ConfigError(f"{config} cannot be read: {error.strerror or error}.") from None
     elif str(config) in presets():
         text = (resources.files(PRESET_PACKAGE) / "conf" / f"{config}.yaml").read_text(encoding="utf-8")
     else:
@@ -320,7 +339,7 @@ def _read(config: str | Path | None) -> dict[str, Any]:
         )
     try:
         values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a day that no calendar has, 2024-99-99
         raise ConfigError(f"{config} is not valid YAML: {' '.join(str(error).split())}.") from None
     if values is None:
         return {}
@@ -335,7 +354,7 @@ def _override(values: dict[str, Any], override: str) -> None:
         raise ConfigError(f"{override!r} is not of the form key=value.")
     try:
         value = yaml.safe_load(text) if text else ""
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):
         raise ConfigError(f"The value in {override!r} is not valid YAML; quote it.") from None
     *parents, last = key.strip().split(".")
     place = values

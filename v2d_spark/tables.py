@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 # Written first and read as the mark of a dataset.
 _MARK = schema.SOURCES
 DEFAULT_SHARD_SIZE = Settings().shard_size
-_FILES_FOLDER = "files"
 _STAGING_FOLDER = "_staging"
 
 
@@ -179,11 +178,6 @@ class Dataset:
         return f"{self.path}/{name}"
 
     @property
-    def files_path(self) -> str:
-        """Folder of the streams that are too large for a row."""
-        return f"{self.path}/{_FILES_FOLDER}"
-
-    @property
     def staging_path(self) -> str:
         """Folder for what a step holds between two jobs of its own; swept at the start of the next."""
         return f"{self.path}/{_STAGING_FOLDER}"
@@ -251,8 +245,9 @@ def resolve(path: str) -> str:
 
     Raises:
         DatasetError: if it is a name in a catalog, which is not served.
+        InputError: if it is below the home folder of somebody who is not known here.
     """
-    if "/" not in path and ":" not in path and re.fullmatch(r"\w+\.\w+", path) and not Path(path).exists():
+    if "/" not in path and ":" not in path and re.fullmatch(r"\w+\.\w+", path) and not locations.exists(path):
         raise DatasetError(
             f"{path} names a schema in a catalog; datasets are folders: give a path such as ./{path} or s3a://bucket/{path}."
         )
@@ -268,7 +263,7 @@ def resolve(path: str) -> str:
         raise DatasetError(
             f"{path} is no path and no URL that is served; mounts are paths (/dbfs/…, /Volumes/…), stores s3a://…."
         )
-    return str(Path(path).expanduser().absolute())
+    return str(locations.local_path(path).absolute())
 
 
 def _holds(there: pa.Schema | pa.StructType, column: pa.Field) -> bool:

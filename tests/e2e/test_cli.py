@@ -8,7 +8,7 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ from v2d_spark.cli import _expressions, _split, main
 from v2d_spark.config import Settings
 from v2d_spark.lease import WRITER, take
 from v2d_spark.tables import Dataset
+from v2d_spark.udfs import locations
 from v2d_spark.udfs.report import Report
 from v2d_spark.udfs.vocabulary import ConfigError, LeaseHeldError
 from v2d_spark.watch import TerminalWatcher
@@ -100,8 +101,13 @@ def test_a_job_on_the_shared_session(
         (["export", "--dataset", "nowhere", "--to", "x", "stray"], "'stray' is not of the form key=value"),
         (["sql", "SELECT 1", "--dataset", "nowhere"], "There is no dataset"),
         (["status", "--dataset", "lab.videos"], "datasets are folders"),
+        (["status", "--dataset", "~nobody-of-this-name/d"], "below the home folder of a user who is not known here"),
+        (["download", "~nobody-of-this-name/x.csv", "--dataset", "d"], "below the home folder of a user"),
         (["download", "nowhere.csv", "--dataset", "d"], "There is no file nowhere.csv"),
         (["download", "date=2026-01-01/x.csv", "--dataset", "d"], "There is no file date=2026-01-01/x.csv"),
+        (["download", "x" * 300 + ".csv", "--dataset", "d"], "There is no file xxx"),
+        (["status", "--dataset", f"{'d' * 300}.e"], "datasets are folders"),
+        (["config", "show", "--config", "c" * 300], "There is no settings file 'ccc"),
         (["download", "x.csv", "--dataset", "d", "fetchh.ca_file=/x"], "There is no setting fetchh"),
         (["status", "--dataset", "d", "fetch.thread=3"], "did you mean fetch.threads?"),
         (["nonsense"], "No such command 'nonsense'"),
@@ -171,6 +177,17 @@ def test_settings_are_told_from_inputs() -> None:
         ["x.csv", "date=*/x.csv", "day=1/y.csv"],
         ["scratch_dir=/tmp/x", "fetch.threads=3", "thread=3", "allow=[/x]"],
     )
+
+
+def test_words_may_be_longer_than_a_path(new_dataset: Callable[..., Dataset], capsys: pytest.CaptureFixture[str]) -> None:
+    hosts = [f"host-{number}.somewhere.example" for number in range(20)]
+
+    assert main(["config", "show", f"allow_hosts=[{', '.join(hosts)}]"]) == 0
+    assert hosts[19] in capsys.readouterr().out
+    # What is no file is not compared to the dataset by its size.
+    with api._quick(spark=None, dataset=new_dataset(), inputs=[f"sql:SELECT '{'x' * 300}' AS url"]):  # type: ignore[arg-type]
+        pass
+    assert not locations.list_files("x" * 300, recursive=True)
 
 
 def test_the_bar_moves_by_batches_of_other_hosts_and_counts_nothing_twice(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from v2d_spark.steps.making import MakeResult
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs.media_writer import MediaWriter
 from v2d_spark.udfs.report import Report
+from v2d_spark.udfs.vocabulary import QueryError
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -125,6 +126,20 @@ def test_retry_takes_what_failed_and_nothing_else(
     assert dict(result.report.statuses) == {"ok": 1}
     sources, _ = state(dataset)
     assert [(row["status"], row["attempts"]) for row in sources] == [("ok", 1), ("ok", 1), ("failed", 1)]
+
+
+def test_a_retry_tells_a_wrong_condition_from_a_fault_of_storage(spark: SparkSession, new_dataset: NewDataset) -> None:
+    dataset = new_dataset()
+    add_sources(dataset, ["http://127.0.0.1/a.mp4"])
+
+    with leases.writer_lease(dataset, "retry") as lease:
+        with pytest.raises(QueryError, match="cannot be cast"):
+            step.retry(spark, dataset, lease, "CAST(url AS INT) = 1")
+        for file in Path(dataset.table_path("sources")).glob("*.parquet"):
+            file.unlink()
+        with pytest.raises(Exception, match="FILE_NOT_EXIST") as caught:
+            step.retry(spark, dataset, lease, "url IS NOT NULL")
+    assert not isinstance(caught.value, QueryError)
 
 
 def test_large_streams_go_to_files_beside_the_tables(

@@ -287,6 +287,8 @@ def test_selected_metadata(spark: SparkSession, datasets: dict[str, Dataset], tm
         ({"select": ["'rand()' AS how", "widht"]}, QueryError, "widht"),
         ({"select": ["width", "height AS Width"]}, QueryError, "Two columns of the export are named Width"),
         ({"select": ["width AS status"]}, QueryError, "a status of its own"),
+        ({"select": ["key", "CAST(columns['license'] AS DOUBLE) AS n"]}, QueryError, "(?i)CC-BY.* cast"),
+        ({"select": ["key", "explode(array(1, 2)) AS n"]}, QueryError, "A sample has one row of metadata"),
         ({"format": "parquet", "select": ["width AS video"]}, QueryError, "a video of its own"),
         ({"format": "tarball"}, ConfigError, "formats are: files, parquet, webdataset"),
         ({"shard_size": 0}, ConfigError, "at least 1 sample"),
@@ -321,7 +323,7 @@ def mixed(spark: SparkSession, new_dataset: Callable[..., Dataset]) -> Dataset:
     """A dataset with a stream beside the tables, sound, pictures, and clips."""
     dataset = new_dataset("mixed", shard_size=10)
     large = content_of(0, 0, 3 << 20)
-    side = Path(dataset.files_path) / "1000001" / "a.webm"
+    side = Path(dataset.path) / "files" / "1000001" / "a.webm"
     side.parent.mkdir(parents=True)
     side.write_bytes(large)
     beside = stream(large, "video/webm") | {"inline": None, "uri": "files/1000001/a.webm"}

@@ -38,6 +38,12 @@ def test_defaults_preset_file_dict_and_overrides_give_the_same_kind_of_settings(
         ({"fetch": {"ca_file": "~nobody-of-this-name/ca.pem"}}, [], "is no readable PEM file"),
         ({"fetch": {"max_bytes": 1 << 63}}, [], "must be a whole number that a machine can hold"),
         ({"fetch": {"ca_file": "/nope"}}, [], "fetch.ca_file: /nope is no readable PEM file"),
+        ({"fetch": {"user_agent": "a\nb"}}, [], "fetch.user_agent must be one line of Latin letters and signs, as HTTP has"),
+        ({"fetch": {"user_agent": "蜘蛛"}}, [], "fetch.user_agent must be one line of Latin letters"),
+        ({}, ["scratch_dir=2024-99-99"], "The value in 'scratch_dir=2024-99-99' is not valid YAML; quote it"),
+        ({"scratch_dir": "~nobody-of-this-name/x"}, [], "~nobody-of-this-name/x is below the home folder of a user"),
+        ({"scratch_dir": "s3://bucket/x"}, [], "s3://bucket/x is no path of this machine"),
+        ({"allow_locations": ["s3://b/x", "~nobody-of-this-name"]}, [], "~nobody-of-this-name is below the home folder"),
         ({"inline_limit": 1 << 32}, [], "inline_limit must be at most 1073741823, not 4294967296"),
         ({"batch": {"row_group_bytes": 99999999999}}, [], "batch.row_group_bytes must be at most 1073741824"),
         ({"allow_hosts": ["a b"]}, [], "allow_hosts: 'a b' is no host"),
@@ -113,6 +119,8 @@ def test_users_of_one_machine_have_scratch_folders_of_their_own(monkeypatch: pyt
 
     assert config.load().scratch != mine
     assert config.load({"scratch_dir": "/fast"}).scratch == "/fast"
+    assert config.load({"scratch_dir": "fast"}).scratch == str(Path.cwd() / "fast")
+    assert config.load({"scratch_dir": "~/fast"}).scratch == str(Path.home() / "fast")
 
 
 def test_a_missing_file_names_the_presets() -> None:
@@ -120,11 +128,19 @@ def test_a_missing_file_names_the_presets() -> None:
         config.load("nowhere.yaml")
 
 
-@pytest.mark.parametrize("text", ["- a\n- b\n", "a: [1\n"])
-def test_a_file_of_another_shape_is_refused(tmp_path: Path, text: str) -> None:
-    (tmp_path / "bad.yaml").write_text(text)
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (b"- a\n- b\n", "must hold `key: value` lines, not a list"),
+        (b"a: [1\n", "is not valid YAML"),
+        (b"scratch_dir: 2024-99-99\n", "is not valid YAML: month must be in 1..12"),
+        ("# Größe\n".encode("latin-1"), "is not text in UTF-8"),
+    ],
+)
+def test_a_file_of_another_shape_is_refused(tmp_path: Path, text: bytes, told: str) -> None:
+    (tmp_path / "bad.yaml").write_bytes(text)
 
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError, match=told):
         config.load(tmp_path / "bad.yaml")
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
+from v2d_spark import cli
 from v2d_spark.udfs import exporters, sample_json
 from v2d_spark.udfs.content_types import EXTENSIONS, extension
 from v2d_spark.udfs.exporters import Exporter, Sample, Shard, Written, exporter, formats, register
@@ -53,7 +54,7 @@ def test_formats_are_found_in_the_package() -> None:
     assert all(kind.__doc__ and kind.name == name for name, kind in formats().items())
 
 
-def test_a_format_is_one_class(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_format_is_one_class(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(exporters, "_REGISTERED", dict(formats()))
 
     @register
@@ -69,6 +70,8 @@ def test_a_format_is_one_class(monkeypatch: pytest.MonkeyPatch) -> None:
     assert isinstance(exporter("names"), Names)
     with pytest.raises(ConfigError, match="no export format 'tar'; formats are: files, names, parquet, webdataset"):
         exporter("tar")
+    assert cli.main(["export", "--help"]) == 0
+    assert "Format: files, names, parquet, webdataset." in capsys.readouterr().out
 
 
 def stream(index: int, kind: str, codec: str, **values: Any) -> dict[str, Any]:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from v2d_spark import config
 from v2d_spark.udfs import processes
-from v2d_spark.udfs.spool import Spool, sweep
-from v2d_spark.udfs.vocabulary import V2dError
+from v2d_spark.udfs.spool import Spool, default_folder, sweep
+from v2d_spark.udfs.vocabulary import ConfigError, V2dError
 
 HOLDER = """
 import os, signal, sys
@@ -140,6 +142,47 @@ def test_a_scratch_folder_that_cannot_be_is_a_users_mistake(tmp_path: Path, name
 
     with pytest.raises(V2dError, match=r"scratch_dir .* cannot be written"), Spool(str(tmp_path / name)):
         pass
+
+
+def test_the_default_scratch_folder_is_its_users_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    folder = default_folder()
+    folder.mkdir()
+
+    with Spool(config.load().scratch) as spool:
+        assert spool.folder.parent == folder
+        assert folder.stat().st_mode & 0o777 == 0o700
+    folder.rmdir()
+    with Spool(str(folder)):
+        assert folder.stat().st_mode & 0o777 == 0o700
+    named = tmp_path / "named"
+    named.mkdir(mode=0o755)
+    with Spool(str(named)):
+        assert named.stat().st_mode & 0o777 == 0o755
+
+
+@pytest.mark.parametrize("made", ["by another", "a link", "a file"])
+def test_a_default_scratch_folder_that_another_made_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, made: str
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    folder, other = default_folder(), tmp_path / "other"
+    other.mkdir()
+    if made == "a link":
+        folder.symlink_to(other)
+    elif made == "a file":
+        folder.touch()
+    else:
+        folder.mkdir()
+        me = os.geteuid()
+        monkeypatch.setattr(os, "geteuid", lambda: me + 1)
+        other.chmod(0o755)
+        with Spool(str(other)):  # whom a folder belongs to that is named is the user's business
+            pass
+
+    with pytest.raises(ConfigError, match=r"was not made by this user.* set scratch_dir"), Spool(str(folder)):
+        pass
+    assert not list(other.iterdir())
 
 
 def test_this_process_is_alive() -> None:

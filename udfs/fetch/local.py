@@ -62,7 +62,7 @@ class LocalFetcher:
             raise SampleError("not_found", "the path holds a NUL character")
         try:
             path = locations.local_path(location)
-        except (InputError, ValueError, RuntimeError) as error:
+        except (InputError, ValueError) as error:
             raise SampleError("forbidden_location", "the path is on another machine, or cannot be understood") from error
         if "\0" in str(path):
             raise SampleError("not_found", "the path holds a NUL character")

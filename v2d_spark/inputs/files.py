@@ -9,6 +9,7 @@ from __future__ import annotations
 import bz2
 import glob
 import gzip
+import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -147,7 +148,7 @@ def is_read_here(text: str) -> bool:
     Args:
         text: a path or URL.
     """
-    return locations.is_local(text) and not (text.startswith(_SERVED_BY_SPARK) and not Path(text).exists())
+    return locations.is_local(text) and not (text.startswith(_SERVED_BY_SPARK) and not locations.exists(text))
 
 
 def spark_path(path: str) -> str:
@@ -177,9 +178,9 @@ def _resolve_here(argument: int, text: str, format: str | None) -> Files | Relat
     path = locations.local_path(text).absolute()
     if _is_delta(path):
         return Relation(argument, DELTA, str(path))
-    if path.is_dir():
+    if locations.is_folder(str(path)):
         return _files(argument, text, list(_walk(path)), format, str(path))
-    if path.is_file():
+    if os.path.isfile(path):  # noqa: PTH113 - pathlib raises where a name is too long
         return _files(argument, text, [str(path)], format)
     if _GLOB.search(str(path)):
         # An absolute pattern with several parts is none for Path.glob.
@@ -230,7 +231,7 @@ def _is_table(spark: SparkSession, name: str) -> bool:
 
 
 def _is_delta(path: Path) -> bool:
-    return (path / "_delta_log").is_dir()
+    return locations.is_folder(str(path / "_delta_log"))
 
 
 def _walk(folder: Path) -> Iterator[str]:

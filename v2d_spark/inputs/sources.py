@@ -174,16 +174,6 @@ def in_order(new: DataFrame, partitions: int) -> DataFrame:
     return numbering.with_id(spread.sortWithinPartitions(*ORDER, "identity"))
 
 
-def partition_of() -> Column:
-    """The partition in `id`."""
-    return numbering.partition_of()
-
-
-def numbered(spark: SparkSession, ordered: DataFrame, counts: Sequence[tuple[int, int]], first: int) -> DataFrame:
-    """Give `source_num`, without gaps, to sources `in_order`; arguments as for `numbering.numbered`."""
-    return numbering.numbered(spark, ordered, counts, first, "source_num")
-
-
 def named(shard_size: int) -> tuple[Column, Column]:
     """Shard and key of a source, made of `source_num`.
 

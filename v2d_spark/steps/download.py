@@ -14,7 +14,7 @@ from v2d_spark.steps.making import MakeResult, Unwatched, Watcher, make
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs.download import DownloadTask
 from v2d_spark.udfs.report import Report
-from v2d_spark.udfs.vocabulary import FAILED, STEP_DOWNLOAD, STEP_RETRY, STEP_SUBSAMPLE, DatasetError, QueryError
+from v2d_spark.udfs.vocabulary import FAILED, STEP_DOWNLOAD, STEP_RETRY, STEP_SUBSAMPLE, DatasetError
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -88,10 +88,8 @@ def retry(spark: SparkSession, dataset: Dataset, lease: Lease, where: str | None
     # As a query first, which cannot change anything.
     queries.rows_where(spark, dataset, "sources", condition)
     batch_id = lease.next_batch_id()
-    try:
+    with queries.computing():
         found = merges.reset_sources(spark, dataset, batch_id, queries.selection(dataset, "sources", condition))
-    except Exception as error:
-        raise QueryError(queries.explain(error)) from None
     report = Report(statuses=Counter(pending=found))
     batches.append_run(dataset, STEP_RETRY, batch_id, run=run, started_at=started_at, report=report)
     return found

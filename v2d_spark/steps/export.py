@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from v2d_spark.config import Settings
 from v2d_spark.media_log import candidate_files
-from v2d_spark.queries import explain, samples_where
+from v2d_spark.queries import computing, explain, samples_where
 from v2d_spark.schema import STEP_MEDIA
 from v2d_spark.session import is_on_this_host, parallelism
 from v2d_spark.spark_paths import literal
@@ -286,10 +286,19 @@ def choose(
     samples = samples_where(spark, dataset, where, versions=versions)
     inner = [F.col(name).alias(f"_{name}") for name in INPUT_COLUMNS if name != "metadata"]
     told = samples if select else _with_cuts_of_sources(spark, dataset, samples, versions)
+    looked_at = samples
     try:
         chosen = told.select(*inner, *(map(F.expr, select) if select else [F.col("*")]))
         columns = chosen.columns[len(inner) :]
+        if select:
+            # In a struct Spark refuses what makes rows.
+            looked_at = samples.select("*", F.struct(*map(F.expr, select)).alias("_selected"))
     except Exception as error:
+        if "UNSUPPORTED_GENERATOR" in str(error):
+            raise QueryError(
+                "A sample has one row of metadata, and functions such as explode, inline or stack make any number; "
+                "select the array or the map as it is."
+            ) from None
         raise QueryError(explain(error)) from None
     _check_names(columns, own_columns if select is None else (*own_columns, *sample_json.ADDED))
     if sample_json.USER_COLUMNS in columns:
@@ -304,24 +313,23 @@ def choose(
         *(F.col(f"_{name}").alias(name) for name in INPUT_COLUMNS if name != "metadata"), F.struct(*metadata).alias("metadata")
     )
     rows = with_batches(spark, dataset, rows, streams.steps, versions)
+    # What is selected is computed here once, as text because each type has one: what is wrong with it must show before
+    # anything is written.
+    selected = [F.max(F.length(F.col("_selected").cast("string")))] if select else []
     user_columns: tuple[str, ...] = ()
-    try:
+    with computing():
         if sample_json.USER_COLUMNS in columns:
             names = samples.select(F.explode(F.map_keys("columns")).alias("name")).distinct()
             user_columns = tuple(row["name"] for row in names.orderBy("name").limit(_MOST_USER_COLUMNS).collect())
-        (found,) = samples.agg(
+        (found,) = looked_at.agg(
             F.count("*").alias("samples"),
             F.max("batch_id").alias("batch_id"),
             F.min("source_num").alias("first"),
             F.max("source_num").alias("last"),
             F.approx_count_distinct("shard").alias("shards"),
             *(F.max(F.col(f"{stream}_size").isNotNull()).alias(stream) for stream in STREAMS),
+            *selected,
         ).collect()
-    except Exception as error:
-        # What only shows when it is computed: a cast that fails, a division by zero.
-        if where is None:
-            raise
-        raise QueryError(explain(error)) from None
     return Selection(rows, tuple(columns), user_columns, select is None, found, streams)
 
 

@@ -179,6 +179,7 @@ class _Work:
         """Append the new sources."""
         from pyspark.sql import functions as F
 
+        from v2d_spark import numbering
         from v2d_spark.inputs import sources
 
         partitions = math.ceil(new / sources_per_task)
@@ -186,9 +187,9 @@ class _Work:
         counts = [(0, new)]
         if partitions > 1:
             ordered = self._stored("ordered", ordered)
-            found = ordered.groupBy(sources.partition_of().alias("partition")).count().collect()
+            found = ordered.groupBy(numbering.partition_of().alias("partition")).count().collect()
             counts = sorted((row["partition"], row["count"]) for row in found)
-        numbered = sources.numbered(self._spark, ordered, counts, self._first)
+        numbered = numbering.numbered(self._spark, ordered, counts, self._first, "source_num")
         if partitions > 1:
             # Stored files are read in any order; each of the table's shall hold consecutive numbers.
             numbered = numbered.repartitionByRange(partitions, "source_num")
