@@ -73,18 +73,22 @@ def two_minutes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("settings", "slack"),
+    ("settings", "suffix", "slack"),
     [
-        pytest.param(DOWNSAMPLE, INDEX // 4, id="clips"),
-        pytest.param({"frame_rate": {"fps": 1}, "resolution": {"size": 64, "operations": ["scale"]}}, INDEX, id="whole"),
+        # Of a Matroska file libav lists the keyframes alone.
+        pytest.param(DOWNSAMPLE, ".mkv", INDEX // 4, id="clips"),
+        pytest.param(
+            {"frame_rate": {"fps": 1}, "resolution": {"size": 64, "operations": ["scale"]}}, ".mp4", INDEX, id="whole"
+        ),
     ],
 )
 def test_ten_times_as_long_takes_no_more(
-    two_minutes: Path, tmp_path: Path, settings: dict[str, dict[str, Any]], slack: int
+    two_minutes: Path, tmp_path: Path, settings: dict[str, dict[str, Any]], suffix: str, slack: int
 ) -> None:
-    long = repeated(two_minutes, 10, tmp_path / "twenty_minutes.mp4")
+    short = repeated(two_minutes, 1, tmp_path / f"two_minutes{suffix}")
+    long = repeated(two_minutes, 10, tmp_path / f"twenty_minutes{suffix}")
 
-    short_peak, short_answer = peak_of(two_minutes, tmp_path / "short", settings)
+    short_peak, short_answer = peak_of(short, tmp_path / "short", settings)
     long_peak, long_answer = peak_of(long, tmp_path / "long", settings)
 
     assert short_answer["look"]["duration_s"] == pytest.approx(120, abs=1)
