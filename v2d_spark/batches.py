@@ -125,8 +125,9 @@ def commit(
     media_log.commit(dataset, outcome.step, outcome.batch_id, outcome.files)
     lease.check()
     if sum(outcome.report.statuses.values()):
-        merges.merge_samples(spark, dataset, outcome.batch_id, outcome.first, outcome.last)
-        merges.merge_outcomes(spark, dataset, outcome.batch_id, outcome.first, outcome.last)
+        with media_log.batch_view(spark, dataset, outcome.batch_id) as media:
+            merges.merge_samples(spark, dataset, media, outcome.batch_id, outcome.first, outcome.last)
+            merges.merge_outcomes(spark, dataset, media, outcome.batch_id, outcome.first, outcome.last)
     append_run(
         dataset,
         outcome.step,

@@ -106,7 +106,7 @@ def candidate_files(dataset: Dataset, version: int, first: int, last: int, *, na
     Raises:
         DatasetError: if the files are not all there is to the table: rows deleted beside them, columns renamed.
     """
-    files = _files(dataset, version, name)
+    files = _files(dataset, DeltaTable(dataset.table_path(name), version=version), name)
     return files.filter(_may_hold(files, "source", first, last)).sort_by("path")
 
 
@@ -131,7 +131,7 @@ def batch_view(spark: SparkSession, dataset: Dataset, batch_id: int, *, name: st
     from pyspark.sql.types import StructType
 
     table = dataset.delta(name)
-    files = _files(dataset, table.version(), name)
+    files = _files(dataset, table, name)
     chosen = files.filter(_may_hold(files, "batch", batch_id, batch_id))["path"].to_pylist()
     schema = StructType.fromJson(json.loads(table.schema().to_json()))
     paths = [literal(locations.join(dataset.table_path(name), path)) for path in chosen]
@@ -144,9 +144,8 @@ def batch_view(spark: SparkSession, dataset: Dataset, batch_id: int, *, name: st
         spark.catalog.dropTempView(view)
 
 
-def _files(dataset: Dataset, version: int, name: str) -> pa.Table:
-    """The files of a table with bytes at a version, as `FILES_SCHEMA`."""
-    table = DeltaTable(dataset.table_path(name), version=version)
+def _files(dataset: Dataset, table: DeltaTable, name: str) -> pa.Table:
+    """The files of a table with bytes, as `FILES_SCHEMA`."""
     if table.metadata().configuration.get("delta.columnMapping.mode", "none") != "none":
         raise DatasetError(
             f"Column mapping is switched on for the table {name}, whose files are read directly; restore a version from before."

@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from v2d_spark import media_log
-from v2d_spark.schema import STEP_MEDIA
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs.vocabulary import ERROR_CLASSES, FAILED, GONE, OK, PENDING, ROLE_SOURCE, SKIPPED, STREAMS
 
@@ -186,7 +184,7 @@ def _clip_columns(columns: str, span: str) -> str:
 # --- download ---
 
 
-def merge_samples(spark: SparkSession, dataset: Dataset, batch_id: int, first: int, last: int) -> None:
+def merge_samples(spark: SparkSession, dataset: Dataset, media: str, batch_id: int, first: int, last: int) -> None:
     """Take a batch's good samples from `media` into `samples`, and remove the clips that no longer come.
 
     A sample whose source was written by a newer batch since is left out. A source that failed this time keeps the
@@ -195,15 +193,11 @@ def merge_samples(spark: SparkSession, dataset: Dataset, batch_id: int, first: i
     Args:
         spark: the session.
         dataset: the dataset.
+        media: SQL relation that holds the batch's rows of `media`.
         batch_id: the batch.
         first: lowest source_num of the batch.
         last: highest source_num of the batch.
     """
-    with media_log.batch_view(spark, dataset, batch_id) as media:
-        _merge_samples(spark, dataset, media, batch_id, first, last)
-
-
-def _merge_samples(spark: SparkSession, dataset: Dataset, media: str, batch_id: int, first: int, last: int) -> None:
     rows = samples_query(dataset, media, batch_id, first, last)
     columns = dataset.arrow_schema("samples").names
     samples = dataset.sql_name("samples")
@@ -321,27 +315,27 @@ _OUTCOME_COLUMNS = (
 )
 
 
-def merge_outcomes(spark: SparkSession, dataset: Dataset, batch_id: int, first: int, last: int) -> None:
+def merge_outcomes(spark: SparkSession, dataset: Dataset, media: str, batch_id: int, first: int, last: int) -> None:
     """Take a batch's outcomes from `media` into `sources`.
 
     Args:
         spark: the session.
         dataset: the dataset.
+        media: SQL relation that holds the batch's rows of `media`.
         batch_id: the batch.
         first: lowest source_num of the batch.
         last: highest source_num of the batch.
     """
-    with media_log.batch_view(spark, dataset, batch_id) as media:
-        run_merge(
-            spark,
-            f"""
-            MERGE INTO {dataset.sql_name("sources")} t
-            USING ({outcomes_query(media, batch_id, first, last)}) s
-            ON t.source_num BETWEEN {first} AND {last} AND t.source_num = s.source_num
-            WHEN MATCHED AND t.batch_id < s.batch_id THEN
-              UPDATE SET {", ".join(f"t.{c} = s.{c}" for c in _OUTCOME_COLUMNS)}, t.updated_at = current_timestamp()
-            """,
-        )
+    run_merge(
+        spark,
+        f"""
+        MERGE INTO {dataset.sql_name("sources")} t
+        USING ({outcomes_query(media, batch_id, first, last)}) s
+        ON t.source_num BETWEEN {first} AND {last} AND t.source_num = s.source_num
+        WHEN MATCHED AND t.batch_id < s.batch_id THEN
+          UPDATE SET {", ".join(f"t.{c} = s.{c}" for c in _OUTCOME_COLUMNS)}, t.updated_at = current_timestamp()
+        """,
+    )
 
 
 def outcomes_query(media: str, batch_id: int, first: int, last: int) -> str:
@@ -451,13 +445,16 @@ def merge_origins(spark: SparkSession, dataset: Dataset, changes: str, batch_id:
 # --- enrichment ---
 
 
-def merge_enrichment(spark: SparkSession, dataset: Dataset, step: str, batch_id: int, first: int, last: int) -> None:
+def merge_enrichment(
+    spark: SparkSession, dataset: Dataset, step: str, media: str, batch_id: int, first: int, last: int
+) -> None:
     """Take a batch's outcomes from the step's media table into the step's own.
 
     Args:
         spark: the session.
         dataset: the dataset.
         step: the enrichment's name.
+        media: SQL relation that holds the batch's rows of the step's media table.
         batch_id: the batch.
         first: lowest source_num of the batch.
         last: highest source_num of the batch.
@@ -465,21 +462,20 @@ def merge_enrichment(spark: SparkSession, dataset: Dataset, step: str, batch_id:
     columns = dataset.arrow_schema(step).names
     made = {f"{step}_{name}": f"{step}.{name}" for name in ("size", "sha256")}
     selected = ", ".join(f"{made[name]} AS `{name}`" if name in made else f"`{name}`" for name in columns)
-    with media_log.batch_view(spark, dataset, batch_id, name=f"{step}{STEP_MEDIA}") as media:
-        run_merge(
-            spark,
-            f"""
-            MERGE INTO {dataset.sql_name(step)} t
-            USING (
-              SELECT {selected} FROM {media}
-              WHERE batch_id = {batch_id} AND source_num BETWEEN {first} AND {last}
-            ) s
-            ON t.source_num BETWEEN {first} AND {last} AND t.key = s.key
-            WHEN MATCHED AND t.batch_id < s.batch_id THEN UPDATE SET {", ".join(f"t.`{c}` = s.`{c}`" for c in columns)}
-            WHEN NOT MATCHED THEN
-              INSERT ({", ".join(f"`{c}`" for c in columns)}) VALUES ({", ".join(f"s.`{c}`" for c in columns)})
-            """,
-        )
+    run_merge(
+        spark,
+        f"""
+        MERGE INTO {dataset.sql_name(step)} t
+        USING (
+          SELECT {selected} FROM {media}
+          WHERE batch_id = {batch_id} AND source_num BETWEEN {first} AND {last}
+        ) s
+        ON t.source_num BETWEEN {first} AND {last} AND t.key = s.key
+        WHEN MATCHED AND t.batch_id < s.batch_id THEN UPDATE SET {", ".join(f"t.`{c}` = s.`{c}`" for c in columns)}
+        WHEN NOT MATCHED THEN
+          INSERT ({", ".join(f"`{c}`" for c in columns)}) VALUES ({", ".join(f"s.`{c}`" for c in columns)})
+        """,
+    )
 
 
 def due_samples(dataset: Dataset, step: str, *, samples: str, stream: str, fingerprint: str, since: int) -> str:

@@ -107,38 +107,37 @@ class Job:
         asked = self.server.requests.total()
         # Early enough that enough is left for the kills to come.
         after = chance.randrange(1, FILES // 6)
-        more_s = chance.random() * 2
+        more_s = chance.random() * 3
         process = cli.start(*self.arguments(dataset))
         while process.poll() is None and self.server.requests.total() - asked < after:
             time.sleep(0.02)
         time.sleep(more_s)
         tree: list[psutil.Process] = []
-        victims: list[psutil.Process] = []
-        while process.poll() is None and not victims:
+        was_killed = False
+        while process.poll() is None and not was_killed:
             tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-            victims = _victims(kind, tree, chance)
-        if kind == "group" and victims:
-            os.killpg(process.pid, signal.SIGKILL)
-        for victim in victims:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                victim.kill()
+            was_killed = kill(kind, tree, chance)
         if kind == "worker":
             assert process.wait(timeout=240) == 0, process.stdout.read().decode() if process.stdout else ""
         process.wait()
         _gone, alive = psutil.wait_procs(tree, timeout=_DEATH_S)
         assert not alive, f"{kind}: {[p.cmdline() for p in alive]} outlived the driver"
-        return bool(victims)
+        return was_killed
 
 
-def _victims(kind: str, tree: list[psutil.Process], chance: random.Random) -> list[psutil.Process]:
-    """The driver, one Python worker, or all at once; none where there is no worker yet."""
-    if kind == "driver":
-        return tree[:1]
+def kill(kind: str, tree: list[psutil.Process], chance: random.Random) -> bool:
+    """Kill the driver, one Python worker, or all at once; say whether there was one to kill."""
     if kind == "group":
-        return tree
+        os.killpg(tree[0].pid, signal.SIGKILL)
+        return True
     workers = [process for process in tree if "pyspark.daemon" in " ".join(_command_line(process))]
-    # The first is the daemon that forks the others.
-    return [chance.choice(workers[1:])] if len(workers) > 1 else []
+    # The first worker is the daemon that forks the others.
+    victims = tree[:1] if kind == "driver" else workers[1:]
+    with contextlib.suppress(psutil.NoSuchProcess):
+        if victims:
+            chance.choice(victims).kill()
+            return True
+    return False
 
 
 def _command_line(process: psutil.Process) -> list[str]:

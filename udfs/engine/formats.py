@@ -92,8 +92,8 @@ _FORMATS: dict[str, tuple[str, _Names]] = {
     "webp_pipe": ("webp", {IMAGE: "image/webp"}),
 }
 
-_MOV = "mov,mp4,m4a,3gp,3g2,mj2"
-_MATROSKA = "matroska,webm"
+MOV = "mov,mp4,m4a,3gp,3g2,mj2"
+MATROSKA = "matroska,webm"
 
 # Formats whose container is told apart by what the file says of itself.
 _FAMILIES: dict[str, _Names] = {
@@ -110,7 +110,7 @@ _FAMILIES: dict[str, _Names] = {
 
 _HEIF_BRANDS = ("heic", "heix", "heim", "heis", "hevc", "hevx", "mif1", "msf1")
 
-FORMAT_WHITELIST = ",".join([*_FORMATS, _MOV, _MATROSKA])
+FORMAT_WHITELIST = ",".join([*_FORMATS, MOV, MATROSKA])
 
 # Formats without a header: libav takes almost any bytes for one of them, and guesses how long they last.
 HEADERLESS = frozenset(
@@ -178,9 +178,9 @@ def container_name(format_name: str, brand: str | None, head: bytes) -> str:
     Returns:
         A name such as `mp4`, `webm` or `avi`.
     """
-    if format_name == _MATROSKA:
+    if format_name == MATROSKA:
         return "webm" if b"webm" in head[:64] else "matroska"
-    if format_name != _MOV:
+    if format_name != MOV:
         return _FORMATS[format_name][0]
     brand = (brand or "qt").strip()
     if brand == "qt":

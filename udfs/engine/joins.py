@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
+from typing import TypeVar
 
 from v2d_spark.udfs.engine.packet_times import packet_times
 from v2d_spark.udfs.engine.times import exact
@@ -24,6 +25,8 @@ _BACK_S, _AHEAD_S = 1, 10
 # Their time stamps have 33 bits, of 90 kHz. libav sets right where they begin again at 0, by what it takes for the beginning
 # of the file; behind a join that comes out wrong, and so each is taken for what is next to the one before.
 _TURN_S = Fraction(1 << 33, 90_000)
+_TURN = float(_TURN_S)
+_Time = TypeVar("_Time", int, float)
 
 
 @dataclass(frozen=True)
@@ -73,20 +76,17 @@ class Clock:
         """The time stamp on a clock that does not start anew; to be told of each, in order."""
         if not self._parts:
             return stamp
-        now = self._near(stamp, self._parts[0][0] if self._last is None else self._last)
+        now = _near(stamp, self._parts[0][0] if self._last is None else self._last, self._turn)
         if self._last is not None and not -self._back <= now - self._last <= self._ahead:
             # What does not decode may be all of a part.
             for part in range(self._part + 1, len(self._parts)):
                 start, end, _ = self._parts[part]
-                there = self._near(stamp, start)
+                there = _near(stamp, start, self._turn)
                 if start - self._back <= there <= end + self._back:
                     self._part, now = part, there
                     break
         self._last = now
         return now + self._parts[self._part][2]
-
-    def _near(self, stamp: int, to: int | Fraction) -> int:
-        return stamp + self._turn * round((to - stamp) / self._turn)
 
 
 def joins(path: str, container: str) -> Joins:
@@ -151,7 +151,7 @@ class _Parts:
     def _leaps(self, stream: int, start: float) -> bool:
         if stream not in self._last:
             return False
-        here = _near(start, self._last[stream])
+        here = _near(start, self._last[stream], _TURN)
         # Pictures may be rare where sound goes on.
         return here < self._last[stream] - _BACK_S or here > self._parts[self._ways[stream][-1]].end + _AHEAD_S
 
@@ -160,13 +160,13 @@ class _Parts:
         if part == len(self._parts):
             self._parts.append(_Part(start, end))
         self._ways[stream].append(part)
-        self._last[stream] = _near(start, self._parts[part].start)
+        self._last[stream] = _near(start, self._parts[part].start, _TURN)
         self._add(stream, start, end)
 
     def _add(self, stream: int, start: float, end: float) -> None:
         # Streams that begin after a join belong to what is there then.
         part = self._parts[self._ways.setdefault(stream, [len(self._parts) - 1])[-1]]
-        here = start if part.end < part.start else _near(start, self._last.get(stream, part.start))
+        here = start if part.end < part.start else _near(start, self._last.get(stream, part.start), _TURN)
         self._turns |= here != start
         self._last[stream] = here
         part.take(here, here + end - start)
@@ -183,10 +183,9 @@ class _Parts:
         return Joins({stream: [shifts[part] for part in way] for stream, way in self._ways.items()}, exact(length))
 
 
-def _near(time: float, to: float) -> float:
-    """A time of the clock that begins again at 0, next to another."""
-    turns = round((to - time) / float(_TURN_S))
-    return time + turns * float(_TURN_S) if turns else time
+def _near(time: _Time, to: _Time | Fraction, turn: _Time) -> _Time:
+    """A time of the clock that begins again at 0 after a turn, next to another."""
+    return time + turn * round((to - time) / turn)
 
 
 __all__ = ["Clock", "Joins", "Shift", "joins"]

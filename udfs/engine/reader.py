@@ -11,7 +11,7 @@ import av
 import av.error
 from av.stream import Discard
 
-from v2d_spark.udfs.engine.formats import FORMAT_WHITELIST
+from v2d_spark.udfs.engine.formats import FORMAT_WHITELIST, MATROSKA, MOV
 from v2d_spark.udfs.engine.joins import Clock, joins
 from v2d_spark.udfs.engine.memory import is_short
 from v2d_spark.udfs.engine.rates import average_rate
@@ -24,9 +24,8 @@ _MOST_OF_ALL = 0.5
 # A frame that comes so many seconds after the one before is held until the next: where that goes back, its time was wrong.
 _LEAP_S = 3
 _BYTES_PER_PIXEL = 3  # of the largest common pictures: 4:2:0 of 10 bit, 4:4:4 of 8
-_MP4 = "mov,mp4,m4a,3gp,3g2,mj2"
 # Containers with an index of their keyframes.
-_INDEXED = {_MP4, "matroska,webm"}
+_INDEXED = {MOV, MATROSKA}
 
 
 class VideoReader:
@@ -138,7 +137,7 @@ class VideoReader:
         """
         end = max(last + (lasts or self.step), self.repeated_until)
         # MP4 tells how long pictures last in the order of decoding: the one that is shown last may have what is another's.
-        if self._container.format.name == _MP4 and self.stream.duration:
+        if self._container.format.name == MOV and self.stream.duration:
             told = self.start + self.stream.duration - self._moved
             return min(end, told) if told > last else end
         return end

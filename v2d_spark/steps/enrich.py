@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 from v2d_spark import batches, media_log, merges, queries, schema
 from v2d_spark.config import Settings
 from v2d_spark.lease import BATCHES_PER_EPOCH, Lease
-from v2d_spark.media_log import candidate_files
 from v2d_spark.schema import STEP_MEDIA
 from v2d_spark.session import is_on_this_host, parallelism
 from v2d_spark.steps.making import MakeResult, Unwatched, Watcher
@@ -178,7 +177,7 @@ class _Work:
             fingerprint=self.enricher.fingerprint,
             dataset_path=dataset.path,
             media_path=dataset.table_path("media"),
-            files=candidate_files(dataset, dataset.delta("media").version(), batch.first, batch.last),
+            files=media_log.candidate_files(dataset, dataset.delta("media").version(), batch.first, batch.last),
             table_path=dataset.table_path(f"{step}{STEP_MEDIA}"),
             table_schema=dataset.arrow_schema(f"{step}{STEP_MEDIA}"),
             batch_id=batch_id,
@@ -199,10 +198,12 @@ def _commit(
     spark: SparkSession, dataset: Dataset, lease: Lease, outcome: batches.Outcome, *, run: str, settings: Settings | None
 ) -> None:
     """Do the round of commits of a batch, in its order; each changes nothing when it is done again."""
-    media_log.commit(dataset, outcome.step, outcome.batch_id, outcome.files, table_name=f"{outcome.step}{STEP_MEDIA}")
+    name = f"{outcome.step}{STEP_MEDIA}"
+    media_log.commit(dataset, outcome.step, outcome.batch_id, outcome.files, table_name=name)
     lease.check()
     if outcome.report.statuses:
-        merges.merge_enrichment(spark, dataset, outcome.step, outcome.batch_id, outcome.first, outcome.last)
+        with media_log.batch_view(spark, dataset, outcome.batch_id, name=name) as media:
+            merges.merge_enrichment(spark, dataset, outcome.step, media, outcome.batch_id, outcome.first, outcome.last)
     batches.append_run(
         dataset,
         outcome.step,
