@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow.parquet as pq
 import pytest
 import webdataset as wds
+from tfrecord.reader import tfrecord_loader
 
 from tests.support.rows import Row, append_samples, commit_media, content_of, media_row, sample_row, stream, write_media
 from v2d_spark import config
@@ -290,7 +291,7 @@ def test_selected_metadata(spark: SparkSession, datasets: dict[str, Dataset], tm
         ({"select": ["key", "CAST(columns['license'] AS DOUBLE) AS n"]}, QueryError, "(?i)CC-BY.* cast"),
         ({"select": ["key", "explode(array(1, 2)) AS n"]}, QueryError, "A sample has one row of metadata"),
         ({"format": "parquet", "select": ["width AS video"]}, QueryError, "a video of its own"),
-        ({"format": "tarball"}, ConfigError, "formats are: files, parquet, webdataset"),
+        ({"format": "tarball"}, ConfigError, "formats are: files, parquet, tfrecord, webdataset"),
         ({"shard_size": 0}, ConfigError, "at least 1 sample"),
     ],
 )
@@ -383,8 +384,15 @@ def test_all_kinds_of_streams_in_all_formats(spark: SparkSession, mixed: Dataset
         (b"more sound", None, ""),
     ]
     assert json.loads(rows[2]["json"]) == loaded[2]["json"]
+
+    export(spark, mixed, str(tmp_path / "tfrecord"), format="tfrecord", settings=settings)
+    examples = [dict(row) for row in tfrecord_loader(str(tmp_path / "tfrecord" / "00000000.tfrecord"), None)]
+    suffixes = {"webm", "mp4", "m4a", "jpg", "strange"}
+    assert {f"{row['key'].decode()}.{suffix}": row[suffix] for row in examples for suffix in suffixes & {*row}} == MIXED
+    assert [json.loads(row["json"]) for row in examples] == [row["json"] for row in loaded]
+
     told = {(row["format"], row["shards"], row["samples"], row["batch_id"]) for row in mixed.read_control("exports")}
-    assert told == {(name, 1, 3, FIRST) for name in ("webdataset", "files", "parquet")}
+    assert told == {(name, 1, 3, FIRST) for name in ("webdataset", "files", "parquet", "tfrecord")}
 
 
 def test_a_shard_that_storage_does_not_take(spark: SparkSession, mixed: Dataset, tmp_path: Path) -> None:

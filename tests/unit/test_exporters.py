@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import struct
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
+import crc32c
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+import tfrecord
 
 from v2d_spark import cli
 from v2d_spark.udfs import exporters, sample_json
@@ -17,7 +24,7 @@ from v2d_spark.udfs.exporters import Exporter, Sample, Shard, Written, exporter,
 from v2d_spark.udfs.media_reader import Stream
 from v2d_spark.udfs.sample_json import JsonWriter, metadata_table, to_json, top_level, yt_meta_dict
 from v2d_spark.udfs.video_metadata import video_metadata
-from v2d_spark.udfs.vocabulary import ConfigError
+from v2d_spark.udfs.vocabulary import ConfigError, DatasetError
 
 
 @pytest.mark.parametrize(
@@ -50,7 +57,7 @@ def test_streams_of_one_kind_of_file_are_told_apart() -> None:
 
 
 def test_formats_are_found_in_the_package() -> None:
-    assert list(formats()) == ["files", "parquet", "webdataset"]
+    assert list(formats()) == ["files", "parquet", "tfrecord", "webdataset"]
     assert all(kind.__doc__ and kind.name == name for name, kind in formats().items())
 
 
@@ -68,10 +75,69 @@ def test_a_format_is_one_class(monkeypatch: pytest.MonkeyPatch, capsys: pytest.C
             return Written(len(list(samples)), "")
 
     assert isinstance(exporter("names"), Names)
-    with pytest.raises(ConfigError, match="no export format 'tar'; formats are: files, names, parquet, webdataset"):
+    with pytest.raises(ConfigError, match="no export format 'tar'; formats are: files, names, parquet, tfrecord, webdataset"):
         exporter("tar")
     assert cli.main(["export", "--help"]) == 0
-    assert "Format: files, names, parquet, webdataset." in capsys.readouterr().out
+    assert "Format: files, names, parquet, tfrecord, webdataset." in capsys.readouterr().out
+
+
+def test_a_format_whose_packages_are_missing_says_which(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "tfrecord", None)
+    with pytest.raises(ConfigError, match=r"pip install 'v2d_spark\[tfrecord\]'"):
+        exporter("tfrecord")
+
+
+class Fixed(Stream):
+    """A stream whose bytes are at hand."""
+
+    def __init__(self, content_type: str, *parts: bytes) -> None:
+        super().__init__(sum(map(len, parts)), content_type)
+        self._parts = parts
+
+    def chunks(self, *, verify: bool = False) -> Iterator[bytes]:
+        return iter(self._parts)
+
+
+def test_a_tfrecord_is_examples_of_typed_features(tmp_path: Path) -> None:
+    fields = {"key": "0001", "url": "é", "width": 64, "is_live": False, "fps": 12.5, "clips": [[0.5, 1.0]], "caption": None}
+    text = to_json({**fields, "mp4": "a user's column"})
+    streams = {"video": Fixed("video/mp4", b"one", b"two"), "optical_flow.npy": Fixed("application/x-npy", b"flow")}
+    shard = Shard(str(tmp_path), "00000000", pa.table({"key": ["0001", "0002"]}), ("video",), verify=False)
+
+    written = exporter("tfrecord").write(shard, iter([Sample("0001", "a cat", text, streams), Sample("0002", "", b"{}", {})]))
+
+    path = tmp_path / "00000000.tfrecord"
+    body = path.read_bytes()
+    assert (written.bytes, written.sha256) == (len(body), hashlib.sha256(body).hexdigest())
+    assert pq.read_table(tmp_path / "00000000.parquet").num_rows == 2
+    first, second = (dict(example) for example in tfrecord.reader.tfrecord_loader(str(path), None))
+    assert {name: value if isinstance(value, bytes) else value.tolist() for name, value in first.items()} == {
+        "key": b"0001",
+        "url": "é".encode(),
+        "width": [64],
+        "is_live": [0],
+        "fps": [12.5],
+        "clips": b"[[0.5, 1.0]]",
+        "mp4": b"onetwo",
+        "optical_flow.npy": b"flow",
+        "txt": b"a cat",
+        "json": text,
+    }
+    assert second["key"] == b"0002"
+    while body:
+        (size,) = struct.unpack("<Q", body[:8])
+        for part, told in ((body[:8], body[8:12]), (body[12 : 12 + size], body[12 + size : 16 + size])):
+            checksum = crc32c.crc32c(part)
+            rotated = (checksum >> 15 | checksum << 17) & 0xFFFFFFFF
+            assert struct.unpack("<I", told)[0] == (rotated + 0xA282EAD8) & 0xFFFFFFFF
+        body = body[16 + size :]
+
+
+def test_a_sample_that_no_example_holds_is_refused_with_another_way(tmp_path: Path) -> None:
+    shard = Shard(str(tmp_path), "00000000", pa.table({"key": ["0001"]}), ("video",), verify=False)
+    with pytest.raises(DatasetError, match=r"2147483647 bytes, more than .* export it as webdataset or files"):
+        exporter("tfrecord").write(shard, iter([Sample("0001", "", b"{}", {"video": Stream((1 << 31) - 1, "video/mp4")})]))
+    assert list(tmp_path.iterdir()) == []
 
 
 def stream(index: int, kind: str, codec: str, **values: Any) -> dict[str, Any]:
