@@ -432,6 +432,8 @@ def test_a_clock_that_leaps_goes_on(child: MediaChild, base: Path, tmp_path: Pat
         with av.open(str(written(sample))) as file:
             frames = [(read_number(frame), float(frame.time)) for frame in file.decode(video=0)]
         assert [number for number, _ in frames] == len(clocks) * source.film.numbers
+        assert answer["look"]["duration_s"] == pytest.approx(frames[-1][1], abs=0.1)
+        assert answer["look"]["probe"]["video"]["frames"] == len(frames)
         assert max(after - before for (_, before), (_, after) in pairwise(frames)) < 0.1
         assert not answer["warning"]
     # The last part, where sound and picture belong together as ever.

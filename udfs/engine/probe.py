@@ -36,6 +36,7 @@ from v2d_spark.udfs.engine.formats import (
     is_reference,
     is_signed,
 )
+from v2d_spark.udfs.engine.joins import joins
 from v2d_spark.udfs.engine.reading import Reading, read_packets
 from v2d_spark.udfs.engine.stream_list import describe_streams
 from v2d_spark.udfs.engine.streams import area, main_picture, main_sound, pictures
@@ -43,7 +44,7 @@ from v2d_spark.udfs.engine.structure import missing_end
 from v2d_spark.udfs.vocabulary import SampleError
 
 _HEAD = 4096  # bytes looked at by ourselves
-_MAX_COUNTED = 256 << 20  # bytes of a file that is read through because its header does not say how long it lasts
+_MAX_COUNTED = 256 << 20  # bytes of a file that is read through where its header does not say, or wrongly, how long it lasts
 _BYTES_PER_PIXEL = 3
 
 
@@ -54,7 +55,7 @@ def probe(path: str, *, keyframes: bool, memory_limit: int, counts: bool = False
         path: the file.
         keyframes: whether to list the times of keyframes; reads the whole file.
         memory_limit: bytes of memory that decoding may take; a picture that cannot fit is refused before it is decoded.
-        counts: whether a large file, too, is read through where its header does not say how long it lasts.
+        counts: whether a large file, too, is read through where its header does not say, or wrongly, how long it lasts.
 
     Returns:
         The fields of `Look`, `probe` shaped as the tables' column of that name.
@@ -72,7 +73,7 @@ def probe(path: str, *, keyframes: bool, memory_limit: int, counts: bool = False
             raise SampleError("empty", "the file has no bytes")
         head = os.pread(fd, _HEAD, 0)
         with _open(fd, size, head) as container:
-            return _look(container, size, head, keyframes, memory_limit, counts or size <= _MAX_COUNTED)
+            return _look(container, path, size, head, keyframes, memory_limit, counts or size <= _MAX_COUNTED)
     finally:
         os.close(fd)
 
@@ -104,7 +105,13 @@ def _not_media(head: bytes) -> str:
 
 
 def _look(
-    container: av.container.InputContainer, size: int, head: bytes, keyframes: bool, memory_limit: int, counts: bool
+    container: av.container.InputContainer,
+    path: str,
+    size: int,
+    head: bytes,
+    keyframes: bool,
+    memory_limit: int,
+    counts: bool,
 ) -> dict[str, Any]:
     format_name = container.format.name
     name = container_name(format_name, container.metadata.get("major_brand"), head)
@@ -122,16 +129,19 @@ def _look(
     if kind == IMAGE and video is not None and video.disposition & Disposition.dependent:
         raise SampleError("unsupported", f"the picture in this {name} file is made of tiles, which are not put together here")
 
-    told_s = container.duration / av.time_base if container.duration and format_name not in HEADERLESS else None
+    # Where the clock starts anew, libav tells what lies between the first and the last time stamp.
+    joined_s = float(joins(path, format_name).length) if kind != IMAGE and counts else 0.0
+    tells = format_name not in HEADERLESS and not joined_s
+    told_s = container.duration / av.time_base if tells and container.duration else None
     lists = keyframes and kind == VIDEO
     count = kind != IMAGE and told_s is None and (counts or lists)
     reading = read_packets(container, main, to_the_end=count or lists)
     if reading.frame is None:
         raise _undecodable(reading, format_name, name, head)
-    counted_s = (reading.seconds or seconds_by_rate(main, reading)) if count else None
+    counted_s = (joined_s or reading.seconds or seconds_by_rate(main, reading)) if count else None
     duration_s = None if kind == IMAGE else told_s or counted_s
     picture = describe_picture(video, reading, kind, counted_s, format_name) if video else None
-    sound = describe_sound(audio, counted_s if audio is main else None) if audio else None
+    sound = describe_sound(audio, counted_s if audio is main or joined_s else None) if audio else None
     mime = content_type(format_name, name, kind)
     return {
         "kind": kind,
