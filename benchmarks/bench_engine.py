@@ -5,8 +5,7 @@
 The footage is 44 s of film and video with some 20 cuts, at each size. The engine looks for cuts on every frame, cuts
 clips out exactly, scales and crops them to 224 x 224 at 5 frames a second, and keeps their sound; ffmpeg scales, crops
 and changes the rate of the whole file. Encoder settings are the same on both sides, each uses one thread. Costs are CPU
-time of the process that does the work; the engine's child is there already. What the child itself costs is told by files
-of 2 s, which it and this process work on in turns.
+time of the process that does the work; the engine's child is there already.
 """
 
 from __future__ import annotations
@@ -15,7 +14,6 @@ import shutil
 import tempfile
 import time
 from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -23,11 +21,9 @@ from typing import Any
 import imageio_ffmpeg
 import psutil
 
-from benchmarks.common import Figure, Options, in_turns, main, ratios, seconds
+from benchmarks.common import Figure, Options, in_turns, main, ratios
 from tests.support.media import ffmpeg, samples_folder
 from v2d_spark.udfs.engine import MediaChild
-from v2d_spark.udfs.engine.media_child import DEFAULT_MEMORY_LIMIT
-from v2d_spark.udfs.engine.subsample import subsample as subsample_here
 
 ENCODE = {"preset": "medium", "crf": 23}
 SOURCES = {
@@ -37,7 +33,6 @@ SOURCES = {
     "720p VP9": (1280, 720, "libvpx-vp9", "webm"),
 }
 CUT_GOALS = {"720p h264": 1.25, "1080p h264": 1.15, "360p h264": 1.5, "720p VP9": 1.15}
-CLIPS_OF_2_S = 1000
 
 CUTS: dict[str, Any] = {"cuts": {"threshold": 27.0, "min_scene_len": 15}}
 SMALL: dict[str, Any] = {"resolution": {"operations": ["scale", "crop"], "size": 224}, "frame_rate": {"fps": 5.0}}
@@ -147,78 +142,6 @@ def against_ffmpeg(name: str, path: Path, folder: Path, options: Options) -> lis
     ]
 
 
-def two_children(path: Path, folder: Path, options: Options) -> list[Figure]:
-    """How much faster two children are than one, on two cores."""
-    children = [MediaChild(), MediaChild()]
-
-    def one(number: int) -> None:
-        for turn in range(2):
-            subsample(children[number], path, ALL_SHOTS, folder / f"child-{number}-{turn}")
-
-    with ThreadPoolExecutor(2) as pool:
-        taken = in_turns(
-            {
-                "one": lambda: seconds(lambda: one(0)),
-                "two": lambda: seconds(lambda: list(pool.map(one, (0, 1)))),
-            },
-            options.repeats,
-        )
-    for child in children:
-        child.close()
-    return [
-        Figure(
-            "two children: source seconds a second, over one", [2 * r for r in ratios(taken["one"], taken["two"])], above=1.8
-        )
-    ]
-
-
-def cut_up(path: Path, folder: Path) -> list[Path]:
-    """Files of 2 s, of all parts of a source."""
-    folder.mkdir()
-    ffmpeg(
-        *("-i", path, "-c:v", "libx264", "-crf", 23, "-preset", "veryfast", "-force_key_frames", "expr:gte(t,n_forced*2)"),
-        *("-c:a", "aac", "-f", "segment", "-segment_time", 2, "-reset_timestamps", 1, folder / "%03d.mp4"),
-    )
-    return sorted(folder.iterdir())[:-1]
-
-
-def child_itself(paths: list[Path], folder: Path, options: Options) -> list[Figure]:
-    """What it costs that a child does the work: CPU of both processes, over that of doing it here."""
-    child = MediaChild()
-    plan = {"subsample": SMALL, "encode_formats": None, "encode": ENCODE, "captions_are_subtitles": False}
-    source = {"key": "00000000", "spans": None, "cuts": None, "subtitles": None}
-    files = [paths[at % len(paths)] for at in range(CLIPS_OF_2_S // (1 if options.quick else options.repeats))]
-
-    def here(path: Path) -> float:
-        before = time.process_time()
-        made = folder / "here"
-        made.mkdir()
-        subsample_here(str(path), str(made), plan, source, timeout=60, memory_limit=DEFAULT_MEMORY_LIMIT)
-        shutil.rmtree(made)
-        return time.process_time() - before
-
-    def asking(path: Path) -> float:
-        before = time.process_time()
-        subsample(child, path, SMALL, folder / "there")
-        return time.process_time() - before
-
-    here(files[0])
-    asking(files[0])
-    taken: dict[str, list[float]] = {"here": [], "there": []}
-    for _ in range(options.repeats):
-        # By turns, file after file: what else the machine does takes longer than a file.
-        before = child_cpu(child)
-        each = [(here(path), asking(path)) for path in files]
-        taken["here"].append(sum(alone for alone, _ in each))
-        taken["there"].append(sum(asked for _, asked in each) + child_cpu(child) - before)
-    child.close()
-    name = f"{CLIPS_OF_2_S:,} files of 2 s"
-    return [
-        Figure(f"{name}: in a child / in this process", ratios(taken["there"], taken["here"]), below=1.03),
-        Figure(f"{name}: CPU a file", [1000 * each / len(files) for each in taken["there"]], "ms"),
-    ]
-
-
 def measure(options: Options) -> list[Figure]:
     """All of it."""
     figures = []
@@ -228,8 +151,6 @@ def measure(options: Options) -> list[Figure]:
         paths = {name: make_source(folder, *SOURCES[name]) for name in names}
         for name, path in paths.items():
             figures += against_ffmpeg(name, path, folder, options)
-        figures += two_children(paths[names[0]], folder, options)
-        figures += child_itself(cut_up(paths[names[-1] if options.quick else "360p h264"], folder / "cut up"), folder, options)
     return figures
 
 
