@@ -196,7 +196,10 @@ class MediaReader:
                     place.left -= len(came)
                     if not place.left:
                         del reading[place]
-                yield held.take(position)
+                row = held.take(position)
+                if (row.key, row.batch_id) != (keys[position], batch_ids[position]):
+                    raise AssertionError(f"the row of {row.key} was read for that of {keys[position]}")
+                yield row
 
     def _is_too_much(self, place: _Place, reading: Collection[_Place]) -> bool:
         """Whether another row group cannot be begun before one is read to its end: each may hold a page of its own size."""
@@ -255,7 +258,8 @@ class MediaReader:
             min(max(1, step), _STEP_ROWS), row_groups=[place.group], columns=columns, use_threads=False
         )
         for batch in batches:
-            first, last = np.searchsorted(place.rows, (begin, begin + len(batch)))
+            end = begin + len(batch)
+            first, last = np.searchsorted(place.rows, (begin, end))
             if first < last:
                 rows = place.rows[first:last] - begin
                 if 2 * len(rows) < len(batch):
@@ -263,7 +267,7 @@ class MediaReader:
                     batch, rows = batch.take(pa.array(rows)), np.arange(len(rows))
                 positions = place.positions[first:last].tolist()
                 yield dict(zip(positions, self._rows_of(batch, rows.tolist()), strict=True))
-            begin += len(batch)
+            begin = end
 
     def _rows_of(self, batch: pa.RecordBatch, rows: list[int]) -> Iterator[MediaRow]:
         columns = {name: batch.column(name) for name in batch.schema.names}

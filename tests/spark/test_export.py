@@ -319,6 +319,23 @@ def test_a_folder_that_holds_something_else_is_left_alone(
         export(spark, Dataset.create(str(tmp_path / "other")), str(exported))
 
 
+def test_files_as_large_as_those_of_a_batch(spark: SparkSession, new_dataset: Callable[..., Dataset], tmp_path: Path) -> None:
+    """Row groups of 32 MB, of which shards, repacked ones too, and conditions want runs of any length."""
+    dataset = new_dataset()
+    rows = [media_row(number, size=1_000_000) for number in range(60)]
+    commit_media(dataset, FIRST, [rows], row_group_bytes=32 << 20)
+    append_samples(dataset, [sample_row(row) for row in rows])
+    wanted = {row["key"]: row["video"]["sha256"] for row in rows}
+
+    export(spark, dataset, str(tmp_path / "repacked"), shard_size=7)
+    export(spark, dataset, str(tmp_path / "some"), where="source_num BETWEEN 5 AND 11 OR source_num BETWEEN 21 AND 50")
+
+    whole = {row["__key__"]: hashlib.sha256(row["mp4"]).hexdigest() for row in load(tmp_path / "repacked")}
+    assert whole == wanted
+    some = {row["__key__"]: hashlib.sha256(row["mp4"]).hexdigest() for row in load(tmp_path / "some")}
+    assert some == {key: wanted[key] for key in (f"{number:012d}" for number in (*range(5, 12), *range(21, 51)))}
+
+
 @pytest.fixture
 def mixed(spark: SparkSession, new_dataset: Callable[..., Dataset]) -> Dataset:
     """A dataset with a stream beside the tables, sound, pictures, and clips."""

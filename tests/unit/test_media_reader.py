@@ -6,6 +6,7 @@ import hashlib
 import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from unittest.mock import patch
 
 import psutil
 import pyarrow as pa
@@ -90,10 +91,19 @@ def test_every_layout_gives_the_same_rows(tmp_path: Path, files: int, row_group_
     assert_equal(read(reader, ROWS[5::9]), ROWS[5::9])
 
 
-@settings(max_examples=25, deadline=None)
-@given(seed=st.integers(0, 10**6), buffer_bytes=st.sampled_from([0, 2_000, 20_000, 1 << 20]))
-def test_wild_layouts_and_orders(tmp_path_factory: pytest.TempPathFactory, seed: int, buffer_bytes: int) -> None:
-    """Rows strewn over files in any order, asked for in any order, with any room: nothing lost, nothing confused."""
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    buffer_bytes=st.sampled_from([0, 2_000, 20_000, 1 << 20]),
+    step_bytes=st.sampled_from([1, 5_000, 8 << 20]),
+)
+def test_wild_layouts_and_orders(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, buffer_bytes: int, step_bytes: int
+) -> None:
+    """Rows strewn over files in any order, asked for in any order, with any room: nothing lost, nothing confused.
+
+    A row group is read in steps, of one row or of many.
+    """
     chance = random.Random(seed)
     table = Table(tmp_path_factory.mktemp("wild"))
     rows = [media_row(number, chance.choice([1_000_001, 1_000_002]), size=chance.choice([0, 10, 3000])) for number in range(40)]
@@ -103,9 +113,22 @@ def test_wild_layouts_and_orders(tmp_path_factory: pytest.TempPathFactory, seed:
         table.write(rows[:count], row_group_bytes=chance.choice([1, 9000, 1 << 20]))
         rows = rows[count:]
     all_rows = [row for file in table.files for row in pq.read_table(table.folder / file["path"]).to_pylist()]
-    wanted = chance.sample(all_rows, chance.randint(1, len(all_rows)))
-    assert_equal(read(table.reader(buffer_bytes=buffer_bytes, statistics=chance.random() < 0.5), wanted), wanted)
+    first = chance.randrange(len(all_rows))
+    run = all_rows[first : first + chance.randint(1, 20)]
+    wanted = chance.choice([run, chance.sample(all_rows, chance.randint(1, len(all_rows)))])
+    with patch.object(media_reader, "_STEP_BYTES", step_bytes):
+        assert_equal(read(table.reader(buffer_bytes=buffer_bytes, statistics=chance.random() < 0.5), wanted), wanted)
     assert not list((table.dataset / "scratch").glob("*")) if (table.dataset / "scratch").exists() else True
+
+
+def test_any_run_of_rows_in_a_row_group_that_is_read_in_steps(tmp_path: Path) -> None:
+    table = Table(tmp_path)
+    table.write(ROWS)
+    with patch.object(media_reader, "_STEP_BYTES", 10 * 340):
+        reader = table.reader()
+        for first in range(len(ROWS)):
+            for end in range(first + 1, min(first + 20, len(ROWS))):
+                assert_equal(read(reader, ROWS[first:end]), ROWS[first:end])
 
 
 def test_a_redone_source_is_read_from_its_batch(tmp_path: Path) -> None:
