@@ -113,6 +113,29 @@ def merge_captions(spark: SparkSession, dataset: Dataset, changes: str, batch_id
     )
 
 
+def remove_samples(spark: SparkSession, dataset: Dataset, sources: str, batch_id: int, first: int, last: int) -> None:
+    """Remove the samples of sources that are to have none.
+
+    Args:
+        spark: the session.
+        dataset: the dataset.
+        sources: SQL relation with their source_num.
+        batch_id: the batch that this is.
+        first: lowest source_num of the sources.
+        last: highest source_num of the sources.
+    """
+    if may_have_samples(dataset, first, last):
+        run_merge(
+            spark,
+            f"""
+            MERGE INTO {dataset.sql_name("samples")} t
+            USING {sources} s
+            ON t.source_num BETWEEN {first} AND {last} AND t.source_num = s.source_num
+            WHEN MATCHED AND t.batch_id < {batch_id} THEN DELETE
+            """,
+        )
+
+
 def merge_changed_sources(
     spark: SparkSession,
     dataset: Dataset,
@@ -415,16 +438,7 @@ def merge_origins(spark: SparkSession, dataset: Dataset, changes: str, batch_id:
         "next_retry_at": "NULL",
     }
     taken = ", ".join(f"t.{name} = s.{name}" for name in ("url", "caption", "captions", "spans", "columns", "origin"))
-    if may_have_samples(dataset, first, last):
-        run_merge(
-            spark,
-            f"""
-            MERGE INTO {dataset.sql_name("samples")} t
-            USING (SELECT source_num FROM {changes} WHERE gone) s
-            ON t.source_num BETWEEN {first} AND {last} AND t.source_num = s.source_num
-            WHEN MATCHED AND t.batch_id < {batch_id} THEN DELETE
-            """,
-        )
+    remove_samples(spark, dataset, f"(SELECT source_num FROM {changes} WHERE gone)", batch_id, first, last)
     run_merge(
         spark,
         f"""

@@ -172,6 +172,7 @@ def test_what_changes_a_row_and_what_makes_it_pending_also_after_a_crash(
     rows[1]["week"] = "one"
     rows[2]["clips"] = [[0, 1], [2, 3]]
     rows[3]["clips"] = [[2, 3]]
+    rows[5]["clips"] = [[3, 1]]
     rows.append({"url": url(6)})
     steps: list[str] = []
 
@@ -188,7 +189,7 @@ def test_what_changes_a_row_and_what_makes_it_pending_also_after_a_crash(
 
     with monkeypatch.context() as patch:
         note(Lease, "check")
-        for name in ("append_sources", "merge_captions", "merge_changed_sources"):
+        for name in ("append_sources", "merge_captions", "remove_samples", "merge_changed_sources"):
             note(merges, name)
         with pytest.raises(KeyboardInterrupt):
             run()
@@ -196,16 +197,16 @@ def test_what_changes_a_row_and_what_makes_it_pending_also_after_a_crash(
     # The lease is looked at right before each step; samples come first, so that the run after a crash sees the change.
     assert steps == [
         *("check", "append_sources", "check", "merge_captions"),
-        *("check", "merge_captions", "check", "merge_changed_sources"),
+        *("check", "merge_captions", "check", "remove_samples", "check", "merge_changed_sources"),
     ]
-    assert (result.new, result.changed, result.refetch, result.skipped, result.unchanged) == (0, 4, 2, 0, 3)
+    assert (result.new, result.changed, result.refetch, result.skipped, result.unchanged) == (0, 5, 3, 1, 2)
     assert sources(dataset, "caption", "columns", "status", "error_class", "attempts") == [
         ("another", {"week": "1"}, "ok", None, 1),
         ("b", {"week": "one"}, "ok", None, 1),
         ("c", {}, "pending", None, 0),
         ("d", {}, "pending", None, 0),
         (None, {}, "skipped", "unsupported", 0),
-        ("f", {}, "ok", None, 1),
+        ("f", {}, "skipped", "unsupported", 0),
         (None, {}, "pending", None, 0),
     ]
     assert sources(dataset, "source_num") == list(range(7))
@@ -216,6 +217,8 @@ def test_what_changes_a_row_and_what_makes_it_pending_also_after_a_crash(
         ("b", ["b"], {"week": "one"}),
     ]
     assert {row["batch_id"] for row in samples} == {BATCH}
+    # What cannot be cut any more is no sample.
+    assert 5 not in {row["source_num"] for row in samples}
     # The same again: nothing to do, and nothing is written.
     before = dataset.versions()
     assert run().unchanged == 7

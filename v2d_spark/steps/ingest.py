@@ -142,6 +142,7 @@ class _Work:
         self._sources: DataFrame | None = None
         self._compared: DataFrame
         self._changed: tuple[int, int]
+        self._has_newly_skipped = False
 
     def compare(self, inputs: Sequence[str], options: InputOptions) -> IngestResult:
         """Read the inputs, and see what of them is new."""
@@ -173,6 +174,7 @@ class _Work:
         changed = [by_what[what] for what in (sources.CHANGED, sources.REFETCH) if what in by_what]
         if changed:
             self._changed = min(row["first"] for row in changed), max(row["last"] for row in changed)
+            self._has_newly_skipped = sources.REFETCH in by_what and by_what[sources.REFETCH]["skipped"] > 0
         return _result(census, by_what)
 
     def append(self, new: int, sources_per_task: int) -> None:
@@ -227,6 +229,10 @@ class _Work:
         first, last = self._changed
         self._lease.check()
         merges.merge_captions(self._spark, self._dataset, told_anew, self.batch_id, first, last)
+        if self._has_newly_skipped:
+            skipped = f"(SELECT source_num FROM {compared} WHERE what = '{sources.REFETCH}' AND span_error IS NOT NULL)"
+            self._lease.check()
+            merges.remove_samples(self._spark, self._dataset, skipped, self.batch_id, first, last)
         self._lease.check()
         merges.merge_changed_sources(
             self._spark,
