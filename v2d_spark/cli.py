@@ -500,6 +500,8 @@ def _ingested(result: Any) -> str:
             f"{_count(result.no_url, 'row')} of {result.rows} left out, without a URL or not readable, such as "
             f"{printable(str(result.example))}."
         )
+    if result.refetch:
+        told.append(f"{_count(result.refetch, 'known source')} with other wanted spans than before, or with none any more.")
     if result.skipped:
         told.append(f"{_count(result.skipped, 'source')} skipped: the wanted spans make no sense, and error_message says why.")
     if result.suppressed:
@@ -511,6 +513,11 @@ def _print_download(result: Any, dataset: str) -> None:
     report = result.report
     if result.recovered:
         click.echo(f"Ended {_count(result.recovered, 'batch', 'batches')} of an earlier run that was cut off.")
+    if result.made_otherwise:
+        again = f"v2d retry --dataset {shlex.quote(dataset)} --where \"fingerprint <> '{result.fingerprint}'\""
+        click.echo(
+            f"Left as made with other settings: {_count(result.made_otherwise, 'source')}. To make anew next time: {again}"
+        )
     if not report.statuses:
         click.echo("Nothing is due: every source is done, failed for good, or waits for its next attempt.")
         return

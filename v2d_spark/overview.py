@@ -12,7 +12,7 @@ from deltalake import QueryBuilder
 from v2d_spark.config import Settings
 from v2d_spark.lease import living
 from v2d_spark.tables import Dataset
-from v2d_spark.udfs.vocabulary import ERROR_CLASSES, FAILED
+from v2d_spark.udfs.vocabulary import ERROR_CLASSES, FAILED, OK
 
 _RUNS_SHOWN = 10
 
@@ -112,6 +112,18 @@ def status(dataset: Dataset, *, settings: Settings | None = None) -> Status:
         runs=runs[:_RUNS_SHOWN],
         writers=[{name: row[name] for name in ("name", "host", "pid", "command", "heartbeat")} for row in living(dataset)],
     )
+
+
+def made_otherwise(dataset: Dataset, fingerprint: str) -> int:
+    """Good sources whose samples were made with other settings.
+
+    Args:
+        dataset: the dataset.
+        fingerprint: of the settings.
+    """
+    query = f"SELECT count(*) AS sources FROM sources WHERE status = '{OK}' AND fingerprint <> '{fingerprint}'"
+    (found,) = _ask(dataset, "sources", query)
+    return int(found["sources"])
 
 
 def _ask(dataset: Dataset, table: str, query: str) -> list[dict[str, Any]]:

@@ -58,6 +58,9 @@ def test_a_job_on_the_shared_session(
 
     assert main(download) == 0
     assert "Nothing is due" in capsys.readouterr().out
+    assert main([*download, "subsample.resolution.size=32"]) == 0
+    told = capsys.readouterr().out
+    assert "Left as made with other settings: 2 sources. To make anew next time: v2d retry" in told
 
     assert main(["status", "--dataset", dataset, "--format", "json"]) == 0
     (status,) = json.loads(capsys.readouterr().out)

@@ -29,7 +29,7 @@ class FetchSettings:
         30.0, "longest pause in seconds; who asks for more (Retry-After) is left to a later run", minimum=0, maximum=LONGEST_S
     )
     max_spool_bytes: int = setting(4 << 30, "bytes of downloads a task holds on disk at once, besides one source", minimum=1)
-    user_agent: str = setting("v2d_spark (+https://pypi.org/project/v2d-spark)", "User-Agent header")
+    user_agent: str = setting("v2d_spark", "User-Agent header; say whom to write to")
     ca_file: str = setting("", "PEM file of a private certificate authority, trusted beside the public ones")
     probe: bool = setting(True, "look into what came before it is called good", changes_samples=True)
     probe_timeout: float = setting(60.0, "seconds for one look", minimum=0.1, maximum=LONGEST_S)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Protocol
 
-from v2d_spark import batches, merges, schema
+from v2d_spark import batches, merges, overview, schema
 from v2d_spark.config import Settings
 from v2d_spark.lease import Lease
 from v2d_spark.session import is_on_this_host, parallelism
@@ -87,6 +87,8 @@ class MakeResult:
         recovered: batches of earlier runs that were ended.
         seconds: wall time.
         stopped: whether it was asked to end before all was done.
+        fingerprint: of the settings.
+        made_otherwise: good sources that were made with other settings, and were left as they are.
     """
 
     report: Report = field(default_factory=Report)
@@ -94,6 +96,8 @@ class MakeResult:
     recovered: int = 0
     seconds: float = 0.0
     stopped: bool = False
+    fingerprint: str = ""
+    made_otherwise: int = 0
 
     @property
     def failed_ratio(self) -> float:
@@ -163,6 +167,8 @@ def make(
         if result.stopped or not left:
             break
     result.report.not_started = left
+    result.fingerprint = settings.fingerprint
+    result.made_otherwise = overview.made_otherwise(dataset, settings.fingerprint)
     result.seconds = time.monotonic() - started
     return result
 
