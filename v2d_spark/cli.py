@@ -39,7 +39,7 @@ _OVERRIDE = re.compile(r"([a-z_]+)((?:\.[A-Za-z_]+)*)=(.*)", re.DOTALL)
 _DEBUG = "V2D_DEBUG"
 _MESSAGES_SHOWN = 3
 # What opens what the settings of a run refuse.
-_REFUSED = {"forbidden_address": "allow_hosts=[…]", "forbidden_location": "allow_locations=[…]"}
+_REFUSED = {"forbidden_address": "'allow_hosts=[…]'", "forbidden_location": "'allow_locations=[…]'"}
 
 Command = Callable[..., Any]
 

@@ -153,7 +153,7 @@ def test_what_nobody_opened_is_refused_with_what_to_do(
     told = capsys.readouterr().out
     assert "1 row with a URL that another row names" in told
     assert f"v2d retry --dataset '{dataset}' --where \"error_class = 'forbidden_address'\"" in told
-    assert "download with allow_hosts=[…]" in told
+    assert "download with 'allow_hosts=[…]'" in told
     assert "No source is ok" in told
     assert main(["export", "--dataset", str(dataset), "--to", str(tmp_path / "tars"), "--quiet"]) == 0
     assert capsys.readouterr().err == "No sample is in the dataset; the export is empty.\n"
