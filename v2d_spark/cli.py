@@ -39,7 +39,7 @@ _OVERRIDE = re.compile(r"([a-z_]+)((?:\.[A-Za-z_]+)*)=(.*)", re.DOTALL)
 _DEBUG = "V2D_DEBUG"
 _MESSAGES_SHOWN = 3
 # What opens what the settings of a run refuse.
-_REFUSED = {"forbidden_address": "allow_hosts=[…]", "forbidden_location": "allow_locations=[…]"}
+_REFUSED = {"forbidden_address": "'allow_hosts=[…]'", "forbidden_location": "'allow_locations=[…]'"}
 
 Command = Callable[..., Any]
 
@@ -431,8 +431,7 @@ def retry(words: tuple[str, ...], dataset: str, where: str | None, config: str |
 
     count = api.retry(dataset, where, config=config, overrides=_only_overrides(words))
     if not quiet:
-        stay = " Samples that they have stay until they are replaced." if where and count else ""
-        click.echo(f"Pending again: {_count(count, 'source')}.{stay}")
+        click.echo(_made_pending(count, where))
     return EXIT_DONE
 
 
@@ -486,9 +485,22 @@ def _ended(result: Any, fail_above: float | None) -> int:
     return EXIT_DONE
 
 
+def _made_pending(count: int, where: str | None) -> str:
+    from v2d_spark.printing import printable
+
+    if not count:
+        # One that is pending already, gone, or has wanted spans that make no sense, may match.
+        which = f"No source to retry matches {printable(where)}" if where else "No source has failed"
+        return f"{which}; nothing is changed."
+    stay = " Samples that they have stay until they are replaced." if where else ""
+    return f"Pending again: {_count(count, 'source')}.{stay}"
+
+
 def _ingested(result: Any) -> str:
     from v2d_spark.printing import printable
 
+    if not result.rows:
+        return "The input has no rows; nothing is added to the dataset."
     told = [f"Ingested: {result.new} new, {result.changed} changed, {result.unchanged} known already."]
     if result.repeated:
         told.append(

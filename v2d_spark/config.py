@@ -9,6 +9,7 @@ import json
 import math
 import os
 import re
+import shlex
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -191,7 +192,8 @@ def load(config: str | Path | Mapping[str, Any] | None = None, overrides: Sequen
 
     Args:
         config: a YAML file, the name of a preset, a dict of the same shape, or nothing for the defaults.
-        overrides: `key=value` texts; nested keys are dotted (`fetch.threads=4`), values are YAML.
+        overrides: `key=value` texts; nested keys are dotted (`fetch.threads=4`), values are YAML. A single text stands for
+            a list of one.
 
     Returns:
         The settings, checked.
@@ -355,7 +357,7 @@ def _override(values: dict[str, Any], override: str) -> None:
     try:
         value = yaml.safe_load(text) if text else ""
     except (yaml.YAMLError, ValueError):
-        raise ConfigError(f"The value in {override!r} is not valid YAML; quote it.") from None
+        raise ConfigError(f"The value in {override!r} is not valid YAML; {_hint(key.strip(), text)}.") from None
     *parents, last = key.strip().split(".")
     place = values
     for parent in parents:
@@ -363,6 +365,14 @@ def _override(values: dict[str, Any], override: str) -> None:
         place[parent] = dict(inner) if isinstance(inner, Mapping) else {}
         place = place[parent]
     place[last] = value
+
+
+def _hint(key: str, text: str) -> str:
+    """How a value that is not YAML is written, as a shell takes it."""
+    if text.startswith(("[", "{")):
+        example = f"{key}=[a, b]" if text.startswith("[") else f"{key}={{a: b}}"
+        return f"quote all of it for the shell, as in {shlex.quote(example)}"
+    return f"quote it, as in {shlex.quote(f'{key}={json.dumps(text, ensure_ascii=False)}')}"
 
 
 def _build(kind: type[Any], values: Mapping[str, Any], prefix: str) -> Any:
@@ -422,8 +432,10 @@ def _value(name: str, value: Any, kind: Any) -> Any:
     if origin is types.UnionType:
         return None if value is None else _value(name, value, parts[0])
     if origin is list:
+        if isinstance(value, str) and parts[0] is str:
+            value = [value] if value else []
         if not isinstance(value, (list, tuple)):
-            raise ConfigError(f"Setting {name} must be a list, not {value!r}.")
+            raise ConfigError(f"Setting {name} must be a list such as [a, b], not {value!r}.")
         return [_value(f"{name}[{at}]", item, parts[0]) for at, item in enumerate(value)]
     if origin is dict:
         if not isinstance(value, Mapping):

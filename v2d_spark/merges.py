@@ -381,16 +381,19 @@ def reset_sources(spark: SparkSession, dataset: Dataset, batch_id: int, chosen: 
         chosen: SQL of the rows of `sources` that are wanted.
 
     Returns:
-        How many were reset.
+        How many were reset. The table stays as it is if none was.
     """
+    resettable = f"status NOT IN ('{PENDING}', '{GONE}') AND NOT (status = '{SKIPPED}' AND error_class <=> 'unsupported')"
+    # A merge of nothing would be a version of the table. All rows are looked at, so that a wrong condition is told.
+    if not spark.sql(f"SELECT count_if({resettable}) FROM ({chosen})").collect()[0][0]:
+        return 0
     return run_merge(
         spark,
         f"""
         MERGE INTO {dataset.sql_name("sources")} t
-        USING (SELECT source_num FROM ({chosen})) s
+        USING (SELECT source_num FROM ({chosen}) WHERE {resettable}) s
         ON t.source_num = s.source_num
-        WHEN MATCHED AND t.batch_id < {batch_id} AND t.status NOT IN ('{PENDING}', '{GONE}')
-          AND NOT (t.status = '{SKIPPED}' AND t.error_class <=> 'unsupported') THEN UPDATE SET
+        WHEN MATCHED AND t.batch_id < {batch_id} THEN UPDATE SET
           t.status = '{PENDING}', t.error_class = NULL, t.error_message = NULL, t.attempts = 0, t.next_retry_at = NULL,
           t.batch_id = {batch_id}, t.updated_at = current_timestamp()
         """,

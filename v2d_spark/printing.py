@@ -9,20 +9,25 @@ import json
 import math
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import date, datetime, timezone
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+from rich.cells import cell_len
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark.sql import Column, DataFrame
+    from pyspark.sql.types import DataType
 
 _ROWS_SHOWN = 1000
 _PIPE_WIDTH = 1000
+_LONGEST = 200  # characters of a value in a table
+_NARROWEST = 30  # characters: a column with longer texts is folded down to this, and still read easily
+_RULE = 40
 # C0 without tab and line feed, DEL and C1, and what changes the direction of writing.
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
@@ -32,7 +37,7 @@ def printable(text: str) -> str:
     return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
-def print_table(table: Table) -> None:
+def print_table(table: RenderableType) -> None:
     """Print a table to standard output; where that is no terminal, nothing has to fit."""
     if sys.stdout.isatty():
         Console().print(table)
@@ -48,8 +53,8 @@ def print_rows(rows: DataFrame, output_format: str) -> None:
 
     Args:
         rows: the query.
-        output_format: `table` (the first 1,000), `json` (one array of objects; what JSON cannot hold is null, a name
-            that comes again gets a number), or `csv` (with a header).
+        output_format: `table` (the first 1,000, without bytes, long values cut), `json` (one array of objects; what JSON
+            cannot hold is null, a name that comes again gets a number), or `csv` (with a header).
     """
     if output_format == "table":
         _print_table(rows)
@@ -113,23 +118,97 @@ def _text(value: Any, kind: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _texts(rows: DataFrame, found: Iterator[Any]) -> Iterator[list[str]]:
-    kinds = [field.dataType for field in rows.schema.fields]
-    for row in found:
-        yield [_text(value, kind) for value, kind in zip(row, kinds, strict=True)]
-
-
 def _print_table(rows: DataFrame) -> None:
+    names, rows = rows.columns, _sized(rows)
+    kinds = [field.dataType for field in rows.schema.fields]
     found = rows.limit(_ROWS_SHOWN + 1).collect()
-    table = Table()
-    for name in rows.columns:
-        table.add_column(Text(printable(name)), overflow="fold")
-    for texts in _texts(rows, iter(found[:_ROWS_SHOWN])):
-        # A text of rich is shown as it is: brackets and colons in a caption mean nothing.
-        table.add_row(*(Text(printable(text)) for text in texts))
-    print_table(table)
+    cells = [[printable(_text(value, kind)) for value, kind in zip(row, kinds, strict=True)] for row in found[:_ROWS_SHOWN]]
+    width = Console().width if sys.stdout.isatty() else _PIPE_WIDTH
+    print_table(laid_out(names, [[shorten(cell) for cell in line] for line in cells], width))
+    if any(len(cell) > _LONGEST for line in cells for cell in line):
+        print("Long values are cut; --format json or csv gives all of them.", file=sys.stderr)
     if len(found) > _ROWS_SHOWN:
         print(f"Only the first {_ROWS_SHOWN} rows are shown; --format json or csv gives all.", file=sys.stderr)
+
+
+def _sized(rows: DataFrame) -> DataFrame:
+    """The rows with sizes in place of bytes: a thousand videos would not fit into this process."""
+    kinds = [field.dataType for field in rows.schema.fields]
+    # A query may give two columns one name.
+    names = [f"_{at}" for at in range(len(kinds))]
+    rows = rows.toDF(*names)
+    return rows.select(*(_size_of(rows[name], kind).alias(name) for name, kind in zip(names, kinds, strict=True)))
+
+
+def _size_of(column: Column, kind: DataType) -> Column:
+    """A column, with a text in place of each value that is bytes."""
+    from pyspark.sql import functions as F
+    from pyspark.sql.types import ArrayType, BinaryType, MapType, StructField, StructType
+
+    if "binary" not in kind.simpleString():
+        return column
+    if isinstance(kind, BinaryType):
+        return F.when(column.isNotNull(), F.format_string("<%,d bytes>", F.octet_length(column)))
+    if isinstance(kind, ArrayType):
+        of_items = kind.elementType
+        return F.transform(column, lambda item: _size_of(item, of_items))
+    if isinstance(kind, MapType):
+        of_values = kind.valueType
+        return F.transform_values(column, lambda _, value: _size_of(value, of_values))
+    if isinstance(kind, StructType):
+        # Two fields may have one name, too.
+        named = zip(_unique(kind.names), kind.fields, strict=True)
+        fields = [StructField(name, field.dataType) for name, field in named]
+        column = column.cast(StructType(fields))
+        sizes = [_size_of(column.getField(field.name), field.dataType).alias(field.name) for field in fields]
+        return F.when(column.isNotNull(), F.struct(*sizes))
+    return column
+
+
+def shorten(text: str) -> str:
+    """The beginning of a text that is too long for a table, with an ellipsis."""
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+
+
+def laid_out(names: Sequence[str], cells: Sequence[Sequence[str]], width: int) -> RenderableType:
+    """Rows as a table, or one below the other where the columns do not fit side by side.
+
+    Args:
+        names: of the columns.
+        cells: texts of each row.
+        width: characters of a line.
+    """
+    names = [printable(name) for name in names]
+    widest = [max(map(_width, column)) for column in zip(names, *cells, strict=True)]
+    # Each column has a border and two spaces.
+    if sum(min(one, _NARROWEST) + 3 for one in widest) + 1 > width and cells:
+        return _below_each_other(names, cells)
+    table = Table()
+    for name in names:
+        table.add_column(Text(name), overflow="fold")
+    for texts in cells:
+        # A text of rich is shown as it is: brackets and colons in a caption mean nothing.
+        table.add_row(*map(Text, texts))
+    return table
+
+
+def _width(text: str) -> int:
+    return max(map(cell_len, text.split("\n")))
+
+
+def _below_each_other(names: Sequence[str], cells: Sequence[Sequence[str]]) -> RenderableType:
+    """A line a column: its name and its value; a rule between rows."""
+    parts: list[RenderableType] = []
+    for texts in cells:
+        if parts:
+            parts.append(Text("─" * _RULE))
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(no_wrap=True, style="bold")
+        grid.add_column(overflow="fold")
+        for name, text in zip(names, texts, strict=True):
+            grid.add_row(Text(name), Text(text))
+        parts.append(grid)
+    return Group(*parts)
 
 
 def _print_json(rows: DataFrame) -> None:
@@ -150,5 +229,6 @@ def _print_csv(rows: DataFrame) -> None:
     shown = printable if sys.stdout.isatty() else str
     writer = csv.writer(sys.stdout)
     writer.writerow([shown(name) for name in rows.columns])
-    for texts in _texts(rows, rows.toLocalIterator()):
-        writer.writerow([shown(text) for text in texts])
+    kinds = [field.dataType for field in rows.schema.fields]
+    for row in rows.toLocalIterator():
+        writer.writerow([shown(_text(value, kind)) for value, kind in zip(row, kinds, strict=True)])

@@ -87,6 +87,12 @@ def test_a_job_on_the_shared_session(
     assert main(["retry", "--dataset", dataset, "--where", "error_class = 'http_404'"]) == 0
     assert capsys.readouterr().out == "Pending again: 1 source. Samples that they have stay until they are replaced.\n"
     assert main(["retry", "--dataset", dataset, "--where", "nonsense = 1"]) == 2
+    capsys.readouterr()
+    assert main(["retry", "--dataset", dataset, "--where", "error_class = 'htp_404'"]) == 0
+    assert capsys.readouterr().out == "No source to retry matches error_class = 'htp_404'; nothing is changed.\n"
+    (tmp_path / "none.csv").write_text("url,caption\n")
+    assert main(["ingest", str(tmp_path / "none.csv"), "--dataset", dataset]) == 0
+    assert capsys.readouterr().out == "The input has no rows; nothing is added to the dataset.\n"
 
     assert main(["export", "--dataset", dataset, "--to", str(tmp_path / "tars"), "--select", "key, round(fps, 1) AS fps"]) == 0
     assert "2 samples in 1 shard," in capsys.readouterr().out
@@ -156,7 +162,7 @@ def test_what_nobody_opened_is_refused_with_what_to_do(
     told = capsys.readouterr().out
     assert "1 row with a URL that another row names" in told
     assert f"v2d retry --dataset '{dataset}' --where \"error_class = 'forbidden_address'\"" in told
-    assert "download with allow_hosts=[…]" in told
+    assert "download with 'allow_hosts=[…]'" in told
     assert "No source is ok" in told
     assert main(["export", "--dataset", str(dataset), "--to", str(tmp_path / "tars"), "--quiet"]) == 0
     assert capsys.readouterr().err == "No sample is in the dataset; the export is empty.\n"

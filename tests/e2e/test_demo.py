@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import imageio_ffmpeg
 import pytest
 import webdataset as wds
 
@@ -37,3 +39,12 @@ def test_the_demo_goes_the_whole_way(
     samples = list(wds.WebDataset(tars, shardshuffle=False).decode())
     assert len(samples) > 20
     assert all(sample["txt"] and sample["json"]["credit"] for sample in samples)
+    footage = tmp_path / "demo data" / "footage"
+    assert {clip.name: told for clip in CLIPS if (told := faults(footage / clip.name))} == {}
+
+
+def faults(path: Path) -> str:
+    """What ffmpeg says of packets that do not decode."""
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", str(path), "-f", "null", "-"]
+    done = subprocess.run(command, capture_output=True, text=True, errors="replace")
+    return done.stderr or ("" if done.returncode == 0 else f"exit code {done.returncode}")

@@ -120,6 +120,10 @@ def test_retry_takes_what_failed_and_nothing_else(
     run(spark, dataset, settings(tmp_path))
 
     with leases.writer_lease(dataset, "retry") as lease:
+        before = dataset.versions()
+        assert step.retry(spark, dataset, lease, "error_class = 'htp_5xx'") == 0
+        written = {name for name, version in dataset.versions().items() if version != before[name]}
+        assert written <= {"leases"}
         assert step.retry(spark, dataset, lease, "error_class = 'http_5xx'") == 1
     result = run(spark, dataset, settings(tmp_path))
 

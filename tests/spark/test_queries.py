@@ -180,3 +180,24 @@ def test_rows_are_printed_for_programs_and_people(
     assert "a\\x1b[31m[b]:smile:\\u202e" in table[3]
     assert len(table) == 5
     assert all(line == line.rstrip() for line in table)
+
+
+def test_a_table_for_people_has_no_bytes_and_no_long_values(
+    spark: SparkSession, dataset: Dataset, capsys: pytest.CaptureFixture[str]
+) -> None:
+    query = """
+        SELECT binary(repeat('b', 1234)) AS n, CAST(NULL AS binary) AS n, repeat('t', 300) AS t, map(1, binary('b')) AS m,
+          array(named_struct('a', binary('bc'), 'a', 1), NULL) AS deep
+    """
+
+    print_rows(queries.query(spark, dataset, query), "table")
+
+    told = capsys.readouterr()
+    row = told.out.splitlines()[3].split(" │ ")
+    assert row[:3] == ["│ <1,234 bytes>", " ", f"{'t' * 199}…"]
+    assert row[3:] == ['{"1": "<1 bytes>"}', '[{"a": "<2 bytes>", "a_2": 1}, null] │']
+    assert "--format json or csv gives all of them" in told.err
+    print_rows(queries.query(spark, dataset, query), "csv")
+    told = capsys.readouterr()
+    assert "Yg==" in told.out
+    assert "t" * 300 in told.out

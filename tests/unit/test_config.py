@@ -20,6 +20,19 @@ def test_defaults_preset_file_dict_and_overrides_give_the_same_kind_of_settings(
 
 
 @pytest.mark.parametrize(
+    ("values", "overrides", "hosts"),
+    [
+        ({}, ["allow_hosts=127.0.0.1"], ["127.0.0.1"]),
+        ({}, ["allow_hosts=127.0.0.1:8000"], ["127.0.0.1:8000"]),
+        ({"allow_hosts": "localhost"}, [], ["localhost"]),
+        ({"allow_hosts": ["a", "b"]}, ["allow_hosts="], []),
+    ],
+)
+def test_one_text_is_a_list_of_one(values: dict[str, object], overrides: list[str], hosts: list[str]) -> None:
+    assert config.load(values, overrides).allow_hosts == hosts
+
+
+@pytest.mark.parametrize(
     ("values", "overrides", "told"),
     [
         ({"fetch": {"thread": 4}}, [], "no setting fetch.thread; did you mean fetch.threads"),
@@ -40,14 +53,19 @@ def test_defaults_preset_file_dict_and_overrides_give_the_same_kind_of_settings(
         ({"fetch": {"ca_file": "/nope"}}, [], "fetch.ca_file: /nope is no readable PEM file"),
         ({"fetch": {"user_agent": "a\nb"}}, [], "fetch.user_agent must be one line of Latin letters and signs, as HTTP has"),
         ({"fetch": {"user_agent": "蜘蛛"}}, [], "fetch.user_agent must be one line of Latin letters"),
-        ({}, ["scratch_dir=2024-99-99"], "The value in 'scratch_dir=2024-99-99' is not valid YAML; quote it"),
+        (
+            {},
+            ["scratch_dir=2024-99-99"],
+            "The value in 'scratch_dir=2024-99-99' is not valid YAML; quote it, as in 'scratch_dir=\"2024-99-99\"'.",
+        ),
         ({"scratch_dir": "~nobody-of-this-name/x"}, [], "~nobody-of-this-name/x is below the home folder of a user"),
         ({"scratch_dir": "s3://bucket/x"}, [], "s3://bucket/x is no path of this machine"),
         ({"allow_locations": ["s3://b/x", "~nobody-of-this-name"]}, [], "~nobody-of-this-name is below the home folder"),
         ({"inline_limit": 1 << 32}, [], "inline_limit must be at most 1073741823, not 4294967296"),
         ({"batch": {"row_group_bytes": 99999999999}}, [], "batch.row_group_bytes must be at most 1073741824"),
         ({"allow_hosts": ["a b"]}, [], "allow_hosts: 'a b' is no host"),
-        ({"allow_hosts": "localhost"}, [], "must be a list"),
+        ({"allow_hosts": {"localhost": 1}}, [], "must be a list such as [a, b], not {'localhost': 1}"),
+        ({"subsample": {"cuts": {"framerates": "5"}}}, [], "must be a list such as [a, b], not '5'"),
         ({"allow_hosts": [1]}, [], "allow_hosts[0] must be a text"),
         ({"subsample": {"cut": {}}}, [], "no setting subsample.cut; did you mean subsample.cuts"),
         (
@@ -86,7 +104,8 @@ def test_defaults_preset_file_dict_and_overrides_give_the_same_kind_of_settings(
         ({}, ["subsample.clip={source: windows, min_length: 20}"], "window_s (10) must not be below min_length (20)"),
         ({}, ["subsample.clip.max_length_strategy=first"], "max_length, which is not set"),
         ({}, ["fetch.threads"], "not of the form key=value"),
-        ({}, ["fetch.threads=[1"], "not valid YAML"),
+        ({}, ["allow_hosts=[a,"], "is not valid YAML; quote all of it for the shell, as in 'allow_hosts=[a, b]'."),
+        ({}, ["encode_formats={video:"], "as in 'encode_formats={a: b}'."),
     ],
 )
 def test_a_wrong_setting_is_told_in_one_sentence(values: dict[str, object] | str, overrides: list[str], told: str) -> None:

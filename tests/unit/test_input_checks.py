@@ -63,3 +63,20 @@ def test_a_mistake_is_told_without_spark(folder: Path, name: str, message: str) 
 def test_a_format_that_is_not_there_is_told_without_spark() -> None:
     with pytest.raises(InputError, match="no input format 'excel'"):
         check_local([], InputOptions(format="excel"))
+
+
+@pytest.mark.parametrize(
+    ("text", "format", "told"),
+    [
+        ("http://127.0.0.1:8765/rabbit.mp4", None, "rabbit.mp4 is a URL, and an input is a list of URLs: a file, a folder, "),
+        ("HTTPS://me:secret@host/a", None, "HTTPS://REDACTED@host/a is a URL, and an input"),
+        ("http://[::1/a*b", None, "write the URL into a text file, one a line, and name that file."),
+        ("http://host/urls.csv.gz?x=1", None, "The list http://host/urls.csv.gz?x=1 is not read over HTTP, only from a path"),
+        ("https://host/urls", "csv", "download it, and name the file."),
+    ],
+)
+def test_a_url_is_no_input(text: str, format: str | None, told: str) -> None:
+    with pytest.raises(InputError) as error:
+        check_local([text], InputOptions(format=format))
+
+    assert told in str(error.value)

@@ -213,6 +213,29 @@ def test_what_is_not_wanted_is_skipped_with_a_reason(
         assert (report.errors, report.samples) == ({error_class: 1}, 0)
 
 
+@pytest.mark.parametrize(
+    ("clip", "wanted", "told"),
+    [
+        ({}, [span(500, 600)], "its one span lies beyond its end at 7.2 s"),
+        (
+            {"min_length": 5},
+            [span(1, 2), span(2, 5)],
+            "the longest of its 2 spans is 3.0 s, and subsample.clip.min_length is 5",
+        ),
+        ({"source": "cuts", "min_length": 60}, None, "s, and subsample.clip.min_length is 60.0"),
+        ({"source": "cuts", "min_length": 60, "clip_strategy": "longest"}, None, "the longest of its "),
+    ],
+)
+def test_no_clip_says_which_limit_was_missed(
+    tmp_path: Path, film: Path, clip: dict[str, Any], wanted: list[Row] | None, told: str
+) -> None:
+    by_cuts = {"cuts": {}} if clip.get("source") == "cuts" else {}
+    (row, *_), _ = work(tmp_path, film, config.load({"subsample": {"clip": clip, **by_cuts}}), spans=wanted)
+
+    assert row["error_class"] == "no_clip"
+    assert told in row["error_message"]
+
+
 def test_sound_and_pictures_are_cut_and_kept_beside_bad_files(tmp_path: Path) -> None:
     site = tmp_path / "site"
     site.mkdir()

@@ -8,12 +8,13 @@ from fractions import Fraction
 from typing import Any
 
 from v2d_spark.udfs.engine.joins import Joins, joins
+from v2d_spark.udfs.engine.no_clip import no_clip
 from v2d_spark.udfs.engine.packet_times import ends
 from v2d_spark.udfs.engine.reader import VideoReader
 from v2d_spark.udfs.engine.spans import Span, chosen, divided, on_keyframes
 from v2d_spark.udfs.engine.tally import check_count, too_many
 from v2d_spark.udfs.engine.times import exact
-from v2d_spark.udfs.engine.work import Nothing, Work, no_clip
+from v2d_spark.udfs.engine.work import Nothing, Work
 
 # Bytes a second: headers promise any length, and what has fewer is read through to see. It is soon done.
 _FEWEST_BYTES = 1000
@@ -44,6 +45,8 @@ def known_spans(work: Work, reader: VideoReader, stored: Mapping[str, Any] | Non
     within = [replace(span, end=min(span.end, length)) for span in spans if span.end is not None and span.start < length]
     if rules.source == "windows" and rules.clip_strategy == "random":  # what may hold no frame is not to be the one
         within = [span for span in within if span.start < length - _slack(reader)] or within
+    if not within:
+        raise no_clip(rules, spans, length - _slack(reader))
     return _narrowed(work, reader, within)
 
 
@@ -58,24 +61,40 @@ def spans_of_cuts(work: Work, reader: VideoReader, told: Mapping[str, Any]) -> l
     Raises:
         Nothing: if there are none.
     """
+    return _narrowed(work, reader, shots(reader, told))
+
+
+def shots(reader: VideoReader, told: Mapping[str, Any]) -> list[Span]:
+    """The parts of a source between cuts.
+
+    Args:
+        reader: of the source.
+        told: the columns of who found them.
+    """
     base = Fraction(told["time_base"])
     origin = reader.origin * reader.time_base
-    spans = [Span(first * base - origin, end * base - origin) for first, end in told["cuts_pts"]]
-    return _narrowed(work, reader, spans)
+    return [Span(first * base - origin, end * base - origin) for first, end in told["cuts_pts"]]
 
 
 def spans_of_sound(work: Work) -> list[Span]:
-    """The clips of a source without a picture."""
+    """The clips of a source without a picture.
+
+    Raises:
+        Nothing: if there are none.
+    """
     rules = work.rules
     assert rules is not None
     length = _told(work, joins(work.path, work.look["probe"]["format_name"]), work.look["probe"]["start_s"] or 0.0)
     last = exact(length) or None
+    wanted = _wanted(work, length)
     spans = [
         replace(span, end=span.end if last is None else min(span.end, last))
-        for span in _wanted(work, length)
+        for span in wanted
         if span.end is not None and (last is None or span.start < last)
     ]
     spans = chosen(divided(spans, rules), rules, work.source["key"])
+    if not spans:
+        raise no_clip(rules, wanted, last)
     check_count(len(spans))
     return spans
 
@@ -140,6 +159,6 @@ def _narrowed(work: Work, reader: VideoReader, spans: Sequence[Span]) -> list[Sp
         pieces = divided(spans, rules)
     pieces = chosen(pieces, rules, work.source["key"])
     if not pieces:
-        raise no_clip()
+        raise no_clip(rules, spans)
     check_count(len(pieces))
     return pieces

@@ -10,6 +10,7 @@ from typing import Any
 
 from v2d_spark.udfs.engine.copies import copied, copy_format, holds_sound, is_same, is_span, remuxed
 from v2d_spark.udfs.engine.formats import AUDIO, VIDEO
+from v2d_spark.udfs.engine.no_clip import no_clip
 from v2d_spark.udfs.engine.passes import made_of_pictures
 from v2d_spark.udfs.engine.reader import VideoReader
 from v2d_spark.udfs.engine.sample import Job, Made
@@ -18,7 +19,7 @@ from v2d_spark.udfs.engine.sound_samples import write_sound
 from v2d_spark.udfs.engine.spans import Open, Span
 from v2d_spark.udfs.engine.tally import Tally
 from v2d_spark.udfs.engine.telling import Stream, Teller, span_told
-from v2d_spark.udfs.engine.work import Work, no_clip
+from v2d_spark.udfs.engine.work import Work
 from v2d_spark.udfs.vocabulary import SampleError
 
 _SOUND_BESIDE = {"mp4": "m4a", "webm": "opus", "mkv": "m4a"}  # format of sound that goes into a video of each
@@ -101,7 +102,8 @@ def copied_clips(
                 told = span_told(one.start, one.end, base, origin)
                 samples += _told(teller, one.clip.span, told, teller.stream(one.files[VIDEO]), measured.get(one.clip.span))
     if not samples:
-        raise no_clip()
+        assert work.rules is not None
+        raise no_clip(work.rules, spans)
     return sorted(samples, key=lambda sample: (sample["span"]["start_pts"], sample["wanted"] or 0))
 
 

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from v2d_spark.udfs.engine import cut_times
-from v2d_spark.udfs.engine.clip_choice import known_spans, spans_of_cuts
+from v2d_spark.udfs.engine.clip_choice import known_spans, shots, spans_of_cuts
 from v2d_spark.udfs.engine.copied_samples import copied_clips, remuxed_whole
 from v2d_spark.udfs.engine.copies import remux_format
 from v2d_spark.udfs.engine.formats import AUDIO, IMAGE, VIDEO
+from v2d_spark.udfs.engine.no_clip import no_clip
 from v2d_spark.udfs.engine.one_pass import OnePass, cut_columns
 from v2d_spark.udfs.engine.passes import looks_first, made_of_pictures
 from v2d_spark.udfs.engine.reader import VideoReader
@@ -22,7 +23,7 @@ from v2d_spark.udfs.engine.sound_samples import sound_of_spans, sound_of_whole
 from v2d_spark.udfs.engine.spans import Span
 from v2d_spark.udfs.engine.tally import Tally
 from v2d_spark.udfs.engine.telling import Teller, span_told
-from v2d_spark.udfs.engine.work import Nothing, Work, no_clip
+from v2d_spark.udfs.engine.work import Nothing, Work
 from v2d_spark.udfs.subsamplers import CutFinder
 
 # How a sample's video comes about: the source's own bytes, its picture copied, or encoded.
@@ -102,7 +103,7 @@ def _made(
         return _told_whole(work, teller, made, job.rate, own=way == _OWN)
     samples = [sample for one in sorted(made, key=_place) for sample in _told_clip(work, teller, one, reader)]
     if not samples:
-        raise no_clip()
+        raise no_clip(rules, shots(reader, finder.result()) if spans is None and finder else spans or ())
     return samples
 
 

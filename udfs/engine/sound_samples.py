@@ -9,13 +9,14 @@ from typing import Any
 
 from v2d_spark.udfs.engine.clip_choice import longest, spans_of_sound
 from v2d_spark.udfs.engine.formats import AUDIO, VIDEO
+from v2d_spark.udfs.engine.no_clip import no_clip
 from v2d_spark.udfs.engine.reader import VideoReader
 from v2d_spark.udfs.engine.sample import Job, Made
 from v2d_spark.udfs.engine.sound import SoundCut, SoundFile, SoundTrack
 from v2d_spark.udfs.engine.spans import Open, Span
 from v2d_spark.udfs.engine.telling import Teller, span_told
 from v2d_spark.udfs.engine.times import exact
-from v2d_spark.udfs.engine.work import Nothing, Work, no_clip
+from v2d_spark.udfs.engine.work import Nothing, Work
 from v2d_spark.udfs.subsamplers import Listener, Sound
 from v2d_spark.udfs.vocabulary import SampleError
 
@@ -48,11 +49,12 @@ def sound_samples(work: Work, teller: Teller) -> list[dict[str, Any]]:
                 sample["streams"], sample["look"] = {AUDIO: teller.own_bytes()}, look
             return [sample]
         samples = []
-        for number, span in sorted(enumerate(spans_of_sound(work)), key=lambda one: one[1].start):
+        spans = spans_of_sound(work)
+        for number, span in sorted(enumerate(spans), key=lambda one: one[1].start):
             samples += _clip(work, teller, track, span, number, format)
             track.forget(_origin(work, track) + span.start)
     if not samples:
-        raise no_clip()
+        raise no_clip(rules, spans)
     return samples
 
 

@@ -18,11 +18,6 @@ class Nothing(Exception):
     """No sample comes of a source: an error class and a reason."""
 
 
-def no_clip() -> Nothing:
-    """None of a source's parts is a clip."""
-    return Nothing("no_clip", "none of its parts is a clip by the settings subsample.clip")
-
-
 class Work:
     """The work on one source.
 

@@ -19,6 +19,7 @@ from typing import IO, TYPE_CHECKING, TypeGuard, cast
 from v2d_spark.queries import explain
 from v2d_spark.spark_paths import literal
 from v2d_spark.udfs import locations
+from v2d_spark.udfs.redact import redact
 from v2d_spark.udfs.vocabulary import InputError
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ _EXTENSIONS = {f".{name}": name for name in FORMATS} | {".ndjson": JSONL}
 _COMPRESSIONS = {".gz": (b"\x1f\x8b",), ".bz2": tuple(b"BZh%d1AY&SY" % level for level in range(1, 10))}
 _HEAD_BYTES = 64 << 10
 _HEAD_LINES = 100
+_WEB = ("http", "https")
 _GLOB = re.compile(r"[*?\[]")
 _TABLE_NAME = re.compile(r"(\w+|`[^`]+`)(\.(\w+|`[^`]+`)){0,2}")
 # Mounted on a Databricks cluster, but not where a Connect client runs.
@@ -173,6 +175,8 @@ def _resolve_here(argument: int, text: str, format: str | None) -> Files | Relat
         if not rest.strip():
             raise InputError(f"The input {text!r} names nothing; write {kind}:{'PATH' if kind == DELTA else 'SELECT …'}.")
         return Relation(argument, kind, rest.strip())
+    if locations.scheme(text) in _WEB:
+        raise InputError(_is_url(text, format))
     if not is_read_here(text):
         return None
     path = locations.local_path(text).absolute()
@@ -190,6 +194,20 @@ def _resolve_here(argument: int, text: str, format: str | None) -> Files | Relat
     if _may_be_table(text):
         return None
     raise InputError(f"There is no file {text}.")
+
+
+def _is_url(text: str, format: str | None) -> str:
+    """What is wrong with an input that is a URL of the web, which Spark cannot list."""
+    named = redact(text)
+    if format or _format_of(re.split("[?#]", text)[0]):
+        return (
+            f"The list {named} is not read over HTTP, only from a path that Spark can list, such as a local file or "
+            "s3a://…; download it, and name the file."
+        )
+    return (
+        f"{named} is a URL, and an input is a list of URLs: a file, a folder, a glob, a table or a query; write the URL into "
+        "a text file, one a line, and name that file."
+    )
 
 
 def _resolve_by_spark(spark: SparkSession, argument: int, text: str, format: str | None) -> Files | Relation:

@@ -75,7 +75,7 @@ def retry(spark: SparkSession, dataset: Dataset, lease: Lease, where: str | None
         where: a condition on `sources`; all that failed by default.
 
     Returns:
-        How many.
+        How many; without any, no table is written.
 
     Raises:
         QueryError: if the condition is wrong.
@@ -90,6 +90,7 @@ def retry(spark: SparkSession, dataset: Dataset, lease: Lease, where: str | None
     batch_id = lease.next_batch_id()
     with queries.computing():
         found = merges.reset_sources(spark, dataset, batch_id, queries.selection(dataset, "sources", condition))
-    report = Report(statuses=Counter(pending=found))
-    batches.append_run(dataset, STEP_RETRY, batch_id, run=run, started_at=started_at, report=report)
+    if found:
+        report = Report(statuses=Counter(pending=found))
+        batches.append_run(dataset, STEP_RETRY, batch_id, run=run, started_at=started_at, report=report)
     return found
