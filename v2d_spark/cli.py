@@ -21,6 +21,7 @@ from rich.table import Table
 
 from v2d_spark import config as configuration
 from v2d_spark import interrupts
+from v2d_spark.complaints import fault
 from v2d_spark.udfs import locations
 from v2d_spark.udfs.vocabulary import (
     EXIT_DONE,
@@ -91,9 +92,7 @@ def _run(arguments: Sequence[str]) -> int:
         sys.stderr.close()
         return EXIT_DONE
     except Exception as error:
-        from v2d_spark.queries import explain
-
-        _complain(f"{type(error).__name__}: {explain(error)}")
+        _complain(fault(error))
         if os.environ.get(_DEBUG):
             raise
         click.echo(f"This is a fault of v2d_spark, or of the cluster; {_DEBUG}=1 v2d … shows where it happened.", err=True)
