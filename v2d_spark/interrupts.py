@@ -7,6 +7,7 @@ somebody else (a notebook, a program that imports us) nothing here changes anyth
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import logging
 import os
@@ -37,6 +38,8 @@ def answer() -> None:
     logging.getLogger().addFilter(_is_not_of_py4j)
     logging.getLogger("py4j").setLevel(logging.CRITICAL)
     sys.unraisablehook = _lost
+    # Registered before all others it runs last. Then Python takes its handlers away, and a Ctrl-C would kill it.
+    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
 
 
 def are_ours() -> bool:

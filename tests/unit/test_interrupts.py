@@ -22,7 +22,19 @@ def run(script: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_after_a_command_ctrl_c_changes_nothing_and_a_second_ends_what_hangs() -> None:
-    ending = run("interrupts.answer(); print('summary'); interrupts.end(3); press(); sys.exit(3)")
+    script = """
+class Freed:
+    def __del__(self, kill=os.kill, pid=os.getpid()):
+        kill(pid, 2)
+
+last = Freed()
+interrupts.answer()
+print("summary")
+interrupts.end(3)
+press()
+sys.exit(3)
+"""
+    ending = run(script)
     assert (ending.returncode, ending.stdout, ending.stderr) == (3, "summary\n", "")
     hanging = run("interrupts.answer(); print('summary'); interrupts.end(3); press(); press(); time.sleep(60)")
     assert (hanging.returncode, hanging.stdout, hanging.stderr) == (3, "summary\n", "")
