@@ -7,4 +7,4 @@ import sys
 from v2d_spark.cli import main
 
 if __name__ == "__main__":
-    sys.exit(main(["enrich", *sys.argv[1:]]))
+    sys.exit(main(verb="enrich"))

@@ -20,6 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from v2d_spark import config as configuration
+from v2d_spark import interrupts
+from v2d_spark.complaints import fault
 from v2d_spark.udfs import locations
 from v2d_spark.udfs.vocabulary import (
     EXIT_DONE,
@@ -44,20 +46,31 @@ _REFUSED = {"forbidden_address": "'allow_hosts=[…]'", "forbidden_location": "'
 Command = Callable[..., Any]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, *, verb: str | None = None) -> int:
     """Run one command.
 
     Args:
-        arguments: the command line without the program's name; this process's by default.
+        arguments: the command line without the program's name. By default it is this process's, which then is taken to do
+            nothing else: Ctrl-C is answered as a command should.
+        verb: the verb of a script, which stands before the arguments of this process.
 
     Returns:
         The exit code: 0 done, 1 a fault of ours or of storage, 2 the user's mistake, 3 too many failures, 130 interrupted.
     """
+    if arguments is not None:
+        return _run(arguments)
+    interrupts.answer()
+    code = _run([*([verb] if verb else []), *sys.argv[1:]])
+    interrupts.end(code)
+    return code
+
+
+def _run(arguments: Sequence[str]) -> int:
     # pyspark logs a wrong query's stack by itself; the user gets a sentence.
     logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)
     logging.getLogger("DataFrameQueryContextLogger").setLevel(logging.CRITICAL)
     try:
-        code = cli.main(args=list(sys.argv[1:] if arguments is None else arguments), prog_name="v2d", standalone_mode=False)
+        code = cli.main(args=list(arguments), prog_name="v2d", standalone_mode=False)
         return code if isinstance(code, int) else EXIT_DONE
     except click.exceptions.Exit as error:
         return error.exit_code
@@ -79,9 +92,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return EXIT_DONE
     except Exception as error:
-        from v2d_spark.queries import explain
-
-        _complain(f"{type(error).__name__}: {explain(error)}")
+        _complain(fault(error))
         if os.environ.get(_DEBUG):
             raise
         click.echo(f"This is a fault of v2d_spark, or of the cluster; {_DEBUG}=1 v2d … shows where it happened.", err=True)

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from v2d_spark.complaints import explain
 from v2d_spark.schema import STEP_KEYS, STEP_MEDIA, TABLES
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs.vocabulary import QueryError
@@ -39,6 +40,11 @@ def query(spark: SparkSession, dataset: Dataset, text: str, *, versions: Mapping
         QueryError: if it is wrong, or no query.
     """
     text = text.strip().rstrip(";").strip()
+    return _query(spark, dataset, text, text, versions)
+
+
+def _query(spark: SparkSession, dataset: Dataset, text: str, asked: str, versions: Mapping[str, int] | None) -> DataFrame:
+    """As `query`, of a text that has on lines of its own what the user asked."""
     if not text:
         raise QueryError("The query is empty; try: SELECT status, count(*) FROM sources GROUP BY status.")
     word = re.match(r"\w+", text)
@@ -50,7 +56,7 @@ def query(spark: SparkSession, dataset: Dataset, text: str, *, versions: Mapping
     except Exception as error:
         tables = ", ".join(_names(dataset))
         hint = f"; tables are: {tables}" if "TABLE_OR_VIEW_NOT_FOUND" in str(error) else ""
-        raise QueryError(f"{explain(error)}{hint}") from None
+        raise QueryError(f"{explain(error, asked)}{hint}.") from None
 
 
 @contextlib.contextmanager
@@ -65,7 +71,7 @@ def computing() -> Iterator[None]:
     except Exception as error:
         if not is_mistake(error):
             raise
-        raise QueryError(explain(error)) from None
+        raise QueryError(f"{explain(error)}.") from None
 
 
 def is_mistake(error: Exception) -> bool:
@@ -95,7 +101,8 @@ def rows_where(
     if condition is None or not condition.strip():
         return dataset.read(spark, table, version=(versions or {}).get(table))
     # Without the alias, `samples WHERE (name)` is the table under the alias WHERE, its one column called name.
-    return query(spark, dataset, f"SELECT * FROM {table} AS {table} WHERE (\n{condition}\n)", versions=versions)
+    text = f"SELECT * FROM {table} AS {table} WHERE (\n{condition}\n)"
+    return _query(spark, dataset, text, condition, versions)
 
 
 def samples_where(
@@ -114,7 +121,7 @@ def samples_where(
     """
     if not dataset.steps:
         return rows_where(spark, dataset, "samples", condition, versions=versions)
-    return query(spark, dataset, _samples(condition), versions=versions)
+    return _query(spark, dataset, _samples(condition), condition or "", versions)
 
 
 def samples_selection(dataset: Dataset, condition: str | None) -> str:
@@ -138,17 +145,6 @@ def selection(dataset: Dataset, table: str, condition: str) -> str:
     """
     text = f"SELECT * FROM {table} AS {table} WHERE (\n{condition}\n)"
     return f"WITH {_tables(dataset, text, {})} SELECT * FROM (\n{text}\n)"
-
-
-def explain(error: Exception) -> str:
-    """Spark's complaint about a query as one sentence, without its plan and its stack."""
-    text = str(error).split("JVM stacktrace")[0].split("== SQL")[0]
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    sentence = " ".join(lines[:2]) if lines else type(error).__name__
-    sentence = re.sub(r"^\[[A-Z_.0-9]+\]\s*|\s*SQLSTATE: \w+", "", sentence)
-    # A position is one in the statement that the query was put into.
-    sentence = re.sub(r"\s*\(line \d+, pos \d+\)", "", sentence.split("; line ")[0])
-    return sentence.rstrip(" ;:'.") or type(error).__name__
 
 
 # Spark would say the same in harder words.

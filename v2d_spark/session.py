@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
+from v2d_spark import interrupts
 from v2d_spark.config import Settings
 from v2d_spark.udfs.spool import Spool
 from v2d_spark.udfs.vocabulary import SessionError
@@ -67,6 +68,7 @@ def get_session(app_name: str = "v2d", *, scratch: str | None = None) -> SparkSe
         # A session is active in the thread that made it; in another thread, a builder without settings finds it.
         _use_this_python()
         session = SparkSession.builder.getOrCreate()
+        interrupts.take_back()
     if session is not None:
         _check_foreign(session)
         return session
@@ -166,6 +168,7 @@ def local_session(app_name: str, scratch: Path, *, java_options: Sequence[str] =
     """
     _check_java()
     coordinates = _delta_coordinates()
+    from pyspark import SparkConf, SparkContext
     from pyspark.sql import SparkSession
 
     os.environ["PYSPARK_PYTHON"] = sys.executable
@@ -184,13 +187,23 @@ def local_session(app_name: str, scratch: Path, *, java_options: Sequence[str] =
     conf["spark.sql.warehouse.dir"] = str(own.folder / "warehouse")
     jars = _DeltaJars(coordinates)
     conf.update(jars.conf())
-    builder = SparkSession.builder.master("local[*,4]").appName(app_name)
+    conf |= {"spark.master": "local[*,4]", "spark.app.name": app_name}
+    builder = SparkSession.builder
     for key, value in conf.items():
         builder = builder.config(key, value)
     log = own.folder / "spark.log"
     try:
         with _jvm_output_to(log):
+            if interrupts.are_ours():
+                # Before the session, whose first calls take long enough for a Ctrl-C to reach Spark's handler.
+                SparkContext.getOrCreate(SparkConf().setAll(list(conf.items())))
+                interrupts.take_back()
             session = builder.getOrCreate()
+    except KeyboardInterrupt:
+        if interrupts.are_ours() and SparkContext._gateway is None:
+            # Java that is not connected yet would wait for ever.
+            _kill_children()
+        raise
     except Exception as error:
         raise SessionError(_why_no_start(log, coordinates, error)) from None
     jars.remember()
@@ -207,6 +220,14 @@ def end_java(spark: SparkSession) -> None:
     gateway.shutdown()
     gateway.proc.stdin.close()  # it ends when nothing more can come from here
     gateway.proc.wait()
+
+
+def _kill_children() -> None:
+    children = psutil.Process().children(recursive=True)
+    for child in children:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            child.kill()
+    psutil.wait_procs(children, timeout=5)
 
 
 def _check_java() -> None:

@@ -64,7 +64,7 @@ class TerminalWatcher:
     def begin(self, due: int) -> None:
         """Set the length of the bar to what was done and what is due; from here on Ctrl-C ends a batch."""
         if self._ends_batches and self._old_handler is None and threading.current_thread() is threading.main_thread():
-            # Not before: Spark sets a handler of its own when it starts, which is called on the second Ctrl-C.
+            # Not before: Spark sets a handler of its own when it starts.
             self._old_handler = signal.signal(signal.SIGINT, self._interrupt)
         self._began = time.monotonic()
         counts = self._shown()
@@ -108,7 +108,7 @@ class TerminalWatcher:
     def _interrupt(self, number: int, frame: FrameType | None) -> None:
         if self._stop.is_set():
             if callable(self._old_handler):
-                # Spark's: it cancels all jobs.
+                # The command's, or Spark's, which cancels all jobs.
                 self._old_handler(number, frame)
             raise KeyboardInterrupt
         self.stop()

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import signal
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -18,11 +19,12 @@ from rich.console import Console
 from tests.support import cli
 from tests.support.media import make_video
 from tests.support.server import MediaServer
+from tests.support.sources import add_sources
 from tests.support.tables import rows
 from v2d_spark import api
 from v2d_spark.cli import _expressions, _split, main
 from v2d_spark.config import Settings
-from v2d_spark.lease import WRITER, take
+from v2d_spark.lease import WRITER, living, take
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs import locations
 from v2d_spark.udfs.report import Report
@@ -274,6 +276,38 @@ def test_ctrl_c_commits_what_is_being_fetched_and_a_second_writer_is_refused(
     assert counts["pending"] >= 1
     assert counts["ok"] + counts["pending"] == 60
     take(Dataset.open(str(dataset)), WRITER, "ingest").release()
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def interrupted(process: subprocess.Popen[bytes]) -> None:
+    """Press Ctrl-C: one sentence comes, and Java does not stay."""
+    os.killpg(process.pid, signal.SIGINT)
+    # Java, if it lived on, would hold the pipe open.
+    output, _ = process.communicate(timeout=60)
+    assert output.decode().strip() == "Error: Interrupted; what was committed stays, run the same command again to go on."
+    assert process.returncode == 130
+
+
+def test_ctrl_c_while_java_starts_leaves_nothing(new_dataset: Callable[..., Dataset], tmp_path: Path) -> None:
+    scratch = tmp_path / "scratch"
+    process = cli.start("sql", "SELECT 1", "--dataset", new_dataset().path, f"scratch_dir={scratch}")
+    while not list(scratch.glob("*/spark.log")) and process.poll() is None:
+        time.sleep(0.02)
+    time.sleep(0.2)
+    interrupted(process)
+    assert list(scratch.iterdir()) == []
+
+
+def test_ctrl_c_while_spark_computes_is_told_in_one_sentence(new_dataset: Callable[..., Dataset], tmp_path: Path) -> None:
+    dataset = new_dataset()
+    add_sources(dataset, ["http://a/0"])
+    endless = "(SELECT sum(a.id * b.id) FROM range(1000000000) a, range(1000000000) b) = source_num"
+    process = cli.start("retry", "--dataset", dataset.path, "--where", endless, f"scratch_dir={tmp_path / 'scratch'}")
+    while not living(dataset) and process.poll() is None:
+        time.sleep(0.05)
+    time.sleep(1)
+    interrupted(process)
+    assert living(dataset) == []
     assert list((tmp_path / "scratch").iterdir()) == []
 
 

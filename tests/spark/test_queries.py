@@ -133,7 +133,13 @@ def test_what_a_query_may_be_told(spark: SparkSession, dataset: Dataset) -> None
         queries.query(spark, dataset, "SELECT * FROM nothing")
     with pytest.raises(QueryError) as error:
         queries.query(spark, dataset, "SELEC 1")
-    assert "pos " not in str(error.value)
+    assert str(error.value) == "Syntax error at or near '1', after: SELEC."
+    with pytest.raises(QueryError, match=r"^Syntax error: a quote is opened and not closed: 'abc FROM samples\.$"):
+        queries.query(spark, dataset, "SELECT 'abc FROM samples")
+    with pytest.raises(QueryError, match=r"^Syntax error: something is missing at the end, after: width >\.$"):
+        queries.samples_where(spark, dataset, "width >")
+    with pytest.raises(QueryError, match=r"^Syntax error: a parenthesis is not closed\.$"):
+        queries.rows_where(spark, dataset, "sources", "(attempts > 1")
     with pytest.raises(QueryError, match="by zero"), queries.computing():
         queries.query(spark, dataset, "SELECT 1 / source_num FROM sources").collect()
 

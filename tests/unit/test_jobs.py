@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from v2d_spark import interrupts
 from v2d_spark.cli import cli
 
 JOBS = Path(__file__).resolve().parents[2] / "jobs"
@@ -23,6 +24,8 @@ def test_there_is_a_script_for_each_verb() -> None:
 def test_a_script_hands_its_arguments_on(
     verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    # The process of the tests is no command.
+    monkeypatch.setattr(interrupts, "answer", lambda: None)
     monkeypatch.setattr(sys, "argv", [f"{verb}_job.py", "--help"])
     with pytest.raises(SystemExit) as ended:
         runpy.run_path(str(JOBS / f"{verb}_job.py"), run_name="__main__")

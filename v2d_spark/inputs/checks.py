@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from v2d_spark.complaints import explain
 from v2d_spark.inputs import InputOptions, heads
 from v2d_spark.inputs.files import PARQUET, Files, head, resolve_here
 from v2d_spark.inputs.heads import Head, require
-from v2d_spark.queries import explain
 from v2d_spark.udfs import locations
 from v2d_spark.udfs.vocabulary import InputError
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import IO, TYPE_CHECKING, TypeGuard, cast
 
-from v2d_spark.queries import explain
+from v2d_spark.complaints import explain
 from v2d_spark.spark_paths import literal
 from v2d_spark.udfs import locations
 from v2d_spark.udfs.redact import redact

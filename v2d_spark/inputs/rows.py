@@ -9,11 +9,12 @@ from functools import reduce
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from v2d_spark.complaints import explain
 from v2d_spark.inputs import InputOptions, texts, typed
 from v2d_spark.inputs.checks import look_at_texts, parquet_paths
 from v2d_spark.inputs.files import Files, resolve, shown
 from v2d_spark.inputs.heads import Head
-from v2d_spark.queries import explain, is_mistake
+from v2d_spark.queries import is_mistake
 from v2d_spark.udfs.vocabulary import InputError
 
 if TYPE_CHECKING:

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
+from v2d_spark.complaints import explain
 from v2d_spark.inputs import InputOptions
 from v2d_spark.inputs.cells import from_columns, meaning, place
 from v2d_spark.inputs.checks import local_columns, parquet_paths, require_in_each
 from v2d_spark.inputs.files import DELTA, SQL, TABLE, Files, Relation, is_read_here, spark_path
 from v2d_spark.inputs.heads import require
-from v2d_spark.queries import explain
 from v2d_spark.udfs.vocabulary import InputError
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ def read_relation(spark: SparkSession, relation: Relation, options: InputOptions
         InputError: if it cannot be read, or lacks a column.
     """
     names = {DELTA: f"The Delta table {relation.text}", TABLE: f"The table {relation.text}", SQL: "The query"}
+    asked = relation.text.rstrip().rstrip(";") if relation.kind == SQL else None
     try:
         if relation.kind == DELTA:
             frame = spark.read.format("delta").load(relation.text)
@@ -61,13 +62,13 @@ def read_relation(spark: SparkSession, relation: Relation, options: InputOptions
             frame = spark.table(relation.text)
         else:
             # As a subquery it can only read; the line break ends a comment at its end.
-            frame = spark.sql(f"SELECT * FROM (\n{relation.text.rstrip().rstrip(';')}\n)")
+            frame = spark.sql(f"SELECT * FROM (\n{asked}\n)")
         # Under Connect nothing is looked for before its columns are asked for.
         require(options.named, frame.columns, names[relation.kind])
     except InputError:
         raise
     except Exception as error:
-        raise InputError(f"{names[relation.kind]} cannot be read: {explain(error)}.") from None
+        raise InputError(f"{names[relation.kind]} cannot be read: {explain(error, asked)}.") from None
     # Rows of a table have no place: their sources come in the order of their identities.
     nowhere = [
         F.lit(relation.argument).alias("argument"),

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from v2d_spark.complaints import explain
 from v2d_spark.config import Settings
 from v2d_spark.media_log import candidate_files
-from v2d_spark.queries import computing, explain, samples_where
+from v2d_spark.queries import computing, samples_where
 from v2d_spark.schema import STEP_MEDIA
 from v2d_spark.session import is_on_this_host, parallelism
 from v2d_spark.spark_paths import literal
@@ -299,7 +300,7 @@ def choose(
                 "A sample has one row of metadata, and functions such as explode, inline or stack make any number; "
                 "select the array or the map as it is."
             ) from None
-        raise QueryError(explain(error)) from None
+        raise QueryError(f"{explain(error)}.") from None
     _check_names(columns, own_columns if select is None else (*own_columns, *sample_json.ADDED))
     if sample_json.USER_COLUMNS in columns:
         kind = chosen.schema[sample_json.USER_COLUMNS].dataType.simpleString()

@@ -1,0 +1,102 @@
+"""Ctrl-C in a process that runs one command of ours: it ends with a sentence, whatever Spark has set.
+
+Spark's own handler asks Java to cancel all jobs, over the connection that the interrupted code may be reading from, and
+py4j then writes stacks to the root logger. A command cancels its jobs when it has let go of everything. In a process of
+somebody else (a notebook, a program that imports us) nothing here changes anything.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import logging
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+# Longer than it takes to leave the callback that lost it.
+_AGAIN_AFTER_S = 0.05
+
+# The handler that this process began with, if it is a command of ours; a child of `nohup` ignores Ctrl-C.
+_first: Any = None
+
+
+def answer() -> None:
+    """Begin a command: from here on Ctrl-C raises KeyboardInterrupt, and writes nothing.
+
+    A process that has loaded pyspark is not ours, whatever it runs, and only the main thread gets signals.
+    """
+    global _first
+    if "pyspark" in sys.modules or threading.current_thread() is not threading.main_thread():
+        return
+    _first = signal.getsignal(signal.SIGINT)
+    # py4j logs to the root logger what it was interrupted in.
+    logging.getLogger().addFilter(_is_not_of_py4j)
+    logging.getLogger("py4j").setLevel(logging.CRITICAL)
+    sys.unraisablehook = _lost
+    # Registered before all others it runs last. Then Python takes its handlers away, and a Ctrl-C would kill it.
+    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
+
+
+def are_ours() -> bool:
+    """Whether this process is a command that answers Ctrl-C itself."""
+    return _first is not None
+
+
+def take_back() -> None:
+    """After a Spark context was started, which sets a handler of its own: set the command's again."""
+    if _first is not None:
+        signal.signal(signal.SIGINT, _first)
+
+
+def end(code: int) -> None:
+    """End a command: what is left to do is short, and no Ctrl-C disturbs it but the second.
+
+    Args:
+        code: the exit code of the command, which stays.
+    """
+    if _first is None or _first == signal.SIG_IGN:
+        return
+    with contextlib.suppress(OSError, ValueError):
+        sys.stdout.flush()
+    count = 0
+
+    def ending(number: int, frame: FrameType | None) -> None:
+        nonlocal count
+        count += 1
+        if count > 1:
+            # It hangs. What it leaves in the scratch folder is swept by the next command.
+            os._exit(code)
+
+    signal.signal(signal.SIGINT, ending)
+    if code:
+        _cancel_jobs()
+
+
+def _cancel_jobs() -> None:
+    """End what a thread of ours still waits for: Python ends no sooner."""
+    pyspark = sys.modules.get("pyspark")
+    context = pyspark.SparkContext._active_spark_context if pyspark else None
+    if context is not None:
+        # There may be no Java any more.
+        with contextlib.suppress(Exception):
+            context.cancelAllJobs()
+
+
+def _is_not_of_py4j(record: logging.LogRecord) -> bool:
+    return "py4j" not in Path(record.pathname).parts
+
+
+def _lost(unraisable: sys.UnraisableHookArgs) -> None:
+    """What was raised where Python cannot raise it (py4j frees objects of Java in such places): Ctrl-C comes again."""
+    if unraisable.exc_type is not KeyboardInterrupt:
+        sys.__unraisablehook__(unraisable)
+        return
+    main = threading.main_thread().ident
+    again = threading.Timer(_AGAIN_AFTER_S, signal.pthread_kill, (main, signal.SIGINT))
+    again.daemon = True
+    again.start()
