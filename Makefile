@@ -30,7 +30,7 @@ lint: $(STAMP) ## ruff: rules and format
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-types: $(STAMP) ## mypy --strict on the product's code
+types: $(STAMP) ## mypy --strict on the product and the benchmarks
 	$(BIN)/mypy
 
 wheel: $(STAMP) ## build the wheel, install it elsewhere and run a small job with it

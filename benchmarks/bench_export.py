@@ -27,12 +27,11 @@ GOAL_RATIO = 0.8
 
 def fill(dataset: Dataset, plain: Path, files: int) -> int:
     """Put the same media into a dataset and into a folder; return their bytes."""
-    spark = get_session()
     plain.mkdir()
     total = 0
     for number, first in enumerate(range(0, files, BATCH)):
         rows = commit_batch(dataset, FIRST_BATCH + number, range(first, min(first + BATCH, files)))
-        append_samples(spark, dataset, [sample_row(row, caption="a caption") for row in rows])
+        append_samples(dataset, [sample_row(row, caption="a caption") for row in rows])
         for row in rows:
             (plain / f"{row['key']}.mp4").write_bytes(row["video"]["inline"])
             (plain / f"{row['key']}.txt").write_text("a caption")

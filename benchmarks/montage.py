@@ -155,7 +155,7 @@ def _piece(shot: Pictures, numbers: random.Random) -> Pictures:
     """Part of a shot, one in six with a flash of light in it: one frame or two that are brighter by far."""
     length = numbers.randint(min(28, len(shot)), min(75, len(shot)))
     start = numbers.randint(0, len(shot) - length)
-    pictures = shot[start : start + length].copy()
+    pictures: Pictures = shot[start : start + length].copy()
     if numbers.random() < 1 / 6:
         at = numbers.randint(13, length - 15)
         flash = slice(at, at + numbers.randint(1, 2))
