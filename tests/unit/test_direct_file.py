@@ -94,9 +94,7 @@ def largest_file(size: int) -> Iterator[None]:
 
 @pytest.mark.parametrize("size", [PART_BYTES // 2, 2 * PART_BYTES, 5 * PART_BYTES])
 def test_what_the_disk_does_not_take_is_told(tmp_path: Path, size: int) -> None:
-    file = DirectFile(tmp_path / "file")
-    with largest_file(BLOCK), pytest.raises(OSError, match="File too large"):
+    with pytest.raises(OSError, match="File too large"), largest_file(BLOCK), DirectFile(tmp_path / "file") as file:
         file.write(bytes(size))
-        file.close()
-    assert file.closed or file.close() is None
+    assert file.closed
     assert not [name for name in os.listdir("/proc/self/fd") if os.path.realpath(f"/proc/self/fd/{name}").endswith("/file")]
