@@ -13,12 +13,13 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, cast
 from urllib.parse import unquote, urlsplit
 
 import fsspec
 
 from v2d_spark.udfs import processes
+from v2d_spark.udfs.direct_file import DirectFile
 from v2d_spark.udfs.vocabulary import InputError
 
 # Stores that a location may name. fsspec's other schemes fetch from anywhere (ftp, github) or chain (zip, reference).
@@ -232,8 +233,8 @@ def write_whole(location: str) -> Iterator[IO[bytes]]:
         # Names are at most 255 bytes long: a part of the final one is enough for a person to know it.
         hidden = final.with_name(f".{final.name[:40]}~{host[:60]}~{pid}~{mark}~{secrets.token_hex(4)}.unfinished")
         try:
-            with hidden.open("xb") as file:
-                yield file
+            with DirectFile(hidden) as file:
+                yield cast("IO[bytes]", file)
             hidden.replace(final)
         except BaseException:
             hidden.unlink(missing_ok=True)
@@ -243,6 +244,24 @@ def write_whole(location: str) -> Iterator[IO[bytes]]:
     filesystem, path = _store(location, skip_instance_cache=True)
     with filesystem.transaction, filesystem.open(path, "wb") as upload:
         yield upload
+
+
+@contextmanager
+def write_new(location: str) -> Iterator[IO[bytes]]:
+    """Write a file under a name that is nobody else's, and that nobody is told before it is whole.
+
+    Args:
+        location: the file; its folder must be there, and it must not.
+
+    Yields:
+        A file to write bytes to.
+    """
+    if is_local(location):
+        with DirectFile(local_path(location)) as file:
+            yield cast("IO[bytes]", file)
+        return
+    with write_whole(location) as file:
+        yield file
 
 
 def sweep_unfinished(folder: str) -> int:

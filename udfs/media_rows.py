@@ -19,6 +19,7 @@ from v2d_spark.udfs.clip_keys import ClipSpan, clip_key, numbered, still_key
 from v2d_spark.udfs.engine import Look
 from v2d_spark.udfs.fetch import Fetched
 from v2d_spark.udfs.redact import redact
+from v2d_spark.udfs.spool import Spool
 from v2d_spark.udfs.vocabulary import (
     FAILED,
     OK,
@@ -57,11 +58,13 @@ class Outcome:
 
     Attributes:
         rows: in the order of their keys.
-        temporary: files and folders that are of no use once the rows are written.
+        fetched: the file that was fetched, of no use once the rows are written; None if there is none.
+        folder: where the files lie that were made of it; None if none were.
     """
 
     rows: list[Row]
-    temporary: list[Path] = field(default_factory=list)
+    fetched: Path | None = None
+    folder: Path | None = None
 
     @property
     def source(self) -> dict[str, Any]:
@@ -73,22 +76,24 @@ class Outcome:
         """How many samples were made of it."""
         return sum(row.values["is_sample"] for row in self.rows)
 
-    def let_go(self) -> int:
+    def let_go(self, spool: Spool) -> int:
         """Remove files that no row waits for; return the bytes of those that wait."""
         waiting = {path for row in self.rows for path in row.files.values()}
-        for top in self.temporary:
-            for path in top.iterdir() if top.is_dir() else (top,):
+        if self.fetched is not None and self.fetched not in waiting:
+            spool.give_back(self.fetched)
+            self.fetched = None
+        if self.folder is not None:
+            for path in self.folder.iterdir():
                 if path not in waiting:
-                    path.unlink(missing_ok=True)
+                    path.unlink()
         return sum(path.stat().st_size for path in waiting)
 
-    def remove_files(self) -> None:
+    def remove_files(self, spool: Spool) -> None:
         """Remove all that lies in the spool."""
-        for path in self.temporary:
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+        if self.fetched is not None:
+            spool.give_back(self.fetched)
+        if self.folder is not None:
+            shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class RowMaker:
@@ -152,7 +157,7 @@ class RowMaker:
         told = _told(look.__dict__) | {"source": _before(look.__dict__)}
         row = Row(self._source_values(source, timings, fetched.size) | told | {"is_sample": True})
         self._add_stream(row, look.kind, fetched.path, look.content_type, look.extension, fetched.size, fetched.sha256)
-        return Outcome([row], [fetched.path])
+        return Outcome([row], fetched.path)
 
     def made(
         self,
@@ -176,7 +181,7 @@ class RowMaker:
         before = _before(look)
         values |= {"subtitles": answer["subtitles"], "error_message": answer["warning"], "source": before}
         first = Row(values)
-        outcome = Outcome([first], [fetched.path, folder])
+        outcome = Outcome([first], fetched.path, folder)
         if answer["skipped"]:
             error_class, reason = answer["skipped"]
             values |= {"status": SKIPPED, "error_class": error_class, "error_message": reason}

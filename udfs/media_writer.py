@@ -26,6 +26,7 @@ from v2d_spark.udfs.vocabulary import STREAMS
 
 STATISTICS_COLUMNS = ("key", "source_num", "batch_id")
 _ROWS_OF_A_PAGE = 16
+_GATHERED_BYTES = 1 << 20
 # A row without bytes still takes room.
 _ROW_BYTES = 2000
 
@@ -221,11 +222,11 @@ class _OpenFile:
         self._lowest: dict[str, Any] = {}
         self._highest: dict[str, Any] = {}
         self._stack = ExitStack()
-        # A local file is written by Arrow itself; nobody looks at it before the commit, so it needs no other name.
-        local = locations.is_local(table_path)
-        where = locations.local_path(self._path) if local else self._stack.enter_context(locations.write_whole(self._path))
+        file = self._stack.enter_context(locations.write_new(self._path))
+        # Arrow gathers what it writes: each call of Python's file waits for the interpreter, which fetching threads hold.
+        self._sink = pa.BufferedOutputStream(pa.PythonFile(file, mode="w"), _GATHERED_BYTES)
         self._writer = pq.ParquetWriter(
-            where,
+            self._sink,
             schema,
             compression="none",
             use_dictionary=False,
@@ -244,8 +245,9 @@ class _OpenFile:
             self._highest[column] = max(max(values), self._highest.get(column, max(values)))
 
     def close(self) -> WrittenFile:
-        self._writer.close()
-        self._stack.close()
+        with self._stack:
+            self._writer.close()
+            self._sink.flush()
         stats = {
             "numRecords": self._rows,
             "minValues": self._lowest,

@@ -9,7 +9,9 @@ import secrets
 import shutil
 import stat
 import tempfile
+import threading
 import time
+from collections import deque
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +23,9 @@ from v2d_spark.udfs.vocabulary import ConfigError
 _NAME = re.compile(r"v2d-spool~(?P<host>[^~]*)~(?P<pid>[0-9]+)~(?P<mark>[^~]+)~[0-9a-f]{8}")
 # The scratch folder that is used where nobody names one. Known by its name: a task may run as another user than the driver.
 _DEFAULT_NAME = re.compile(r"v2d_spark-[0-9]+")
+# Files that wait to be written over. A new one costs more than to fill it: its pages, and in ext4 the search for an inode
+# that was not deleted a moment ago.
+_KEPT_FILE_BYTES = 4 << 20
 _FOREIGN_DAYS = 3  # whether another host's owner lives cannot be seen: its folder goes when untouched for so long
 
 
@@ -36,14 +41,19 @@ class Spool(AbstractContextManager["Spool"]):
 
     Args:
         scratch: the scratch folder; made if it is missing.
+        keep_bytes: bytes of files that may wait to be written over.
 
     Raises:
         ConfigError: on entering, if the scratch folder cannot be written, or is the default one and another user's.
     """
 
-    def __init__(self, scratch: str) -> None:
+    def __init__(self, scratch: str, *, keep_bytes: int = 0) -> None:
         self._scratch = Path(scratch).expanduser()
         self._names = itertools.count()  # next() of it is atomic, so threads may share a spool
+        self._keep_bytes = keep_bytes
+        self._kept: deque[tuple[Path, int]] = deque()
+        self._kept_bytes = 0
+        self._lock = threading.Lock()
         self.folder = self._scratch / "~".join(("v2d-spool", *map(str, processes.this_process()), secrets.token_hex(4)))
 
     def __enter__(self) -> Spool:
@@ -73,6 +83,26 @@ class Spool(AbstractContextManager["Spool"]):
             suffix: the end of its name, as `.mp4`.
         """
         return self.folder / f"{next(self._names):06d}{suffix}"
+
+    def file(self) -> Path:
+        """A path to write a file at: there may be one, of no use to anybody, to be written over and cut to its new size."""
+        with self._lock:
+            if not self._kept:
+                return self.new_path()
+            path, size = self._kept.popleft()
+            self._kept_bytes -= size
+            return path
+
+    def give_back(self, path: Path) -> None:
+        """Let a file that `file` gave be written over, or remove it; nothing happens where it is missing."""
+        with suppress(FileNotFoundError):
+            size = path.stat().st_size
+            with self._lock:
+                if size <= _KEPT_FILE_BYTES and self._kept_bytes + size <= self._keep_bytes:
+                    self._kept.append((path, size))
+                    self._kept_bytes += size
+                    return
+            path.unlink()
 
 
 def _make_own(folder: Path) -> None:

@@ -35,6 +35,9 @@ from v2d_spark.udfs.vocabulary import STREAMS, SampleError, V2dError
 # clip_index.
 INPUT_COLUMNS = ("source_num", "key", "url", "attempts", "next_clip_index", "spans", "clips")
 
+# Bytes of files of the spool that wait to be written over.
+_KEPT_BYTES = 64 << 20
+
 # What a task gives back: one row a file, and one row with its report.
 OUTPUT_SCHEMA = pa.schema([("name", pa.string()), ("size", pa.int64()), ("stats", pa.string()), ("report", pa.string())])
 OUTPUT_DDL = "name string, size bigint, stats string, report string"
@@ -183,7 +186,8 @@ class _Partition:
         )
         waiting: deque[tuple[Future[Outcome | None], Share]] = deque()
         room = Room(task.fetch.max_spool_bytes)
-        with Spool(task.scratch) as spool, ProgressWriter(task.progress) as progress:
+        keep_bytes = min(_KEPT_BYTES, task.fetch.max_spool_bytes // 16)
+        with Spool(task.scratch, keep_bytes=keep_bytes) as spool, ProgressWriter(task.progress) as progress:
             self._spool = spool
             self._supply = supply = task.supply(spool)
             pool = ThreadPoolExecutor(task.fetch.threads, thread_name_prefix="source")
@@ -198,7 +202,7 @@ class _Partition:
                 for row in outcome.rows:
                     # One after the other: a source may have more clips than fit into memory.
                     writer.add(row.values, row.files)
-                outcome.remove_files()
+                outcome.remove_files(spool)
                 share.end()
                 self._report.count(outcome.source, outcome.samples)
                 progress.count(outcome.source["status"], outcome.source["bytes"] or 0)
@@ -243,7 +247,7 @@ class _Partition:
         Raises:
             V2dError: what would fail every sample alike, such as a media child that cannot be started.
         """
-        path, folder = self._spool.new_path(), self._spool.new_path()
+        path, folder = self._spool.file(), self._spool.new_path()
         started = time.monotonic()
         timings: dict[str, float] = {}
         fetched_bytes = 0
@@ -254,7 +258,7 @@ class _Partition:
                 fetched_bytes = fetched.size
                 self._fetched_bytes += fetched.size
                 outcome = self._made(source, fetched, folder, timings)
-                share.hold_now(outcome.let_go())
+                share.hold_now(outcome.let_go(self._spool))
                 return outcome
             except V2dError:
                 raise  # of a sample: a row, below; any other is no sample's fault and ends the task
@@ -265,8 +269,8 @@ class _Partition:
         except SampleError as error:
             timings.setdefault("fetch_s", time.monotonic() - started)
             outcome = self._rows.failed(source, error, timings, fetched_bytes)
-            outcome.temporary = [path, folder]
-            outcome.remove_files()
+            outcome.fetched, outcome.folder = path, folder
+            outcome.remove_files(self._spool)
             share.give_back()
             return outcome
 

@@ -1,7 +1,7 @@
 """The protocol of a batch: what a round of commits is, in which order, and how one that was cut off is ended.
 
     take the lease → end the batches that were cut off → for each batch: compute → commit `media` → check the epoch →
-    merge `samples` → merge `sources` → append to `runs`
+    merge `samples` and `sources`, side by side → append to `runs`
 
 After a crash between any two of these the next run ends the batch from what `media` holds: each step changes nothing
 when it is done again.
@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import socket
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
@@ -125,9 +126,14 @@ def commit(
     media_log.commit(dataset, outcome.step, outcome.batch_id, outcome.files)
     lease.check()
     if sum(outcome.report.statuses.values()):
-        with media_log.batch_view(spark, dataset, outcome.batch_id) as media:
-            merges.merge_samples(spark, dataset, media, outcome.batch_id, outcome.first, outcome.last)
-            merges.merge_outcomes(spark, dataset, media, outcome.batch_id, outcome.first, outcome.last)
+        with media_log.batch_view(spark, dataset, outcome.batch_id) as media, ThreadPoolExecutor(2) as side_by_side:
+            # Into different tables; what the one reads of sources is the same before and after the other.
+            merging = [
+                side_by_side.submit(merge, spark, dataset, media, outcome.batch_id, outcome.first, outcome.last)
+                for merge in (merges.merge_samples, merges.merge_outcomes)
+            ]
+            for one in merging:
+                one.result()
     append_run(
         dataset,
         outcome.step,

@@ -127,6 +127,19 @@ def test_a_batch_without_room_starts_one_source_and_leaves_the_rest(tmp_path: Pa
     assert report.not_started == 4
 
 
+def test_files_that_are_written_over_hold_nothing_of_what_they_held(tmp_path: Path) -> None:
+    """A long one, a short one, one that breaks off, in one file after the other."""
+    sizes = [300_000, 10, 299_999, 1, 70_000] * 6
+    bodies = {str(number): bytes([number]) * size for number, size in enumerate(sizes)}
+    fetch = FetchSettings(probe=False, threads=2, retries=0)
+    with MediaServer(bodies=bodies) as server:
+        paths = [f"truncated/{number}" if number % 7 == 3 else str(number) for number in range(len(sizes))]
+        rows, _, _ = run(make_task(tmp_path, fetch=fetch), sources([server.url(path) for path in paths]))
+
+    assert [row["status"] for row in rows] == ["failed" if number % 7 == 3 else "ok" for number in range(len(sizes))]
+    assert all(row["video"]["inline"] == bodies[str(number)] for number, row in enumerate(rows) if row["status"] == "ok")
+
+
 def watch_size(folder: Path, peak: list[int], stop: threading.Event) -> None:
     """Keep the largest sum of the sizes of all files below a folder."""
     while not stop.is_set():

@@ -191,3 +191,21 @@ def test_this_process_is_alive() -> None:
     assert processes.is_alive(pid, mark)
     assert not processes.is_alive(pid, "0")
     assert processes.start_mark(2**22 + 1) is None
+
+
+def test_a_file_that_was_given_back_is_given_out_again(tmp_path: Path) -> None:
+    with Spool(str(tmp_path), keep_bytes=100) as spool:
+        first, second = spool.file(), spool.file()
+        first.write_bytes(bytes(60))
+        second.write_bytes(bytes(60))
+        spool.give_back(first)
+        spool.give_back(second)  # more than may be kept
+        assert first.exists() and not second.exists()
+        assert spool.file() == first
+        assert spool.file() not in (first, second)
+        spool.give_back(tmp_path / "missing")
+    with Spool(str(tmp_path)) as spool:
+        path = spool.file()
+        path.write_bytes(b"x")
+        spool.give_back(path)
+        assert not path.exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,7 +39,7 @@ class Target(AbstractContextManager["Target"]):
     """The file a source is written to: counted and checksummed as bytes come, removed unless the block ends well.
 
     Args:
-        path: the file; written over if it is there.
+        path: the file; written over if it is there, and cut to its new size at the end.
         max_bytes: largest size.
         share: of the room on disk, waited for before anything is written; None where there is room enough.
     """
@@ -50,12 +51,14 @@ class Target(AbstractContextManager["Target"]):
         self._share = share
         self._hash = hashlib.sha256()
         try:
-            self._file = path.open("wb", buffering=0)
+            self._file = path.open("r+b" if path.exists() else "wb", buffering=0)
         except OSError as error:
             raise _storage_error(error) from error
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        self._file.close()
+        with self._file:
+            if kind is None and os.fstat(self._file.fileno()).st_size > self.size:
+                self._file.truncate(self.size)
         if kind is not None:
             self.path.unlink(missing_ok=True)
             if self._share is not None:
@@ -95,7 +98,6 @@ class Target(AbstractContextManager["Target"]):
         """Drop what was written."""
         try:
             self._file.seek(0)
-            self._file.truncate()
         except OSError as error:
             raise _storage_error(error) from error
         self._hash = hashlib.sha256()
