@@ -79,14 +79,16 @@ class Outcome:
     def let_go(self, spool: Spool) -> int:
         """Remove files that no row waits for; return the bytes of those that wait."""
         waiting = {path for row in self.rows for path in row.files.values()}
-        if self.fetched is not None and self.fetched not in waiting:
-            spool.give_back(self.fetched)
-            self.fetched = None
         if self.folder is not None:
             for path in self.folder.iterdir():
                 if path not in waiting:
                     path.unlink()
-        return sum(path.stat().st_size for path in waiting)
+        size = sum(path.stat().st_size for path in waiting)
+        # Last: after a fault above whoever asked gives it back, and given back twice it would be two sources' at once.
+        if self.fetched is not None and self.fetched not in waiting:
+            spool.give_back(self.fetched)
+            self.fetched = None
+        return size
 
     def remove_files(self, spool: Spool) -> None:
         """Remove all that lies in the spool."""

@@ -14,6 +14,7 @@ import pytest
 
 from v2d_spark import config
 from v2d_spark.udfs import processes
+from v2d_spark.udfs.media_rows import Outcome, Row
 from v2d_spark.udfs.spool import Spool, default_folder, sweep
 from v2d_spark.udfs.vocabulary import ConfigError, V2dError
 
@@ -209,3 +210,16 @@ def test_a_file_that_was_given_back_is_given_out_again(tmp_path: Path) -> None:
         path.write_bytes(b"x")
         spool.give_back(path)
         assert not path.exists()
+
+
+def test_a_fault_while_files_are_let_go_gives_none_of_them_out(tmp_path: Path) -> None:
+    with Spool(str(tmp_path), keep_bytes=100) as spool:
+        fetched = spool.file()
+        fetched.write_bytes(b"x")
+        outcome = Outcome([Row({}, {"video": tmp_path / "vanished.mp4"})], fetched)
+        with pytest.raises(FileNotFoundError):
+            outcome.let_go(spool)
+        # What becomes of the source then has the same file to give back.
+        Outcome([], fetched).remove_files(spool)
+        assert spool.file() == fetched
+        assert spool.file() != fetched
