@@ -118,7 +118,7 @@ def test_an_allocation_that_fails_is_no_missing_frame(base: Path, tmp_path: Path
     """With ever less memory it works, or it fails for want of memory: never with fewer frames."""
     large = make_video(tmp_path / "large.mp4", size=(1280, 720), seconds=1, options=("-refs", 8, "-bf", 3, "-g", 8))
     outcomes = []
-    for more in (16, 32, 48, 64, 96, 128, 192, 300):
+    for more in (8, 10, 12, 14, 15, 16, 32, 48, 64, 96, 128, 192, 300):
         child = faulty_child(more << 20)
         try:
             answer = subsample(child, large, tmp_path / f"{more}", {"resolution": {"size": 112}})

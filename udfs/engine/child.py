@@ -18,6 +18,7 @@ from typing import Any
 import av.error
 import av.logging
 
+from v2d_spark.udfs.engine.memory import is_short
 from v2d_spark.udfs.engine.probe import probe
 from v2d_spark.udfs.engine.protocol import MAX_MESSAGE, TooLarge, read_message, write_message
 from v2d_spark.udfs.engine.tally import too_many
@@ -26,6 +27,7 @@ from v2d_spark.udfs.vocabulary import SampleError
 _ADDRESS_SPACE = 2 << 30  # bytes at least: the libraries alone map half a gigabyte
 _QUIET = -8  # libav's AV_LOG_QUIET
 _CPU_MARGIN = 10.0  # seconds
+_TOO_MUCH = {"error_class": "decoder_memory", "message": "the file takes more memory than is allowed"}
 
 
 def answer(request: dict[str, Any], memory_limit: int) -> dict[str, Any]:
@@ -50,8 +52,10 @@ def answer(request: dict[str, Any], memory_limit: int) -> dict[str, Any]:
     except SampleError as error:
         return {"error_class": error.error_class, "message": error.message}
     except MemoryError:
-        return {"error_class": "decoder_memory", "message": "the file takes more memory than is allowed"}
+        return _TOO_MUCH
     except av.error.FFmpegError as error:
+        if is_short():
+            return _TOO_MUCH
         return {"error_class": "decoder_error", "message": f"the file cannot be read: {error.strerror}"}
     except Exception as error:  # of a hostile file anything may come; it is that file's fault, not the job's
         return {"error_class": "decoder_error", "message": f"the file cannot be read: {type(error).__name__}"}

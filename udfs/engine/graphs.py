@@ -10,6 +10,7 @@ import av
 import av.error
 import av.filter
 
+from v2d_spark.udfs.engine.memory import BYTES_PER_PIXEL, is_short
 from v2d_spark.udfs.vocabulary import SampleError
 
 # A filter of libavfilter and its arguments, in its own notation or by name.
@@ -91,8 +92,6 @@ class Graph:
                 last = step
             last.link_to(graph.add("buffersink"))
             graph.configure()
-        except MemoryError:
-            raise
         except av.error.FFmpegError as error:
             raise self._fault(error) from error
         self._graph = graph
@@ -107,15 +106,15 @@ class Graph:
         try:
             self._graph.vpush(frame)
             made = self._graph.vpull()
-        except MemoryError:
-            raise
         except av.error.FFmpegError as error:
             raise self._fault(error) from error
         if frame.time_base:  # a frame that comes from no stream has none
             made.time_base = frame.time_base
         return made
 
-    def _fault(self, error: av.error.FFmpegError) -> SampleError:
+    def _fault(self, error: av.error.FFmpegError) -> SampleError | MemoryError:
+        if isinstance(error, MemoryError) or is_short(BYTES_PER_PIXEL * self._picture.width * self._picture.height):
+            return MemoryError()
         what = f"{self._picture.width}x{self._picture.height} in {self._picture.pixel_format}"
         return SampleError("unsupported", f"pictures of {what} cannot be converted: {error.strerror}")
 

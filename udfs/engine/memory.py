@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import av
+
+BYTES_PER_PIXEL = 3  # of the largest common pictures: 4:2:0 of 10 bit, 4:4:4 of 8
 _MARGIN = 64 << 20  # bytes: the libraries' smaller allocations
 _PICTURES = 16  # those that a decoder may ask for at once, each with its tables
 # Of large pictures fewer count: one request is for one picture at most, and so many would be all that there is.
@@ -26,3 +31,21 @@ def is_short(picture_bytes: int = 0) -> bool:
         return False
     used = int(Path("/proc/self/statm").read_bytes().split()[0]) * resource.getpagesize()
     return limit - used < _MARGIN + max(_FEWEST_PICTURES * picture_bytes, min(_PICTURES * picture_bytes, _MOST_PICTURE_BYTES))
+
+
+@contextmanager
+def doubting_faults(picture_bytes: int = 0) -> Iterator[None]:
+    """Believe no other fault of libav's while little room is left: encoders give no reason where an allocation fails.
+
+    Args:
+        picture_bytes: bytes of one of the pictures that are being worked on.
+
+    Raises:
+        MemoryError: in place of a fault that may well be a want of memory.
+    """
+    try:
+        yield
+    except av.error.FFmpegError as error:
+        if isinstance(error, MemoryError) or not is_short(picture_bytes):
+            raise
+        raise MemoryError from error

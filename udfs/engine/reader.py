@@ -13,7 +13,7 @@ from av.stream import Discard
 
 from v2d_spark.udfs.engine.formats import FORMAT_WHITELIST, MATROSKA, MOV
 from v2d_spark.udfs.engine.joins import Clock, joins
-from v2d_spark.udfs.engine.memory import is_short
+from v2d_spark.udfs.engine.memory import BYTES_PER_PIXEL, is_short
 from v2d_spark.udfs.engine.rates import average_rate
 from v2d_spark.udfs.engine.streams import main_picture, packets
 from v2d_spark.udfs.vocabulary import SampleError
@@ -23,7 +23,6 @@ _MOST_IN_A_ROW = 500
 _MOST_OF_ALL = 0.5
 # A frame that comes so many seconds after the one before is held until the next: where that goes back, its time was wrong.
 _LEAP_S = 3
-_BYTES_PER_PIXEL = 3  # of the largest common pictures: 4:2:0 of 10 bit, 4:4:4 of 8
 # Containers with an index of their keyframes.
 _INDEXED = {MOV, MATROSKA}
 
@@ -273,7 +272,7 @@ class VideoReader:
         if isinstance(error, MemoryError):
             raise error
         codec = self.stream.codec_context
-        if is_short(codec.width * codec.height * _BYTES_PER_PIXEL):
+        if is_short(codec.width * codec.height * BYTES_PER_PIXEL):
             raise MemoryError from error
         self.faults += 1
         self._in_a_row += 1

@@ -11,6 +11,7 @@ import av
 from av.video.frame import PictureType
 from av.video.stream import VideoStream
 
+from v2d_spark.udfs.engine.memory import BYTES_PER_PIXEL, doubting_faults
 from v2d_spark.udfs.engine.settings import EncodeSettings
 
 if TYPE_CHECKING:
@@ -91,6 +92,7 @@ class VideoFile:
         context.color_primaries = int(first.color_primaries)
         context.color_trc = int(first.color_trc)
         self._stream = stream
+        self._picture_bytes = BYTES_PER_PIXEL * first.width * first.height
         self._sound = add_sound(self._file) if add_sound else None
 
     def write(self, frame: av.VideoFrame, at: Fraction) -> None:
@@ -101,7 +103,8 @@ class VideoFile:
             at: its time in the source, in seconds: sound is written up to there.
         """
         frame.pict_type = PictureType.NONE
-        packets = self._stream.encode(frame)
+        with doubting_faults(self._picture_bytes):
+            packets = self._stream.encode(frame)
         if packets:
             self._mux(packets)
             if self._sound:
@@ -109,7 +112,9 @@ class VideoFile:
 
     def end_picture(self) -> None:
         """Write the pictures that the encoder still holds; no more will come."""
-        self._mux(self._stream.encode(None))
+        with doubting_faults(self._picture_bytes):
+            packets = self._stream.encode(None)
+        self._mux(packets)
 
     def advance(self, until: Fraction) -> None:
         """Write what sound there is up to a time of the source, in seconds; for when no more pictures come."""
