@@ -9,6 +9,8 @@ BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # What lets Spark start sooner: Delta's jars, and an archive of the classes that it loads.
 READY := $(VENV)/var/v2d_spark/classes.jsa
+# What a benchmark compares with, in an environment of its own: it wants another pyarrow.
+DAFT  := .venv-daft/.installed
 
 # Two workers with a Spark session each take file after file in their order: the short ones of tests/unit are the last,
 # so that both end at about the same time. One process, for a debugger: ARGS="-n0 --pdb".
@@ -38,8 +40,13 @@ wheel: $(STAMP) ## build the wheel, install it elsewhere and run a small job wit
 	$(BIN)/python -m build --wheel
 	$(BIN)/python tests/wheel_check.py dist/*.whl
 
-bench: $(READY) ## the figures of benchmarks/results/
+bench: $(READY) $(DAFT) ## the figures of benchmarks/results/
 	$(BIN)/python -m benchmarks $(ARGS)
+
+$(DAFT):
+	$(PYTHON) -m venv .venv-daft
+	.venv-daft/bin/python -m pip install --quiet --disable-pip-version-check 'daft == 0.7.*'
+	touch $@
 
 chaos: $(READY) ## the long fault tests
 	$(BIN)/python -m pytest -m chaos $(ARGS)
@@ -48,7 +55,7 @@ test-all: $(READY) ## make test, and what needs big extras
 	$(PYTEST) -m "not chaos" $(ARGS)
 
 clean: ## remove what the targets above made
-	rm -rf $(VENV) build dist demo-data spark-warehouse metastore_db derby.log .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-daft build dist demo-data spark-warehouse metastore_db derby.log .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	rm -rf *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

@@ -1,20 +1,28 @@
-"""2,000 files of 0.7 MB from a server on 127.0.0.1 into Delta, with and without a look into each file, beside a plain
-pool of 16 threads with urllib3 that writes files.
+"""20,000 files of 0.7 MB and 200 of 64 MB from a server on 127.0.0.1 into Delta, with and without a look into each file,
+beside a plain pool of 16 threads with urllib3 that writes files, and beside Daft that writes Parquet.
 
     python -m benchmarks.bench_download
 
 The session is up and the sources are ingested before the clock starts. Ours is what `v2d download` does from there on:
-plan, fetch with 16 threads a task, checksums, guard, Parquet, commit, two merges. The server shares the machine's cores
-with what is measured.
+plan, fetch with 16 threads a task, checksums, guard, Parquet, commit, two merges. Daft reads its plan before the clock
+starts, too; it takes no checksums. The server shares the machine's cores with what is measured. Memory is the peak of the
+whole: ours with its JVM, driver and workers, pages that they share counted once. `make bench` makes Daft's environment.
 """
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import subprocess
+import sys
 import tempfile
+import threading
+import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import psutil
 import urllib3
 
 from benchmarks import footage
@@ -23,8 +31,13 @@ from benchmarks.server import serving
 from v2d_spark import api
 from v2d_spark.session import get_session
 
-FILES = 2000
+SMALL_FILES, LARGE_FILES, LARGE_BYTES = 20_000, 200, 64_000_000
 THREADS = 16
+SAMPLED_EVERY_S = 0.5
+DAFT = Path(sys.prefix).with_name(".venv-daft") / "bin" / "python"
+DAFT_SCRIPT = Path(__file__).with_name("daft_download.py")
+GOAL_OF_POOL, GOAL_OF_DAFT, GOAL_OF_DAFTS_MEMORY = 0.7, 0.8, 0.5
+GOAL_PROBE_CPU_MS = 5.0
 
 
 def download_plainly(urls: list[str], folder: Path) -> None:
@@ -42,41 +55,107 @@ def download_plainly(urls: list[str], folder: Path) -> None:
         list(threads.map(fetch, range(len(urls))))
 
 
+@contextlib.contextmanager
+def peak_memory(peaks: list[float]) -> Iterator[None]:
+    """Append the most memory in MB that this process and all below it had while inside, shared pages once."""
+    ended = threading.Event()
+    highest = 0.0
+
+    def watch() -> None:
+        nonlocal highest
+        while not ended.wait(SAMPLED_EVERY_S):
+            root = psutil.Process()
+            total = 0
+            for process in (root, *root.children(recursive=True)):
+                with contextlib.suppress(psutil.Error):
+                    if "benchmarks.server" not in process.cmdline():
+                        total += process.memory_full_info().pss
+            highest = max(highest, total / 1e6)
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
+        peaks.append(highest)
+
+
+def measure_case(case: str, urls: list[str], megabytes: float, host: str, top: Path, repeats: int) -> list[Figure]:
+    """All contenders in turns over one list of URLs."""
+    listed, ingested, out = top / "urls.txt", top / "ingested", top / "out"
+    listed.write_text("\n".join(urls))
+    api.ingest([str(listed)], str(ingested))
+    memory: dict[str, list[float]] = {"daft": [], "unlooked": [], "looked": []}
+
+    def plain() -> float:
+        taken = seconds(lambda: download_plainly(urls, out))
+        shutil.rmtree(out)
+        return taken
+
+    def daft() -> float:
+        command = [DAFT, DAFT_SCRIPT, listed, out, str(THREADS)]
+        told = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+        memory["daft"].append(float(told[-1]) / 1e6)
+        shutil.rmtree(out)
+        return float(told[-2])
+
+    def ours(name: str, probe: str) -> float:
+        shutil.copytree(ingested, out)
+        overrides = [f"allow_hosts=[{host}]", f"fetch.threads={THREADS}", f"fetch.probe={probe}"]
+        started = time.perf_counter()
+        with peak_memory(memory[name]):
+            _, result = api.download([], str(out), overrides=overrides)
+            taken = time.perf_counter() - started
+        assert result.report.statuses == {"ok": len(urls)}, result.report
+        shutil.rmtree(out)
+        return taken
+
+    works = {"plain": plain, "unlooked": lambda: ours("unlooked", "false"), "looked": lambda: ours("looked", "true")}
+    if DAFT.exists():
+        works["daft"] = daft
+    else:
+        print(f"Daft is left out: there is no {DAFT} (`make bench` makes it).", file=sys.stderr)
+    taken = in_turns(works, repeats)
+    names = {
+        "plain": "plain pool",
+        "daft": "Daft",
+        "unlooked": "into Delta, not looked into",
+        "looked": "into Delta, looked into",
+    }
+    figures = [
+        Figure(f"{case}: {names[name]}", [megabytes / value for value in values], "MB/s") for name, values in taken.items()
+    ]
+    figures += [
+        Figure(f"{case}: {names[name]}, peak of memory", values[-repeats:], "MB") for name, values in memory.items() if values
+    ]
+    beside_pool = f"{case}: rate into Delta, beside the plain pool"
+    figures.append(Figure(f"{beside_pool}, not looked into", ratios(taken["plain"], taken["unlooked"]), above=GOAL_OF_POOL))
+    figures.append(Figure(f"{beside_pool}, looked into", ratios(taken["plain"], taken["looked"])))
+    if "daft" in taken:
+        rate = ratios(taken["daft"], taken["unlooked"])
+        share = ratios(memory["unlooked"][-repeats:], memory["daft"][-repeats:])
+        figures.append(Figure(f"{case}: rate into Delta, not looked into, beside Daft", rate, above=GOAL_OF_DAFT))
+        figures.append(Figure(f"{case}: memory, of Daft's", share, below=GOAL_OF_DAFTS_MEMORY))
+    return figures
+
+
 def measure(options: Options) -> list[Figure]:
-    """All three in turns."""
+    """Both cases."""
     get_session()
-    with tempfile.TemporaryDirectory() as top:
-        clips = footage.make_clips(Path(top, "clips"))
-        with serving(Path(top, "clips")) as host:
-            urls = footage.urls(host, clips, 200 if options.quick else FILES)
-            listed, ingested, out = Path(top, "urls.txt"), Path(top, "ingested"), Path(top, "out")
-            listed.write_text("\n".join(urls))
-            api.ingest([str(listed)], str(ingested))
-
-            def plain() -> float:
-                taken = seconds(lambda: download_plainly(urls, out))
-                shutil.rmtree(out)
-                return taken
-
-            def ours(probe: str) -> float:
-                shutil.copytree(ingested, out)
-                overrides = [f"allow_hosts=[{host}]", f"fetch.threads={THREADS}", f"fetch.probe={probe}"]
-                done = []
-                taken = seconds(lambda: done.append(api.download([], str(out), overrides=overrides)))
-                assert done[0][1].report.statuses == {"ok": len(urls)}, done[0][1].report
-                shutil.rmtree(out)
-                return taken
-
-            works = {"plain": plain, "unlooked": lambda: ours("false"), "looked": lambda: ours("true")}
-            taken = in_turns(works, options.repeats)
-        megabytes = sum(clips[number % len(clips)].stat().st_size for number in range(len(urls))) / 1e6
-    names = {"plain": "plain pool", "unlooked": "into Delta, not looked into", "looked": "into Delta, looked into"}
-    figures = [Figure("files", [len(urls)]), Figure("bytes", [megabytes], "MB")]
-    for key, name in names.items():
-        figures.append(Figure(name, [len(urls) / value for value in taken[key]], "files/s"))
-        figures.append(Figure(name, [megabytes / value for value in taken[key]], "MB/s"))
-    for key in ("unlooked", "looked"):
-        figures.append(Figure(f"rate {names[key]}, beside the plain pool", ratios(taken["plain"], taken[key])))
+    with tempfile.TemporaryDirectory() as name:
+        top = Path(name)
+        clips = footage.make_clips(top / "clips")
+        long = footage.make_long_clip(clips[0], LARGE_BYTES)
+        figures = []
+        with serving(top / "clips") as host:
+            small, large = (200, 4) if options.quick else (SMALL_FILES, LARGE_FILES)
+            cases = {f"{small:,} files of 0.7 MB": (clips, small), f"{large} files of 64 MB": ([long], large)}
+            for case, (paths, count) in cases.items():
+                megabytes = sum(paths[number % len(paths)].stat().st_size for number in range(count)) / 1e6
+                figures += measure_case(case, footage.urls(host, paths, count), megabytes, host, top, options.repeats)
+                shutil.rmtree(top / "ingested")
     return figures
 
 
