@@ -39,8 +39,8 @@ class _Downloads(Supply):
     def sources(self, rows: Iterable[dict[str, Any]], must_stop: Callable[[], bool]) -> Iterator[dict[str, Any]]:
         return iter(rows)
 
-    def get(self, source: dict[str, Any], path: Path, share: Share) -> Fetched:
-        return self._fetcher.fetch(source["url"] or "", path, share)
+    def get(self, source: dict[str, Any], path: Path, share: Share, *, needs_file: bool, direct_over: int | None) -> Fetched:
+        return self._fetcher.fetch(source["url"] or "", path, share, needs_file=needs_file, direct_over=direct_over)
 
     def close(self) -> None:
         self._fetcher.close()

@@ -32,6 +32,7 @@ STORES = frozenset((
 _ALIASES = {"s3a": "s3", "s3n": "s3", "gcs": "gs"}
 _SCHEME = re.compile(r"(?:([A-Za-z][A-Za-z0-9+.\-]*)://)|(?:(file):)", re.IGNORECASE)
 # A file that is being written: hidden, beside its final place, named by its owner.
+_COPIED_BYTES = 1 << 20
 _UNFINISHED = re.compile(r"\..*~(?P<host>[^~]*)~(?P<pid>[0-9]+)~(?P<mark>[^~]+)~[0-9a-f]{8}\.unfinished")
 
 
@@ -229,9 +230,7 @@ def write_whole(location: str) -> Iterator[IO[bytes]]:
     """
     if is_local(location):
         final = local_path(location)
-        host, pid, mark = processes.this_process()
-        # Names are at most 255 bytes long: a part of the final one is enough for a person to know it.
-        hidden = final.with_name(f".{final.name[:40]}~{host[:60]}~{pid}~{mark}~{secrets.token_hex(4)}.unfinished")
+        hidden = _hidden(final)
         try:
             with DirectFile(hidden) as file:
                 yield cast("IO[bytes]", file)
@@ -244,6 +243,40 @@ def write_whole(location: str) -> Iterator[IO[bytes]]:
     filesystem, path = _store(location, skip_instance_cache=True)
     with filesystem.transaction, filesystem.open(path, "wb") as upload:
         yield upload
+
+
+def is_on_file_system_of(location: str, path: Path) -> bool:
+    """Whether a location is on the file system that a local path is on: then files can be moved there without a copy."""
+    return is_local(location) and local_path(location).stat().st_dev == path.stat().st_dev
+
+
+def place(body: Path | memoryview, location: str) -> None:
+    """Put bytes where a file is to be, whole or not at all.
+
+    Args:
+        body: the bytes, or a local file that holds them. A file on the same file system is not copied: from then on it has
+            two names, and must not be written to.
+        location: the file; its folder must be there.
+
+    Raises:
+        OSError: if it cannot be written.
+    """
+    if isinstance(body, Path) and is_local(location):
+        final = local_path(location)
+        hidden = _hidden(final)
+        try:
+            os.link(body, hidden)
+        except OSError:
+            pass  # another file system, or one without links: a copy
+        else:
+            hidden.replace(final)
+            return
+    with write_whole(location) as file:
+        if isinstance(body, Path):
+            with body.open("rb") as came:
+                shutil.copyfileobj(came, file, _COPIED_BYTES)
+        else:
+            file.write(body)
 
 
 @contextmanager
@@ -262,6 +295,13 @@ def write_new(location: str) -> Iterator[IO[bytes]]:
         return
     with write_whole(location) as file:
         yield file
+
+
+def _hidden(final: Path) -> Path:
+    """A name beside a file for what is to become it, which tells whose it is."""
+    host, pid, mark = processes.this_process()
+    # Names are at most 255 bytes long: a part of the final one is enough for a person to know it.
+    return final.with_name(f".{final.name[:40]}~{host[:60]}~{pid}~{mark}~{secrets.token_hex(4)}.unfinished")
 
 
 def sweep_unfinished(folder: str) -> int:

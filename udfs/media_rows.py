@@ -41,15 +41,15 @@ _SPAN_COLUMNS = ("start_s", "end_s", "start_pts", "end_pts", "time_base")
 
 @dataclass
 class Row:
-    """A row, and the files whose bytes still must go into it.
+    """A row, and the bytes that still must go into it.
 
     Attributes:
         values: by column; columns left out are null.
-        files: of streams that are to be inline, by the stream's name.
+        bodies: of streams that are to be inline, by the stream's name: the bytes, or the file that holds them.
     """
 
     values: dict[str, Any]
-    files: dict[str, Path] = field(default_factory=dict)
+    bodies: dict[str, Path | memoryview] = field(default_factory=dict)
 
 
 @dataclass
@@ -58,7 +58,7 @@ class Outcome:
 
     Attributes:
         rows: in the order of their keys.
-        fetched: the file that was fetched, of no use once the rows are written; None if there is none.
+        fetched: the file to fetch into, of no use once the rows are written; None if there is none.
         folder: where the files lie that were made of it; None if none were.
     """
 
@@ -78,7 +78,7 @@ class Outcome:
 
     def let_go(self, spool: Spool) -> int:
         """Remove files that no row waits for; return the bytes of those that wait."""
-        waiting = {path for row in self.rows for path in row.files.values()}
+        waiting = {body for row in self.rows for body in row.bodies.values() if isinstance(body, Path)}
         if self.folder is not None:
             for path in self.folder.iterdir():
                 if path not in waiting:
@@ -158,8 +158,8 @@ class RowMaker:
         """
         told = _told(look.__dict__) | {"source": _before(look.__dict__)}
         row = Row(self._source_values(source, timings, fetched.size) | told | {"is_sample": True})
-        self._add_stream(row, look.kind, fetched.path, look.content_type, look.extension, fetched.size, fetched.sha256)
-        return Outcome([row], fetched.path)
+        self._add_stream(row, look.kind, fetched.body, look.content_type, look.extension, fetched.size, fetched.sha256)
+        return Outcome([row])
 
     def made(
         self,
@@ -183,7 +183,7 @@ class RowMaker:
         before = _before(look)
         values |= {"subtitles": answer["subtitles"], "error_message": answer["warning"], "source": before}
         first = Row(values)
-        outcome = Outcome([first], fetched.path, folder)
+        outcome = Outcome([first], folder=folder)
         if answer["skipped"]:
             error_class, reason = answer["skipped"]
             values |= {"status": SKIPPED, "error_class": error_class, "error_message": reason}
@@ -210,7 +210,7 @@ class RowMaker:
                 self._add_made(row, name, stream, fetched, folder)
         if self._keep_originals and not stores_original:
             kept = look["kind"]
-            self._add_stream(first, kept, fetched.path, look["content_type"], look["extension"], fetched.size, fetched.sha256)
+            self._add_stream(first, kept, fetched.body, look["content_type"], look["extension"], fetched.size, fetched.sha256)
         outcome.rows[1:] = sorted(outcome.rows[1:], key=lambda row: str(row.values["key"]))
         return outcome
 
@@ -270,7 +270,7 @@ class RowMaker:
     def _add_made(self, row: Row, name: str, stream: Mapping[str, Any], fetched: Fetched, folder: Path) -> None:
         told = (stream["content_type"], stream["extension"])
         if stream["path"] is None:
-            self._add_stream(row, name, fetched.path, *told, fetched.size, fetched.sha256)
+            self._add_stream(row, name, fetched.body, *told, fetched.size, fetched.sha256)
             return
         # By its name alone: who decodes strangers' files is not trusted with paths.
         path = folder / Path(stream["path"]).name
@@ -279,19 +279,20 @@ class RowMaker:
             digest.update(piece)
         self._add_stream(row, name, path, *told, path.stat().st_size, digest.hexdigest())
 
-    def _add_stream(self, row: Row, name: str, path: Path, content_type: str, extension: str, size: int, sha256: str) -> None:
+    def _add_stream(
+        self, row: Row, name: str, body: Path | memoryview, content_type: str, extension: str, size: int, sha256: str
+    ) -> None:
         stream: dict[str, Any] = {"offset": 0, "size": size, "content_type": content_type, "sha256": sha256}
         row.values[name] = stream
         if size <= self._inline_limit:
-            row.files[name] = path
+            row.bodies[name] = body
             return
         # Named by batch and attempt: what an attempt that failed leaves is never taken for another's.
         side = f"files/{self._batch_id}"
         role = "" if row.values["is_sample"] else "-original"
         stream["uri"] = f"{side}/{row.values['key']}{role}-{self._attempt}-{name}.{extension}"
         locations.makedirs(locations.join(self._dataset_path, side))
-        with path.open("rb") as came, locations.write_whole(locations.join(self._dataset_path, stream["uri"])) as beside:
-            shutil.copyfileobj(came, beside, _PIECE)
+        locations.place(body, locations.join(self._dataset_path, stream["uri"]))
 
 
 def _told(look: Mapping[str, Any]) -> dict[str, Any]:

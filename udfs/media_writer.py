@@ -76,18 +76,18 @@ class MediaWriter:
         self._file: _OpenFile | None = None
         self._done: list[WrittenFile] = []
 
-    def add(self, row: Mapping[str, Any], files: Mapping[str, Path] | None = None) -> None:
+    def add(self, row: Mapping[str, Any], bodies: Mapping[str, Path | memoryview] | None = None) -> None:
         """Add a row.
 
         Args:
             row: values by column name; columns left out are null.
-            files: by stream, the files that hold the bytes which are to be inline, where the row does not.
+            bodies: by stream, the bytes which are to be inline, or the files that hold them, where the row does not.
         """
         narrow = dict(row)
         self._held += _ROW_BYTES
         for name, blobs in self._blobs.items():
             stream = narrow.get(name)
-            inline: Path | bytes | None = (files or {}).get(name)
+            inline: Path | memoryview | bytes | None = (bodies or {}).get(name)
             if stream is not None and inline is None:
                 inline = stream.get("inline")
             self._held += blobs.add(inline)

@@ -96,9 +96,11 @@ class Spool(AbstractContextManager["Spool"]):
     def give_back(self, path: Path) -> None:
         """Let a file that `file` gave be written over, or remove it; nothing happens where it is missing."""
         with suppress(FileNotFoundError):
-            size = path.stat().st_size
+            told = path.stat()
+            size = told.st_size
             with self._lock:
-                if size <= _KEPT_FILE_BYTES and self._kept_bytes + size <= self._keep_bytes:
+                # One that has another name besides is somebody's.
+                if told.st_nlink == 1 and size <= _KEPT_FILE_BYTES and self._kept_bytes + size <= self._keep_bytes:
                     self._kept.append((path, size))
                     self._kept_bytes += size
                     return

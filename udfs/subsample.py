@@ -100,7 +100,7 @@ class _Stored(Supply):
             return SampleError("storage", f"the sample cannot be read from its dataset: {error}")
         return Fetched(path, stream.size, digest.hexdigest(), stream.content_type, time.monotonic() - started)
 
-    def get(self, source: dict[str, Any], path: Path, share: Share) -> Fetched:
+    def get(self, source: dict[str, Any], path: Path, share: Share, *, needs_file: bool, direct_over: int | None) -> Fetched:
         came: Fetched | SampleError = source["came"]
         if isinstance(came, SampleError):
             raise came

@@ -11,15 +11,15 @@ import re
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from v2d_spark.udfs import locations
 from v2d_spark.udfs.content_types import content_type_of, extension
 from v2d_spark.udfs.engine import Look, MediaChild, media_child
 from v2d_spark.udfs.fetch import Fetched, Room, Share
@@ -37,6 +37,8 @@ INPUT_COLUMNS = ("source_num", "key", "url", "attempts", "next_clip_index", "spa
 
 # Bytes of files of the spool that wait to be written over.
 _KEPT_BYTES = 64 << 20
+# Bytes of sources that are held in memory, from their download to their row.
+_MEMORY_BYTES = 64 << 20
 
 # What a task gives back: one row a file, and one row with its report.
 OUTPUT_SCHEMA = pa.schema([("name", pa.string()), ("size", pa.int64()), ("stats", pa.string()), ("report", pa.string())])
@@ -47,7 +49,7 @@ class Supply(ABC):
     """Where the bytes of sources come from.
 
     Attributes:
-        waiting: how many sources may be under way, or wait on disk for a slow one before them.
+        waiting: how many sources may be under way, or done and wait for a slow one before them.
     """
 
     waiting: int
@@ -62,13 +64,15 @@ class Supply(ABC):
         """
 
     @abstractmethod
-    def get(self, source: dict[str, Any], path: Path, share: Share) -> Fetched:
-        """Bring a source's bytes into a file; called in a thread of the pool.
+    def get(self, source: dict[str, Any], path: Path, share: Share, *, needs_file: bool, direct_over: int | None) -> Fetched:
+        """Bring a source's bytes here; called in a thread of the pool.
 
         Args:
             source: its row.
-            path: of the file.
-            share: of the room on disk.
+            path: of a file for them.
+            share: of the room.
+            needs_file: whether they must come into the file.
+            direct_over: a file of more bytes is not read again here, and is written past the page cache; None for none.
 
         Raises:
             SampleError: why there are none.
@@ -163,7 +167,7 @@ class SampleTask(ABC):
 
 
 class _Partition:
-    """The work of one task: threads of a pool do all with a source, this thread writes in key order."""
+    """The work of one task: threads of a pool do all with a source, this thread writes."""
 
     def __init__(self, task: SampleTask) -> None:
         self._task = task
@@ -184,16 +188,18 @@ class _Partition:
         writer = MediaWriter(
             task.media_path, task.media_schema, row_group_bytes=task.row_group_bytes, file_bytes=task.file_bytes
         )
-        waiting: deque[tuple[Future[Outcome | None], Share]] = deque()
-        room = Room(task.fetch.max_spool_bytes)
+        waiting: dict[Future[Outcome | None], Share] = {}  # in the order of their keys
+        room = Room(task.fetch.max_spool_bytes, _MEMORY_BYTES)
         keep_bytes = min(_KEPT_BYTES, task.fetch.max_spool_bytes // 16)
         with Spool(task.scratch, keep_bytes=keep_bytes) as spool, ProgressWriter(task.progress) as progress:
             self._spool = spool
+            # A file beside the tables is then the file that was fetched, under another name.
+            self._links = locations.is_on_file_system_of(task.dataset_path, spool.folder)
             self._supply = supply = task.supply(spool)
             pool = ThreadPoolExecutor(task.fetch.threads, thread_name_prefix="source")
 
-            def take() -> None:
-                future, share = waiting.popleft()
+            def take(future: Future[Outcome | None]) -> None:
+                share = waiting.pop(future)
                 outcome = future.result()
                 if outcome is None:
                     self._report.not_started += 1
@@ -201,7 +207,7 @@ class _Partition:
                     return
                 for row in outcome.rows:
                     # One after the other: a source may have more clips than fit into memory.
-                    writer.add(row.values, row.files)
+                    writer.add(row.values, row.bodies)
                 outcome.remove_files(spool)
                 share.end()
                 self._report.count(outcome.source, outcome.samples)
@@ -209,13 +215,13 @@ class _Partition:
 
             try:
                 for number, source in enumerate(supply.sources(sources, self._must_stop)):
-                    while waiting and (waiting[0][0].done() or len(waiting) >= supply.waiting):
-                        take()
+                    while waiting and (ready := _first_ready(waiting, len(waiting) >= supply.waiting)):
+                        take(ready)
                     # The first is always started, so that every round of a job makes progress.
                     share = room.share()
-                    waiting.append((pool.submit(self._start, source, share, always=number == 0), share))
+                    waiting[pool.submit(self._start, source, share, always=number == 0)] = share
                 while waiting:
-                    take()
+                    take(next(iter(waiting)))
                 return writer.close(), self._report
             except BaseException:
                 writer.abort()
@@ -247,17 +253,29 @@ class _Partition:
         Raises:
             V2dError: what would fail every sample alike, such as a media child that cannot be started.
         """
+        task = self._task
         path, folder = self._spool.file(), self._spool.new_path()
         started = time.monotonic()
         timings: dict[str, float] = {}
         fetched_bytes = 0
         try:
             try:
-                fetched = self._supply.get(source, path, share)
+                decodes = task.engine_for_all or (task.cuts_spans and bool(source["spans"]))
+                fetched = self._supply.get(
+                    source,
+                    path,
+                    share,
+                    needs_file=decodes or task.fetch.probe,
+                    direct_over=task.inline_limit if self._links and not decodes else None,
+                )
                 timings["fetch_s"] = fetched.seconds
                 fetched_bytes = fetched.size
                 self._fetched_bytes += fetched.size
-                outcome = self._made(source, fetched, folder, timings)
+                if decodes:
+                    outcome = self._made(source, fetched, folder, timings)
+                else:
+                    outcome = self._rows.whole(source, fetched, self._look(source, fetched, timings), timings)
+                outcome.fetched = path
                 share.hold_now(outcome.let_go(self._spool))
                 return outcome
             except V2dError:
@@ -276,19 +294,19 @@ class _Partition:
 
     def _made(self, source: dict[str, Any], fetched: Fetched, folder: Path, timings: dict[str, float]) -> Outcome:
         task = self._task
-        if task.engine_for_all or (task.cuts_spans and source["spans"]):
-            folder.mkdir()
-            with self._turn("subsample_s", timings) as child:
-                answer = child.subsample(
-                    path=fetched.path, folder=folder, plan=task.plan, source=_asked(source), timeout=task.decode_timeout
-                )
-            return self._rows.made(source, fetched, answer, folder, timings)
+        folder.mkdir()
+        with self._turn("subsample_s", timings) as child:
+            answer = child.subsample(
+                path=fetched.path, folder=folder, plan=task.plan, source=_asked(source), timeout=task.decode_timeout
+            )
+        return self._rows.made(source, fetched, answer, folder, timings)
+
+    def _look(self, source: dict[str, Any], fetched: Fetched, timings: dict[str, float]) -> Look:
+        task = self._task
+        if not task.fetch.probe:
+            return _unprobed(fetched, source["url"] or "")
         with self._turn("probe_s", timings) as child:
-            if task.fetch.probe:
-                look = child.probe(fetched.path, keyframes=task.keyframes, timeout=task.fetch.probe_timeout)
-            else:
-                look = _unprobed(fetched, source["url"] or "")
-        return self._rows.whole(source, fetched, look, timings)
+            return child.probe(fetched.path, keyframes=task.keyframes, timeout=task.fetch.probe_timeout)
 
     @contextlib.contextmanager
     def _turn(self, phase: str, timings: dict[str, float]) -> Iterator[MediaChild]:
@@ -297,6 +315,21 @@ class _Partition:
             started = time.monotonic()
             yield media_child(self._task.decode_memory)
             timings[phase] = time.monotonic() - started
+
+
+def _first_ready(waiting: Iterable[Future[Outcome | None]], is_full: bool) -> Future[Outcome | None] | None:
+    """The one to write now, so that keys stay in order; none where it is better to begin another source.
+
+    Where no more may wait, the first that is done is written before a slow one whose turn it is: row groups have their rows
+    in order, and few of them overlap.
+    """
+    first = next(iter(waiting))
+    if first.done():
+        return first
+    if not is_full:
+        return None
+    wait(waiting, return_when=FIRST_COMPLETED)
+    return next(future for future in waiting if future.done())
 
 
 def _asked(source: dict[str, Any]) -> dict[str, Any]:

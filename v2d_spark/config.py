@@ -101,7 +101,7 @@ class Settings:
         "", "folder for what is being fetched, on each host; empty for v2d_spark-UID in the temporary one"
     )
     inline_limit: int = setting(
-        64 << 20, "streams over this many bytes go to files/ beside the tables", minimum=0, maximum=LARGEST_INLINE
+        16 << 20, "streams over this many bytes go to files/ beside the tables", minimum=0, maximum=LARGEST_INLINE
     )
     shard_size: int = setting(1000, "sources in a shard; fixed when a dataset is made", minimum=1)
     allow_private_networks: bool = setting(False, "whether input URLs may point to non-public addresses")

@@ -1,4 +1,4 @@
-"""Fetching: a source's bytes, from where its URL says, into a file.
+"""Fetching: a source's bytes, from where its URL says, into a file or into memory.
 
 `http` serves http and https through the address `guard`; `local` serves paths and stores that `allow_locations` opens.
 A further way (video platforms) is a further module with a `fetch(url, target)` of the same kind, chosen here.
@@ -42,13 +42,23 @@ class Fetcher:
         self._http = HttpFetcher(settings, guard or Guard(access))
         self._local = LocalFetcher(access.allow_locations)
 
-    def fetch(self, url: str | None, target: Path, share: Share | None = None) -> Fetched:
-        """Fetch one source into a file.
+    def fetch(
+        self,
+        url: str | None,
+        target: Path,
+        share: Share | None = None,
+        *,
+        needs_file: bool = True,
+        direct_over: int | None = None,
+    ) -> Fetched:
+        """Fetch one source.
 
         Args:
             url: an http or https URL, a local path, a `file:` URL or a store's URL.
-            target: the file to write; it is there only if the fetch went well.
-            share: of the room on disk that `target` takes; None where there is room enough.
+            target: the file to write; what is written is there only if the fetch went well.
+            share: of the room that the bytes take; None where there is room enough on disk.
+            needs_file: whether the bytes must come into the file; else small ones come into memory.
+            direct_over: a file of more bytes is written past the page cache; None for none.
 
         Returns:
             What came.
@@ -62,11 +72,11 @@ class Fetcher:
             if not source:
                 raise SampleError("not_found", "the row has no URL")
             way = self._way(source)
-            with Target(target, self._settings.max_bytes, share) as file:
+            with Target(target, self._settings.max_bytes, share, needs_file=needs_file, direct_over=direct_over) as file:
                 content_type = way.fetch(source, file)
         except SampleError as error:
             raise SampleError(error.error_class, redact(error.message), error.retry_after_s) from error
-        return Fetched(target, file.size, file.sha256(), content_type, time.monotonic() - start)
+        return Fetched(file.body, file.size, file.sha256(), content_type, time.monotonic() - start)
 
     def _way(self, source: str) -> HttpFetcher | LocalFetcher:
         match = _SCHEME.match(source)

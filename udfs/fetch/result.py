@@ -1,19 +1,22 @@
-"""What a fetch gives, and the file it writes."""
+"""What a fetch gives, and what it writes to: a file, or memory."""
 
 from __future__ import annotations
 
 import errno
 import hashlib
-import os
+import io
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
+from v2d_spark.udfs.direct_file import DirectFile
 from v2d_spark.udfs.fetch.room import Share
 from v2d_spark.udfs.vocabulary import SampleError
 
 PIECE = 256 * 1024  # bytes read and written at once
+# A source is held in memory up to this size. With larger ones what a file costs is little beside its bytes.
+_MOST_IN_MEMORY = 8 << 20
 
 
 @dataclass(frozen=True)
@@ -21,48 +24,95 @@ class Fetched:
     """A source that has come.
 
     Attributes:
-        path: where its bytes are.
+        body: its bytes, or the file that they are in.
         size: bytes.
         sha256: checksum of the bytes, 64 hexadecimal digits.
         content_type: what the server said, lower case and without parameters; None if it said nothing.
         seconds: wall time of the whole fetch, retries included.
     """
 
-    path: Path
+    body: Path | memoryview
     size: int
     sha256: str
     content_type: str | None
     seconds: float
 
+    @property
+    def path(self) -> Path:
+        """The file that its bytes are in; a source that is to be looked into has one."""
+        assert isinstance(self.body, Path)
+        return self.body
+
 
 class Target(AbstractContextManager["Target"]):
-    """The file a source is written to: counted and checksummed as bytes come, removed unless the block ends well.
+    """Where a source's bytes go: counted and checksummed, dropped unless the block ends well.
+
+    They go to a file; into memory where nobody needs a file, the size is told before and there is room.
 
     Args:
         path: the file; written over if it is there, and cut to its new size at the end.
         max_bytes: largest size.
-        share: of the room on disk, waited for before anything is written; None where there is room enough.
+        share: of the room that the bytes take, waited for before anything is written to disk; None where there is room
+            enough, on disk alone.
+        needs_file: whether a file is needed, to look into it.
+        direct_over: a file of more bytes is written past the page cache, since nobody reads it whole soon; None for none.
     """
 
-    def __init__(self, path: Path, max_bytes: int, share: Share | None = None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        max_bytes: int,
+        share: Share | None = None,
+        *,
+        needs_file: bool = True,
+        direct_over: int | None = None,
+    ) -> None:
         self.path = path
         self.size = 0
         self._max_bytes = max_bytes
         self._share = share
+        self._needs_file = needs_file
+        self._direct_over = direct_over
         self._hash = hashlib.sha256()
-        try:
-            self._file = path.open("r+b" if path.exists() else "wb", buffering=0)
-        except OSError as error:
-            raise _storage_error(error) from error
+        self._file: io.RawIOBase | None = None
+        self._memory: bytearray | None = None
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        with self._file:
-            if kind is None and os.fstat(self._file.fileno()).st_size > self.size:
-                self._file.truncate(self.size)
-        if kind is not None:
-            self.path.unlink(missing_ok=True)
-            if self._share is not None:
-                self._share.give_back()
+        try:
+            self._close()
+        finally:
+            if kind is not None:
+                self._memory = None
+                self.path.unlink(missing_ok=True)
+                if self._share is not None:
+                    self._share.give_back()
+
+    @property
+    def body(self) -> Path | memoryview:
+        """The file, or the bytes."""
+        return self.path if self._memory is None else memoryview(self._memory)[: self.size]
+
+    def expect(self, total: int) -> None:
+        """Be told how many bytes there will be in all, before the first of them is written.
+
+        Args:
+            total: bytes.
+
+        Raises:
+            SampleError: `too_large`; `storage` where there is no room for it on disk.
+        """
+        self._refuse(total)
+        if self.size:
+            return
+        if self._memory is not None and len(self._memory) >= total:
+            return
+        self._memory = None
+        if not self._needs_file and total <= _MOST_IN_MEMORY and self._share is not None and self._share.take_memory(total):
+            self._memory = bytearray(total)
+            return
+        if self._share is not None:
+            self._share.hold(total)
+        self._open(direct=self._direct_over is not None and total > self._direct_over)
 
     def write(self, piece: bytes) -> None:
         """Append bytes, once there is room for them.
@@ -70,34 +120,23 @@ class Target(AbstractContextManager["Target"]):
         Raises:
             SampleError: `too_large`, or `storage` where the disk does not take them.
         """
-        self.expect(self.size + len(piece))
-        view = memoryview(piece)
-        try:
-            while view:
-                view = view[self._file.write(view) :]
-        except OSError as error:
-            raise _storage_error(error) from error
-        self._hash.update(piece)
-        self.size += len(piece)
-
-    def expect(self, size: int) -> None:
-        """Refuse a size over the limit, and wait until there is room for it.
-
-        Args:
-            size: bytes in all.
-
-        Raises:
-            SampleError: `too_large`.
-        """
-        if size > self._max_bytes:
-            raise SampleError("too_large", f"the source is larger than fetch.max_bytes ({self._max_bytes} bytes)")
-        if self._share is not None:
-            self._share.hold(size)
+        end = self.size + len(piece)
+        self._refuse(end)
+        if self._memory is not None and end <= len(self._memory):
+            self._memory[self.size : end] = piece
+        else:
+            self._write(piece)
+            self._hash.update(piece)
+        self.size = end
 
     def start_over(self) -> None:
         """Drop what was written."""
         try:
-            self._file.seek(0)
+            if isinstance(self._file, DirectFile):
+                self._file.close()
+                self._file = None
+            elif self._file is not None:
+                self._file.seek(0)
         except OSError as error:
             raise _storage_error(error) from error
         self._hash = hashlib.sha256()
@@ -105,7 +144,55 @@ class Target(AbstractContextManager["Target"]):
 
     def sha256(self) -> str:
         """Checksum of what was written, as hexadecimal digits."""
-        return self._hash.hexdigest()
+        # In memory all at once: each call waits for the interpreter, which other threads want, too.
+        return (self._hash if self._memory is None else hashlib.sha256(memoryview(self._memory)[: self.size])).hexdigest()
+
+    def _refuse(self, size: int) -> None:
+        if size > self._max_bytes:
+            raise SampleError("too_large", f"the source is larger than fetch.max_bytes ({self._max_bytes} bytes)")
+
+    def _write(self, piece: bytes) -> None:
+        if self._share is not None:
+            self._share.hold(self.size + len(piece))
+        if self._file is None:
+            self._open(direct=False)
+        assert self._file is not None
+        try:
+            if self._memory is not None:  # more comes than was told
+                came, self._memory = memoryview(self._memory)[: self.size], None
+                _write_all(self._file, came)
+                self._hash.update(came)
+            _write_all(self._file, memoryview(piece))
+        except OSError as error:
+            raise _storage_error(error) from error
+
+    def _open(self, *, direct: bool) -> None:
+        if self._file is not None:
+            return
+        try:
+            if direct:
+                self.path.unlink(missing_ok=True)
+                self._file = DirectFile(self.path)
+            else:
+                self._file = self.path.open("r+b" if self.path.exists() else "wb", buffering=0)
+        except OSError as error:
+            raise _storage_error(error) from error
+
+    def _close(self) -> None:
+        if self._file is None:
+            return
+        try:
+            if isinstance(self._file, io.FileIO):
+                # The file may be one that is written over.
+                self._file.truncate(self.size)
+            self._file.close()
+        except OSError as error:
+            raise _storage_error(error) from error
+
+
+def _write_all(file: io.RawIOBase, data: memoryview) -> None:
+    while data:
+        data = data[file.write(data) :]
 
 
 def _storage_error(error: OSError) -> SampleError:

@@ -1,4 +1,4 @@
-"""Room on disk that the downloads of a task share."""
+"""Room on disk, and in memory, that the downloads of a task share."""
 
 from __future__ import annotations
 
@@ -8,19 +8,22 @@ from v2d_spark.udfs.vocabulary import SampleError
 
 
 class Room:
-    """Bytes that may lie on disk at once, given out in shares.
+    """Bytes that may lie on disk at once, and in memory, given out in shares.
 
-    The oldest share always gets what it asks for, since what is younger may be waiting for it to be done. So at most
-    `limit` bytes and one source lie there.
+    On disk the oldest share always gets what it asks for, since what is younger may be waiting for it to be done. So at
+    most `limit` bytes and one source lie there. Memory is given while there is some, and nobody waits for it.
 
     Args:
-        limit: bytes.
+        limit: bytes on disk.
+        memory_limit: bytes in memory.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, memory_limit: int = 0) -> None:
         self._limit = limit
+        self._memory_left = memory_limit
         self._changed = threading.Condition()
         self._held: dict[Share, int] = {}  # by age
+        self._in_memory: dict[Share, int] = {}
         self._sum = 0
         self._closed = False
 
@@ -58,14 +61,24 @@ class Room:
                 self._set(share, size)
                 self._changed.notify_all()
 
+    def _take_memory(self, share: Share, size: int) -> bool:
+        with self._changed:
+            if size > self._memory_left or share not in self._held:
+                return False
+            self._memory_left -= size
+            self._in_memory[share] = self._in_memory.get(share, 0) + size
+            return True
+
     def _give_back(self, share: Share) -> None:
         with self._changed:
+            self._memory_left += self._in_memory.pop(share, 0)
             if share in self._held:
                 self._set(share, 0)
                 self._changed.notify_all()
 
     def _end(self, share: Share) -> None:
         with self._changed:
+            self._memory_left += self._in_memory.pop(share, 0)
             self._set(share, 0)
             del self._held[share]
             self._changed.notify_all()
@@ -104,8 +117,19 @@ class Share:
         """
         self._room._hold_now(self, size)
 
+    def take_memory(self, size: int) -> bool:
+        """Ask for bytes of memory, which are held until all is given back.
+
+        Args:
+            size: bytes.
+
+        Returns:
+            Whether they are there.
+        """
+        return self._room._take_memory(self, size)
+
     def give_back(self) -> None:
-        """Hold nothing; what was held is on disk no more."""
+        """Hold nothing; what was held is on disk, and in memory, no more."""
         self._room._give_back(self)
 
     def end(self) -> None:
