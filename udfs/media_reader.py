@@ -45,9 +45,10 @@ EXTRA_COLUMNS = ("info", "subtitles")
 _STEP_BYTES = 8 << 20
 _STEP_ROWS = 4096
 _READ_BYTES = 1 << 20
-# Of a row group of which no more rows than this share are wanted, only their bytes are read.
+# Of a row group of which no more than this share of its rows is wanted, only their bytes are read: picking them is as fast
+# as passing through all, and what is left out need not be read.
 _PICKED_SHARE = 0.95
-# Characters of a checksum, which are more than all else that a row without its bytes has.
+# Bytes of a checksum. It is picked too: it is more than all else that the narrow columns of a row have.
 _SHA256_BYTES = 64
 # Row groups that may be in the middle of being read, and files that are open at once: never fewer than those that are
 # being read need.

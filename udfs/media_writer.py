@@ -2,7 +2,7 @@
 
 The bytes of a row group lie in one buffer for each stream, which is used again for the next one, so that no page of memory
 is asked for twice. No compression (media is compressed already), no dictionaries, statistics on the columns that files are
-found by. A file belongs to the table only when the driver commits it.
+found by, and small encodings of what is alike in many rows (docs/decisions/0015). A file belongs to the table only when the driver commits it.
 """
 
 from __future__ import annotations
@@ -250,7 +250,7 @@ class _OpenFile:
             use_dictionary=False,
             column_encoding=_encodings(schema),
             write_statistics=list(STATISTICS_COLUMNS),
-            # Pages of a few rows: a reader need not hold a whole row group.
+            # Pages of a few rows, or of 1 MB where rows are small: a reader need not hold a whole row group.
             write_batch_size=_ROWS_OF_A_PAGE,
         )
 

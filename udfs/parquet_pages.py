@@ -21,8 +21,8 @@ import pyarrow.parquet as pq
 
 # Room for a header without statistics, and for the definition levels of some dozens of rows behind it.
 _HEAD_BYTES = 64
-# Values no farther apart than this are read at once: a disk gives no less than a block.
-_GAP_BYTES = 4096
+# Values no farther apart than this are read at once: a call costs more than the bytes between them.
+_GAP_BYTES = 1024
 # Before each value PLAIN has its length, before the definition levels is theirs.
 _LENGTH_BYTES = 4
 # Numbers of the Thrift definition: PageType, Encoding.
@@ -107,8 +107,10 @@ class PagedValues:
         told = header.get(5)
         if header.get(1) != _DATA_PAGE or not isinstance(told, dict) or (told.get(2), told.get(3)) != (_PLAIN, _RLE):
             raise UnexpectedPages("a page is of another kind")
-        rows, bytes_ = told.get(1, 0), header.get(2, 0)
-        if header.get(3) != bytes_ or bytes_ < 0 or not 0 < rows <= len(self._lengths) - self._page.end_row:
+        rows, bytes_ = told.get(1), header.get(2)
+        if not isinstance(rows, int) or not 0 < rows <= len(self._lengths) - self._page.end_row:
+            raise UnexpectedPages("a page has other rows than it should")
+        if not isinstance(bytes_, int) or bytes_ != header.get(3) or bytes_ < 0:
             raise UnexpectedPages("a page has another size than it should")
         begin = self._next_page + size
         self._next_page = begin + bytes_
