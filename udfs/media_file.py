@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from v2d_spark.udfs import locations
-from v2d_spark.udfs.parquet_pages import PagedValues, UnexpectedPages, is_plain
+from v2d_spark.udfs.parquet_pages import PagedValues, is_plain
 
 # Bytes asked of the file at once: a row group of any size is streamed.
 _READ_BYTES = 1 << 20
@@ -101,25 +101,29 @@ class MediaFile:
         )
         return told
 
-    def values(self, group: int, leaf: str, lengths: _Ints) -> PagedValues:
-        """The values of a leaf in a row group, to be taken out one by one.
+    def has_values(self, group: int, leaf: str) -> bool:
+        """Whether values of a leaf in a row group can be taken out one by one, as far as the footer tells.
 
         Only of local files. To find a page in a store, each before it must be asked for its header: in the time of such a
         request, a store gives more bytes than the page has.
+        """
+        number = self._leaves.get(leaf)
+        return self._is_local and number is not None and is_plain(self._metadata.row_group(group).column(number))
+
+    def values(self, group: int, leaf: str, lengths: _Ints) -> PagedValues:
+        """The values of a leaf in a row group where it `has_values`, to be taken out one by one.
 
         Args:
             group: number of the row group.
-            leaf: path of the leaf.
+            leaf: path of the leaf, which is in no list.
             lengths: bytes of the value of each row, as `PagedValues`.
 
         Raises:
-            UnexpectedPages: if they can only be read one after the other.
+            UnexpectedPages: as `PagedValues`.
         """
         number = self._leaves[leaf]
-        chunk, column = self._metadata.row_group(group).column(number), self._parquet.schema.column(number)
-        if not self._is_local or column.max_repetition_level or not is_plain(chunk):
-            raise UnexpectedPages(f"values of {leaf} cannot be taken out of the file")
-        return PagedValues(lambda size, at: self._source.read_at(size, at), chunk, column.max_definition_level, lengths)
+        chunk, column = self._metadata.row_group(group).column(number), self._metadata.schema.column(number)
+        return PagedValues(self._source.read_at, chunk, column.max_definition_level, lengths)
 
     def _ranges(self, column: int) -> Ranges:
         groups = range(self._metadata.num_row_groups)

@@ -274,10 +274,10 @@ class MediaReader:
         streams = [name for name in self._streams if name in file.columns]
         picked = {f"{name}.{part}" for name in streams for part in ("inline", "sha256")}
         leaves = [leaf for leaf in file.leaves(("key", "batch_id", *streams, *self._extra)) if leaf not in picked]
-        if file.bytes_of(place.group, leaves) > _STEP_BYTES:
+        if file.bytes_of(place.group, leaves) > _STEP_BYTES or not all(file.has_values(place.group, leaf) for leaf in picked):
             return
         narrow = file.read(place.group, leaves)
-        lengths = {name: pc.fill_null(pc.struct_field(narrow[name], "size"), 0).to_numpy() for name in streams}
+        lengths = {name: _inline_lengths(narrow[name]) for name in streams}
         inline = {name: file.values(place.group, f"{name}.inline", lengths[name]) for name in streams}
         of_sha256 = np.full(len(narrow), _SHA256_BYTES)
         sha256 = {name: file.values(place.group, f"{name}.sha256", of_sha256) for name in streams}
@@ -346,6 +346,13 @@ class _Place:
 def _next_position(place: _Place) -> int:
     """Position of the first row that was not yet read."""
     return int(place.positions[-place.left])
+
+
+def _inline_lengths(streams: pa.StructArray) -> _Ints:
+    """How many bytes of each stream are in its row, if it has some."""
+    sizes = pc.if_else(pc.is_valid(pc.struct_field(streams, "uri")), 0, pc.struct_field(streams, "size"))
+    lengths: _Ints = pc.fill_null(sizes, 0).to_numpy()
+    return lengths
 
 
 def _steps(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:

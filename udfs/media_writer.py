@@ -2,7 +2,8 @@
 
 The bytes of a row group lie in one buffer for each stream, which is used again for the next one, so that no page of memory
 is asked for twice. No compression (media is compressed already), no dictionaries, statistics on the columns that files are
-found by, and small encodings of what is alike in many rows (docs/decisions/0015). A file belongs to the table only when the driver commits it.
+found by, small encodings of what is alike in many rows (docs/decisions/0015). A file belongs to the table only when the
+driver commits it.
 """
 
 from __future__ import annotations
