@@ -1,7 +1,8 @@
 """Reads rows of `media` in the order they are wanted, from whichever files hold them.
 
-Only row groups that hold wanted rows are read, each once, in steps of a few megabytes; a stream's bytes stay in the
-Arrow buffer that they were read into. What comes before its turn is held, and past a limit spilled to disk, so that
+Only row groups that hold wanted rows are read, in steps of a few megabytes: each once from its beginning to its end, or,
+where not all of its rows are wanted, only its narrow columns and the bytes that are. A stream's bytes stay in the buffer that
+they were read into. What comes before its turn is held, and past a limit spilled to disk, so that
 memory does not grow in any layout of the table: many files, interleaved keys, several batches, files that Spark has
 rewritten.
 """
@@ -10,8 +11,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Collection, Generator, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import Any
@@ -20,9 +21,10 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from v2d_spark.udfs import locations
+from v2d_spark.udfs.media_file import MediaFile, Ranges
+from v2d_spark.udfs.parquet_pages import UnexpectedPages
 from v2d_spark.udfs.spool import Spool
 from v2d_spark.udfs.vocabulary import STREAMS, DatasetError
 
@@ -39,10 +41,15 @@ FILES_SCHEMA = pa.schema(
 # Columns beside the streams that are handed on: small, and null in most rows.
 EXTRA_COLUMNS = ("info", "subtitles")
 
-# Bytes decoded in one step, and bytes asked of the file at once: a row group of any size is streamed.
+# Bytes and rows that are read in one step, and bytes of a side file.
 _STEP_BYTES = 8 << 20
 _STEP_ROWS = 4096
 _READ_BYTES = 1 << 20
+# Of a row group of which no more than this share of its rows is wanted, only their bytes are read: picking them is as fast
+# as passing through all, and what is left out need not be read.
+_PICKED_SHARE = 0.95
+# Bytes of a checksum. It is picked too: it is more than all else that the narrow columns of a row have.
+_SHA256_BYTES = 64
 # Row groups that may be in the middle of being read, and files that are open at once: never fewer than those that are
 # being read need.
 _OPEN_GROUPS = 64
@@ -158,13 +165,13 @@ class MediaReader:
         self._dataset_path = dataset_path
         self._table_path = table_path
         self._paths: list[str] = files["path"].to_pylist()
-        self._sources = _Ranges.of(files["first_source"], files["last_source"])
-        self._batches = _Ranges.of(files["first_batch"], files["last_batch"])
+        self._sources = Ranges.of(files["first_source"], files["last_source"])
+        self._batches = Ranges.of(files["first_batch"], files["last_batch"])
         self._buffer_bytes = buffer_bytes
         self._scratch = scratch
         self._streams = tuple(streams)
         self._extra = tuple(extra)
-        self._open: OrderedDict[str, _File] = OrderedDict()
+        self._open: OrderedDict[str, MediaFile] = OrderedDict()
 
     def rows(self, keys: Sequence[str], source_nums: Sequence[int], batch_ids: Sequence[int]) -> Generator[MediaRow]:
         """Read the rows of these keys and batches, in this order.
@@ -218,20 +225,26 @@ class MediaReader:
             path = self._paths[number]
             file = self._file(path)
             for group in np.flatnonzero(file.sources.hold(sorted_sources) & file.batches.hold(sorted_batches)).tolist():
-                columns = ["key", "batch_id", *(["is_sample"] if "is_sample" in file.columns else [])]
-                names = file.parquet.read_row_group(group, columns=columns, use_threads=False)
-                positions = pc.fill_null(pc.index_in(names["key"], value_set=wanted), -1).to_numpy()
-                rows = np.flatnonzero(positions >= 0)
-                rows = rows[names["batch_id"].to_numpy()[rows] == batches[positions[rows]]]
+                told = file.read(group, [name for name in ("source_num", "batch_id", "is_sample") if name in file.columns])
+                may_be = np.isin(told["source_num"].to_numpy(), sorted_sources)
+                may_be &= np.isin(told["batch_id"].to_numpy(), sorted_batches)
                 if "is_sample" in file.columns:
                     # The row of a source whose original is kept has the key of its sample.
-                    rows = rows[names["is_sample"].to_numpy()[rows]]
+                    may_be &= told["is_sample"].to_numpy(zero_copy_only=False)
+                rows = np.flatnonzero(may_be)
+                if not len(rows):
+                    continue
+                found = file.read(group, ["key"])["key"].take(pa.array(rows))
+                positions = np.full(len(may_be), -1)
+                positions[rows] = pc.fill_null(pc.index_in(found, value_set=wanted), -1).to_numpy()
+                rows = rows[positions[rows] >= 0]
+                rows = rows[told["batch_id"].to_numpy()[rows] == batches[positions[rows]]]
                 # A row that is there twice is taken once: the pair names it.
                 rows = rows[missing[positions[rows]]]
                 rows = rows[np.sort(np.unique(positions[rows], return_index=True)[1])]
                 if len(rows):
                     missing[positions[rows]] = False
-                    size = file.bytes_of(group, (*self._streams, *self._extra))
+                    size = file.bytes_of(group, file.leaves((*self._streams, *self._extra)))
                     places.append(_Place(path, group, size, rows, positions[rows].astype(np.int64), len(rows)))
         if missing.any():
             first = int(np.flatnonzero(missing)[0])
@@ -241,37 +254,63 @@ class MediaReader:
         return places
 
     def _read(self, place: _Place) -> Iterator[dict[int, MediaRow]]:
-        """Pass through a row group once; yield the wanted rows of each step, by position."""
+        """Read a row group; yield the wanted rows of each step, by position."""
         file = self._file(place.path)
         file.readers += 1
         try:
-            yield from self._read_group(file, place)
+            came = 0
+            if len(place.rows) <= _PICKED_SHARE * file.rows_of(place.group):
+                with suppress(UnexpectedPages):
+                    for rows in self._pick(file, place):
+                        came += len(rows)
+                        yield rows
+            if came < len(place.rows):
+                yield from self._pass_through(file, place, came)
         finally:
             file.readers -= 1
 
-    def _read_group(self, file: _File, place: _Place) -> Iterator[dict[int, MediaRow]]:
-        parquet = file.parquet
-        step = _STEP_BYTES * parquet.metadata.row_group(place.group).num_rows // max(1, place.bytes)
+    def _pick(self, file: MediaFile, place: _Place) -> Iterator[dict[int, MediaRow]]:
+        """Read the narrow columns of a row group, and of the others the values that are wanted."""
+        streams = [name for name in self._streams if name in file.columns]
+        picked = {f"{name}.{part}" for name in streams for part in ("inline", "sha256")}
+        leaves = [leaf for leaf in file.leaves(("key", "batch_id", *streams, *self._extra)) if leaf not in picked]
+        if file.bytes_of(place.group, leaves) > _STEP_BYTES or not all(file.has_values(place.group, leaf) for leaf in picked):
+            return
+        narrow = file.read(place.group, leaves)
+        lengths = {name: _inline_lengths(narrow[name]) for name in streams}
+        inline = {name: file.values(place.group, f"{name}.inline", lengths[name]) for name in streams}
+        of_sha256 = np.full(len(narrow), _SHA256_BYTES)
+        sha256 = {name: file.values(place.group, f"{name}.sha256", of_sha256) for name in streams}
+        for first, end in _steps(sum(lengths.values(), np.zeros(len(narrow), np.int64))[place.rows].tolist()):
+            rows = place.rows[first:end].tolist()
+            values = {name: _Picked(inline[name].take(rows), sha256[name].take(rows)) for name in streams}
+            batch = narrow.take(pa.array(rows))
+            yield dict(zip(place.positions[first:end].tolist(), self._rows_of(batch, range(len(batch)), values), strict=True))
+
+    def _pass_through(self, file: MediaFile, place: _Place, came: int) -> Iterator[dict[int, MediaRow]]:
+        """Read a row group from its beginning to its end, for the wanted rows without the first, which came."""
+        wanted, positions = place.rows[came:], place.positions[came:]
+        step = _STEP_BYTES * file.rows_of(place.group) // max(1, place.bytes)
         columns = [name for name in ("key", "batch_id", *self._streams, *self._extra) if name in file.columns]
         begin = 0
-        batches = parquet.iter_batches(
-            min(max(1, step), _STEP_ROWS), row_groups=[place.group], columns=columns, use_threads=False
-        )
-        for batch in batches:
+        for batch in file.batches_of(place.group, columns, min(max(1, step), _STEP_ROWS)):
             end = begin + len(batch)
-            first, last = np.searchsorted(place.rows, (begin, end))
+            first, last = np.searchsorted(wanted, (begin, end))
             if first < last:
-                rows = place.rows[first:last] - begin
+                rows = wanted[first:last] - begin
                 if 2 * len(rows) < len(batch):
                     # What nobody wants is let go.
                     batch, rows = batch.take(pa.array(rows)), np.arange(len(rows))
-                positions = place.positions[first:last].tolist()
-                yield dict(zip(positions, self._rows_of(batch, rows.tolist()), strict=True))
+                yield dict(zip(positions[first:last].tolist(), self._rows_of(batch, rows.tolist(), {}), strict=True))
             begin = end
 
-    def _rows_of(self, batch: pa.RecordBatch, rows: list[int]) -> Iterator[MediaRow]:
+    def _rows_of(self, batch: pa.RecordBatch, rows: Iterable[int], picked: Mapping[str, _Picked]) -> Iterator[MediaRow]:
         columns = {name: batch.column(name) for name in batch.schema.names}
-        streams = {name: _StreamColumn(columns[name], self._dataset_path) for name in self._streams if name in columns}
+        streams = {
+            name: _StreamColumn(columns[name], self._dataset_path, picked.get(name))
+            for name in self._streams
+            if name in columns
+        }
         plain = {name: column.to_pylist() for name, column in columns.items() if name not in self._streams}
         for row in rows:
             yield MediaRow(
@@ -281,62 +320,15 @@ class MediaReader:
                 extra={name: plain[name][row] for name in self._extra if name in plain},
             )
 
-    def _file(self, path: str) -> _File:
+    def _file(self, path: str) -> MediaFile:
         """A file, opened unless it is open; those used longest ago are closed for it."""
         if path not in self._open:
             idle = [other for other, file in self._open.items() if not file.readers]
             for other in idle[: max(0, len(self._open) + 1 - _OPEN_FILES)]:
                 self._open.pop(other).close()
-            self._open[path] = _File(path if "://" in path else locations.join(self._table_path, path))
+            self._open[path] = MediaFile(path if "://" in path else locations.join(self._table_path, path))
         self._open.move_to_end(path)
         return self._open[path]
-
-
-@dataclass(frozen=True)
-class _Ranges:
-    """Least and greatest value of a column in each of several parts; a part that does not tell holds all."""
-
-    least: _Ints
-    greatest: _Ints
-
-    @classmethod
-    def of(cls, least: pa.ChunkedArray, greatest: pa.ChunkedArray) -> _Ranges:
-        bounds = np.iinfo(np.int64)
-        return cls(pc.fill_null(least, bounds.min).to_numpy(), pc.fill_null(greatest, bounds.max).to_numpy())
-
-    def hold(self, values: _Ints) -> npt.NDArray[np.bool_]:
-        """Which parts may hold one of the values, which are sorted."""
-        return np.searchsorted(values, self.least, "left") < np.searchsorted(values, self.greatest, "right")
-
-
-class _File:
-    """An open file of the table; it stays open while it has readers."""
-
-    def __init__(self, location: str) -> None:
-        source = locations.local_path(location) if locations.is_local(location) else locations.open_read(location)
-        self.parquet = pq.ParquetFile(source, buffer_size=_READ_BYTES, pre_buffer=False)
-        self.readers = 0
-        metadata = self.parquet.metadata
-        self.columns = frozenset(self.parquet.schema_arrow.names)
-        self._leaves = {metadata.schema.column(number).path: number for number in range(metadata.num_columns)}
-        self.sources = self._ranges(self._leaves["source_num"])
-        self.batches = self._ranges(self._leaves["batch_id"])
-
-    def close(self) -> None:
-        self.parquet.close(force=True)
-
-    def bytes_of(self, group: int, columns: Collection[str]) -> int:
-        """Bytes of these columns in a row group, once they are unpacked."""
-        told = self.parquet.metadata.row_group(group)
-        leaves = [leaf for path, leaf in self._leaves.items() if path.partition(".")[0] in columns]
-        return sum(told.column(leaf).total_uncompressed_size for leaf in leaves)
-
-    def _ranges(self, column: int) -> _Ranges:
-        metadata = self.parquet.metadata
-        told = [metadata.row_group(group).column(column).statistics for group in range(metadata.num_row_groups)]
-        known = [(told.min, told.max) if told is not None and told.has_min_max else (None, None) for told in told]
-        least, greatest = zip(*known, strict=True) if known else ((), ())
-        return _Ranges.of(pa.chunked_array([pa.array(least, pa.int64())]), pa.chunked_array([pa.array(greatest, pa.int64())]))
 
 
 @dataclass(eq=False)
@@ -356,13 +348,42 @@ def _next_position(place: _Place) -> int:
     return int(place.positions[-place.left])
 
 
+def _inline_lengths(streams: pa.StructArray) -> _Ints:
+    """How many bytes of each stream are in its row, if it has some."""
+    sizes = pc.if_else(pc.is_valid(pc.struct_field(streams, "uri")), 0, pc.struct_field(streams, "size"))
+    lengths: _Ints = pc.fill_null(sizes, 0).to_numpy()
+    return lengths
+
+
+def _steps(sizes: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Where rows of these bytes are parted, so that a step has about as many as it may."""
+    first = held = 0
+    for number, size in enumerate(sizes):
+        if number > first and (held + size > _STEP_BYTES or number - first == _STEP_ROWS):
+            yield first, number
+            first, held = number, 0
+        held += size
+    yield first, len(sizes)
+
+
+@dataclass(frozen=True)
+class _Picked:
+    """What was taken out of a stream's column by itself, for each row of a batch."""
+
+    inline: Sequence[memoryview | None]
+    sha256: Sequence[memoryview | None]
+
+
 class _StreamColumn:
     """A stream's column of a batch, its struct taken apart once."""
 
-    def __init__(self, column: pa.StructArray, dataset_path: str) -> None:
+    def __init__(self, column: pa.StructArray, dataset_path: str, picked: _Picked | None) -> None:
         fields = dict(zip((field.name for field in column.type), column.flatten(), strict=True))
-        self._bytes = _Values(fields.pop("inline"))
+        self._bytes: _Values | Sequence[memoryview | None]
+        self._bytes = _Values(fields.pop("inline")) if picked is None else picked.inline
         self._told = {name: values.to_pylist() for name, values in fields.items()}
+        if picked is not None:
+            self._told["sha256"] = [None if value is None else str(value, "utf-8") for value in picked.sha256]
         self._dataset_path = dataset_path
 
     def stream(self, row: int) -> Stream | None:

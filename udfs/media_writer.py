@@ -2,7 +2,8 @@
 
 The bytes of a row group lie in one buffer for each stream, which is used again for the next one, so that no page of memory
 is asked for twice. No compression (media is compressed already), no dictionaries, statistics on the columns that files are
-found by. A file belongs to the table only when the driver commits it.
+found by, small encodings of what is alike in many rows (docs/decisions/0015). A file belongs to the table only when the
+driver commits it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import json
 import mmap
 import os
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -212,6 +213,24 @@ def _without_inline(field: pa.Field) -> pa.Field:
     return field.with_type(pa.struct([part for part in field.type if part.name != "inline"]))
 
 
+def _encodings(fields: Iterable[pa.Field], folder: str = "") -> dict[str, str]:
+    """Encodings of the columns that are smaller by another than PLAIN: numbers and texts that are much alike in all rows.
+
+    Columns that rows are found by are read of far more rows than are wanted. Bytes and checksums, like nothing else, stay as
+    they are, so that single ones can be read where they lie (`parquet_pages`).
+    """
+    found: dict[str, str] = {}
+    for field in fields:
+        path = folder + field.name
+        if pa.types.is_struct(field.type):
+            found |= _encodings(field.type, f"{path}.")
+        elif pa.types.is_integer(field.type) or pa.types.is_timestamp(field.type):
+            found[path] = "DELTA_BINARY_PACKED"
+        elif pa.types.is_string(field.type) and field.name != "sha256":
+            found[path] = "DELTA_BYTE_ARRAY"
+    return found
+
+
 class _OpenFile:
     def __init__(self, table_path: str, schema: pa.Schema) -> None:
         self.bytes = 0
@@ -230,8 +249,9 @@ class _OpenFile:
             schema,
             compression="none",
             use_dictionary=False,
+            column_encoding=_encodings(schema),
             write_statistics=list(STATISTICS_COLUMNS),
-            # Pages of a few rows: a reader need not hold a whole row group.
+            # Pages of a few rows, or of 1 MB where rows are small: a reader need not hold a whole row group.
             write_batch_size=_ROWS_OF_A_PAGE,
         )
 

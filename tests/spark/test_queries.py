@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support.rows import commit_media, media_row
 from tests.support.sources import add_sources
+from tests.support.tables import rows
 from v2d_spark import config as configuration
 from v2d_spark import overview, queries
 from v2d_spark.lease import writer_lease
@@ -207,3 +209,41 @@ def test_a_table_for_people_has_no_bytes_and_no_long_values(
     told = capsys.readouterr()
     assert "Yg==" in told.out
     assert "t" * 300 in told.out
+
+
+@pytest.mark.parametrize("vectorized", ["true", "false"])
+def test_others_read_media_as_it_was_written(spark: SparkSession, new_dataset: NewDataset, vectorized: str) -> None:
+    """Spark, by both of its readers, and deltalake: columns are encoded by their kind."""
+    dataset = new_dataset()
+    stream = {"index": 0, "type": "video", "tags": [{"name": "a", "value": "é"}]}
+    probe = {"container": "mp4", "size": 2**40, "video": {"codec": "h264", "width": 3}, "streams": [stream]}
+    written = [
+        media_row(
+            number,
+            size=number % 5 * 100,
+            caption=f"caption {number}" if number % 3 else None,
+            clip_index=-number if number % 7 else None,
+            next_retry_at=datetime(2026, 1, 1, tzinfo=timezone.utc) + timedelta(number) if number % 2 else None,
+            probe=probe if number % 2 else None,
+            **({"video": None} if number % 11 == 0 else {}),
+        )
+        for number in range(500)
+    ]
+    commit_media(dataset, 1_000_001, [written], row_group_bytes=300_000)
+    before = spark.conf.get("spark.sql.parquet.enableVectorizedReader")
+    try:
+        spark.conf.set("spark.sql.parquet.enableVectorizedReader", vectorized)
+        read = dataset.read(spark, "media").orderBy("key").toArrow().to_pylist()
+    finally:
+        spark.conf.set("spark.sql.parquet.enableVectorizedReader", str(before))
+
+    for told in (read, sorted(rows(dataset, "media"), key=lambda row: str(row["key"]))):
+        assert [row["key"] for row in told] == [row["key"] for row in written]
+        for name in ("source_num", "batch_id", "is_sample", "url", "caption", "clip_index", "next_retry_at"):
+            assert [row[name] for row in told] == [row.get(name) for row in written], name
+        for row, expected in zip(told, written, strict=True):
+            assert (row["video"] and row["video"]["inline"]) == (expected["video"] and expected["video"]["inline"])
+            assert (row["video"] and row["video"]["sha256"]) == (expected["video"] and expected["video"]["sha256"])
+            if expected["probe"]:
+                assert row["probe"]["size"] == 2**40 and row["probe"]["video"]["codec"] == "h264"
+                assert row["probe"]["streams"][0]["tags"] == [{"name": "a", "value": "é"}]

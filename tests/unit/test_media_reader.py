@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import io
+import os
 import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,9 +17,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.support.rows import Row, media_row, write_media
+from tests.support.rows import Row, media_row, stream, write_media
 from v2d_spark.schema import MEDIA
-from v2d_spark.udfs import media_reader
+from v2d_spark.udfs import media_file, media_reader, parquet_pages
 from v2d_spark.udfs.media_reader import FILES_SCHEMA, MediaReader, MediaRow
 from v2d_spark.udfs.vocabulary import DatasetError
 
@@ -73,6 +75,43 @@ def assert_equal(rows: Iterator[MediaRow], wanted: Sequence[Row]) -> None:
     assert count == len(wanted)
 
 
+def plain(row: MediaRow) -> Row:
+    """All that was read of a row."""
+    told = {name: vars(one) | {"inline": one.inline and bytes(one.inline)} for name, one in row.streams.items()}
+    return {"key": row.key, "batch_id": row.batch_id, "streams": told, "extra": row.extra}
+
+
+class Counting:
+    """Files that count the bytes that are asked of them, footers included."""
+
+    bytes_read = 0
+
+    def open_file(self, location: str) -> CountedFile:
+        return CountedFile(self, location)
+
+
+class CountedFile(io.FileIO):
+    def __init__(self, counting: Counting, location: str) -> None:
+        super().__init__(location)
+        self.counting = counting
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        data = super().read(-1 if size is None else size)
+        self.counting.bytes_read += len(data)
+        return data
+
+    def read_at(self, size: int, offset: int) -> bytes:
+        self.counting.bytes_read += size
+        return os.pread(self.fileno(), size, offset)
+
+
+@pytest.fixture
+def counting(monkeypatch: pytest.MonkeyPatch) -> Counting:
+    counting = Counting()
+    monkeypatch.setattr(media_file, "open_file", counting.open_file)
+    return counting
+
+
 ROWS = [media_row(number, size=300 + number) for number in range(60)]
 
 
@@ -121,7 +160,11 @@ def test_wild_layouts_and_orders(
     assert not list((table.dataset / "scratch").glob("*")) if (table.dataset / "scratch").exists() else True
 
 
-def test_any_run_of_rows_in_a_row_group_that_is_read_in_steps(tmp_path: Path) -> None:
+@pytest.mark.parametrize("picked_share", [0, 0.95], ids=["passed through", "picked"])
+def test_any_run_of_rows_in_a_row_group_that_is_read_in_steps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, picked_share: float
+) -> None:
+    monkeypatch.setattr(media_reader, "_PICKED_SHARE", picked_share)
     table = Table(tmp_path)
     table.write(ROWS)
     with patch.object(media_reader, "_STEP_BYTES", 10 * 340):
@@ -281,3 +324,169 @@ def test_of_two_rows_of_one_key_the_sample_is_read(tmp_path: Path) -> None:
     table.write([original, media_row(1), made])
 
     assert_equal(read(table.reader(), [made]), [made])
+
+
+def wild_row(chance: random.Random, number: int) -> Row:
+    """A row with any streams: none, one or several; none, few or many bytes, in the row or in a file beside the table."""
+    streams: Row = {}
+    for name in ("video", "audio", "image"):
+        told = stream(
+            chance.randbytes(chance.choice([0, 1, 50, 50, 3000, 3000, 70_000, 1_500_000])), chance.choice(["a/b", "c"])
+        )
+        if chance.random() < 0.3:
+            told |= {"inline": None, "uri": f"files/{number}", "offset": number}
+        if chance.random() < 0.2:
+            told["sha256"] = None
+        streams[name] = told if chance.random() < 0.5 else None
+    return media_row(number, size=0, info=chance.choice([None, "{}"]), **{"video": None} | streams)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 10**6),
+    layout=st.sampled_from(
+        [
+            None,
+            {"data_page_size": 1, "write_batch_size": 1},
+            {"data_page_size": 5000, "write_batch_size": 3},
+            {"write_batch_size": 7, "write_statistics": True},
+            {"use_dictionary": True},
+            {"use_dictionary": ["key"]},
+            {"compression": "snappy", "use_dictionary": True},
+            {"data_page_version": "2.0"},
+        ]
+    ),
+)
+def test_what_is_picked_is_what_is_there(tmp_path_factory: pytest.TempPathFactory, seed: int, layout: Row | None) -> None:
+    """Wild rows in files of any kind: rows are the same whether their bytes are picked or row groups passed through."""
+    chance = random.Random(seed)
+    table = Table(tmp_path_factory.mktemp("wild"))
+    rows = [wild_row(chance, number) for number in range(chance.randint(2, 60))]
+    if layout is None:
+        table.write(rows, row_group_bytes=chance.choice([1 << 20, 64 << 20]))
+    else:
+        layout = {"compression": "none", "use_dictionary": False, "write_statistics": False} | layout
+        pq.write_table(pa.Table.from_pylist(rows, schema=MEDIA.arrow_schema), table.folder / "x.parquet", **layout)
+        table.add("x.parquet", rows)
+    wanted = chance.sample(rows, chance.randint(1, len(rows)))
+    with patch.object(media_reader, "_PICKED_SHARE", 0):
+        passed_through = [plain(row) for row in read(table.reader(), wanted)]
+    with (
+        patch.object(media_reader, "_PICKED_SHARE", 1),
+        patch.object(media_reader, "_STEP_BYTES", chance.choice([20_000, 8 << 20])),
+        patch.object(parquet_pages, "_GAP_BYTES", chance.choice([0, 1024, 100_000])),
+    ):
+        picked = [plain(row) for row in read(table.reader(), wanted)]
+    assert picked == passed_through
+    for row, expected in zip(picked, wanted, strict=True):
+        assert row["key"] == expected["key"]
+        kept = {name: expected[name] for name in ("video", "audio", "image") if expected[name] is not None}
+        assert {name: one["inline"] for name, one in row["streams"].items()} == {
+            name: one["inline"] for name, one in kept.items()
+        }
+
+
+@pytest.mark.parametrize(
+    ("layout", "is_picked"),
+    [
+        ({}, True),
+        ({"write_statistics": True}, False),
+        ({"compression": "snappy"}, False),
+        ({"use_dictionary": True}, False),
+        ({"data_page_version": "2.0"}, False),
+        ({"data_page_version": "2.0", "compression": "snappy"}, False),
+        ({"column_encoding": {"video.inline": "DELTA_LENGTH_BYTE_ARRAY"}}, False),
+    ],
+    ids=str,
+)
+def test_bytes_are_picked_where_they_lie_plain(tmp_path: Path, counting: Counting, layout: Row, is_picked: bool) -> None:
+    table = Table(tmp_path)
+    rows = [media_row(number, size=20_000) for number in range(200)]
+    layout = {"compression": "none", "use_dictionary": False, "write_statistics": False} | layout
+    pq.write_table(pa.Table.from_pylist(rows, schema=MEDIA.arrow_schema), table.folder / "x.parquet", **layout)
+    table.add("x.parquet", rows)
+    assert_equal(read(table.reader(), rows[50:60]), rows[50:60])
+    assert (counting.bytes_read < 500_000) == is_picked, counting.bytes_read
+
+
+def test_lengths_that_are_not_those_of_the_bytes(tmp_path: Path) -> None:
+    """Rows that say wrong sizes, which add up all the same: the bytes that are handed out are still the row's own."""
+    table = Table(tmp_path)
+    rows = [media_row(number, size=1000 + number) for number in range(40)]
+    for number, other in ((10, 20), (20, 10)):
+        rows[number]["video"]["size"] = 1000 + other
+    table.write(rows)
+    for number in (10, 12, 20, 30):
+        (row,) = read(table.reader(), [rows[number]])
+        assert plain(row)["streams"]["video"]["inline"] == rows[number]["video"]["inline"]
+
+
+def test_a_row_that_has_bytes_and_a_uri(tmp_path: Path) -> None:
+    table = Table(tmp_path)
+    rows = [media_row(number) for number in range(40)]
+    rows[10]["video"]["uri"] = "files/10"
+    rows[11]["video"] |= {"inline": None}
+    table.write(rows)
+    found = [plain(row)["streams"]["video"]["inline"] for row in read(table.reader(), rows[9:13])]
+    assert found == [row["video"]["inline"] for row in rows[9:13]]
+
+
+def small_rows(count: int, least: int, greatest: int, batch: int = 1_000_001) -> list[Row]:
+    """Rows of random sizes, made faster than those with bytes of their own."""
+    chance = random.Random(batch)
+    content = chance.randbytes(greatest + count)
+    return [
+        media_row(number, batch, size=0, video=stream(content[number : number + chance.randint(least, greatest)]))
+        for number in range(count)
+    ]
+
+
+def size_of(rows: Sequence[Row]) -> int:
+    return sum(row["video"]["size"] for row in rows)
+
+
+@pytest.mark.parametrize(("files", "bound"), [(1, 1.2), (10, 1.2), (1000, 4.5)])
+def test_how_much_is_read_of_many_files(tmp_path: Path, counting: Counting, files: int, bound: float) -> None:
+    """1,000 keys in a row; of files of two rows, it is their footers that are read."""
+    table = Table(tmp_path)
+    rows = small_rows(2000, 20_000, 20_000)
+    each = len(rows) // files
+    for first in range(0, len(rows), each):
+        table.write(rows[first : first + each], row_group_bytes=32 << 20)
+    wanted = rows[500:1500]
+    assert_equal(read(table.reader(), wanted), wanted)
+    assert counting.bytes_read <= bound * size_of(wanted), counting.bytes_read / size_of(wanted)
+
+
+@pytest.mark.parametrize(("is_run", "bound"), [(True, 1.1), (False, 1.2)], ids=["a run", "at random"])
+def test_how_much_is_read_of_many_small_samples(tmp_path: Path, counting: Counting, is_run: bool, bound: float) -> None:
+    table = Table(tmp_path)
+    rows = small_rows(20_000, 2000, 10_000)
+    table.write(rows, row_group_bytes=32 << 20)
+    wanted = rows[7000:8000] if is_run else [rows[number] for number in sorted(random.Random(0).sample(range(len(rows)), 1000))]
+    assert_equal(read(table.reader(), wanted), wanted)
+    assert counting.bytes_read <= bound * size_of(wanted), counting.bytes_read / size_of(wanted)
+
+
+def test_how_much_is_read_where_sources_were_redone(tmp_path: Path, counting: Counting) -> None:
+    """Five batches of the same sources: each row is read from the batch that is named."""
+    table = Table(tmp_path)
+    batches = [small_rows(1000, 20_000, 20_000, 1_000_001 + number) for number in range(5)]
+    for number in range(5):
+        table.write(batches[number], row_group_bytes=32 << 20)
+    wanted = [batches[number % 5][number] for number in range(1000)]
+    assert_equal(read(table.reader(), wanted), wanted)
+    assert counting.bytes_read <= 1.2 * size_of(wanted), counting.bytes_read / size_of(wanted)
+
+
+def test_how_much_is_read_after_a_rewrite(tmp_path: Path, counting: Counting) -> None:
+    """Compressed row groups are read whole: of those that hold the rows, nothing else is."""
+    table = Table(tmp_path)
+    rows = [media_row(number, size=20_000) for number in range(2000)]
+    pq.write_table(
+        pa.Table.from_pylist(rows, schema=MEDIA.arrow_schema), table.folder / "part-0.snappy.parquet", row_group_size=200
+    )
+    table.add("part-0.snappy.parquet", rows)
+    wanted = rows[500:1500]
+    assert_equal(read(table.reader(), wanted), wanted)
+    assert counting.bytes_read <= 1.3 * size_of(wanted), counting.bytes_read / size_of(wanted)
