@@ -12,8 +12,9 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from v2d_spark.udfs.fetch import Fetched, Room, Share
 from v2d_spark.udfs.fetch.settings import FetchSettings
 from v2d_spark.udfs.media_rows import Outcome, RowMaker
 from v2d_spark.udfs.media_writer import MediaWriter, WrittenFile
+from v2d_spark.udfs.ordered_pool import OrderedPool
 from v2d_spark.udfs.progress import ProgressWriter
 from v2d_spark.udfs.report import Report
 from v2d_spark.udfs.spool import Spool
@@ -188,7 +190,6 @@ class _Partition:
         writer = MediaWriter(
             task.media_path, task.media_schema, row_group_bytes=task.row_group_bytes, file_bytes=task.file_bytes
         )
-        waiting: dict[Future[Outcome | None], Share] = {}  # in the order of their keys
         room = Room(task.fetch.max_spool_bytes, _MEMORY_BYTES)
         keep_bytes = min(_KEPT_BYTES, task.fetch.max_spool_bytes // 16)
         with Spool(task.scratch, keep_bytes=keep_bytes) as spool, ProgressWriter(task.progress) as progress:
@@ -196,10 +197,9 @@ class _Partition:
             # A file beside the tables is then the file that was fetched, under another name.
             self._links = locations.is_on_file_system_of(task.dataset_path, spool.folder)
             self._supply = supply = task.supply(spool)
-            pool = ThreadPoolExecutor(task.fetch.threads, thread_name_prefix="source")
+            pool: OrderedPool[Outcome | None, Share] = OrderedPool(task.fetch.threads, supply.waiting, room.is_short)
 
-            def take(future: Future[Outcome | None]) -> None:
-                share = waiting.pop(future)
+            def take(future: Future[Outcome | None], share: Share) -> None:
                 outcome = future.result()
                 if outcome is None:
                     self._report.not_started += 1
@@ -215,13 +215,13 @@ class _Partition:
 
             try:
                 for number, source in enumerate(supply.sources(sources, self._must_stop)):
-                    while waiting and (ready := _first_ready(waiting, len(waiting) >= supply.waiting)):
-                        take(ready)
+                    while ready := pool.ready():
+                        take(*ready)
                     # The first is always started, so that every round of a job makes progress.
                     share = room.share()
-                    waiting[pool.submit(self._start, source, share, always=number == 0)] = share
-                while waiting:
-                    take(next(iter(waiting)))
+                    pool.submit(share, partial(self._start, source, share, always=number == 0))
+                for ready in pool.rest():
+                    take(*ready)
                 return writer.close(), self._report
             except BaseException:
                 writer.abort()
@@ -230,7 +230,7 @@ class _Partition:
                 # After a fault threads may be in the middle of a download or wait for room: they are told to give up.
                 room.close()
                 supply.close()
-                pool.shutdown(wait=True, cancel_futures=True)
+                pool.close()
 
     def _must_stop(self) -> bool:
         task = self._task
@@ -315,21 +315,6 @@ class _Partition:
             started = time.monotonic()
             yield media_child(self._task.decode_memory)
             timings[phase] = time.monotonic() - started
-
-
-def _first_ready(waiting: Iterable[Future[Outcome | None]], is_full: bool) -> Future[Outcome | None] | None:
-    """The one to write now, so that keys stay in order; none where it is better to begin another source.
-
-    Where no more may wait, the first that is done is written before a slow one whose turn it is: row groups have their rows
-    in order, and few of them overlap.
-    """
-    first = next(iter(waiting))
-    if first.done():
-        return first
-    if not is_full:
-        return None
-    wait(waiting, return_when=FIRST_COMPLETED)
-    return next(future for future in waiting if future.done())
 
 
 def _asked(source: dict[str, Any]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from deltalake.transaction import AddAction
 
 from v2d_spark.lease import BATCHES_PER_EPOCH
 from v2d_spark.schema import MEDIA
+from v2d_spark.session import narrowly_read
 from v2d_spark.spark_paths import literal
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs import locations
@@ -139,7 +140,8 @@ def batch_view(spark: SparkSession, dataset: Dataset, batch_id: int, *, name: st
     view = f"v2d_{uuid.uuid4().hex}"
     rows.createTempView(view)
     try:
-        yield view
+        with narrowly_read(spark):
+            yield view
     finally:
         spark.catalog.dropTempView(view)
 

@@ -20,6 +20,7 @@ class Room:
 
     def __init__(self, limit: int, memory_limit: int = 0) -> None:
         self._limit = limit
+        self._memory_limit = memory_limit
         self._memory_left = memory_limit
         self._changed = threading.Condition()
         self._held: dict[Share, int] = {}  # by age
@@ -33,6 +34,10 @@ class Room:
             share = Share(self)
             self._held[share] = 0
             return share
+
+    def is_short(self) -> bool:
+        """Whether it is time to be done with what has come, before more is begun."""
+        return self._memory_left < self._memory_limit // 4 or self._sum > self._limit - self._limit // 4
 
     def close(self) -> None:
         """Let nobody wait any more."""

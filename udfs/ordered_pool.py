@@ -1,0 +1,98 @@
+"""Threads whose results are taken in the order of the work, as far as nobody is kept waiting for a slow one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from queue import Empty, SimpleQueue
+from typing import Generic, TypeVar
+
+# Work for each thread that is begun or about to be: none is idle while results are taken.
+_AHEAD = 4
+_LOOKS_AGAIN_S = 0.2
+
+_Result = TypeVar("_Result")
+_Tag = TypeVar("_Tag")
+
+
+class OrderedPool(Generic[_Result, _Tag]):
+    """Does work in threads, and gives what is done to the one thread that asks.
+
+    Args:
+        threads: how many.
+        most: pieces of work that may be under way, or done and wait for a slow one before them.
+        is_short: tells whether there is no more room for results that wait.
+    """
+
+    def __init__(self, threads: int, most: int, is_short: Callable[[], bool]) -> None:
+        self._threads = threads
+        self._most = most
+        self._is_short = is_short
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="source")
+        self._waiting: dict[Future[_Result], _Tag] = {}  # in the order of the work
+        self._ended: SimpleQueue[Future[_Result]] = SimpleQueue()
+        self._done: set[Future[_Result]] = set()  # those of `_waiting` that have ended
+
+    def submit(self, tag: _Tag, work: Callable[[], _Result]) -> None:
+        """Have something done.
+
+        Args:
+            tag: comes back with the result.
+            work: what is called in a thread.
+        """
+        future = self._pool.submit(work)
+        self._waiting[future] = tag
+        future.add_done_callback(self._ended.put)
+
+    def ready(self) -> tuple[Future[_Result], _Tag] | None:
+        """A result to take now; waits where no more work may be begun before.
+
+        Returns:
+            The first one, if it is done; where there is no room to wait for it, the first that is. None where it is better
+            to submit more.
+        """
+        while self._waiting:
+            self._look()
+            first = next(iter(self._waiting))
+            if first in self._done:
+                return self._take(first)
+            under_way = len(self._waiting) - len(self._done)
+            is_full = len(self._waiting) >= self._most
+            if is_full or self._is_short():
+                if self._done:
+                    return self._take(next(future for future in self._waiting if future in self._done))
+            elif under_way < _AHEAD * self._threads:
+                return None
+            if under_way < self._threads and not is_full:
+                return None
+            self._wait()
+        return None
+
+    def rest(self) -> Iterator[tuple[Future[_Result], _Tag]]:
+        """All results, when no more work comes: the first that is done, if the first is not."""
+        while self._waiting:
+            self._look()
+            done = next((future for future in self._waiting if future in self._done), None)
+            if done is None:
+                self._wait()
+            else:
+                yield self._take(done)
+
+    def close(self) -> None:
+        """Begin no more work, and wait for what is under way."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _take(self, future: Future[_Result]) -> tuple[Future[_Result], _Tag]:
+        self._done.remove(future)
+        return future, self._waiting.pop(future)
+
+    def _look(self) -> None:
+        while not self._ended.empty():
+            self._done.add(self._ended.get())
+
+    def _wait(self) -> None:
+        """Wait for something to end; not for long, since others may use up the room meanwhile."""
+        try:
+            self._done.add(self._ended.get(timeout=_LOOKS_AGAIN_S))
+        except Empty:
+            return
