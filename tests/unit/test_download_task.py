@@ -127,8 +127,12 @@ def test_a_batch_without_room_starts_one_source_and_leaves_the_rest(tmp_path: Pa
     assert report.not_started == 4
 
 
-def test_files_that_are_written_over_hold_nothing_of_what_they_held(tmp_path: Path) -> None:
+@pytest.mark.parametrize("memory", [0, 64 * MB])
+def test_files_that_are_written_over_hold_nothing_of_what_they_held(
+    tmp_path: Path, memory: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A long one, a short one, one that breaks off, in one file after the other."""
+    monkeypatch.setattr(task_module, "_MEMORY_BYTES", memory)
     sizes = [300_000, 10, 299_999, 1, 70_000] * 6
     bodies = {str(number): bytes([number]) * size for number, size in enumerate(sizes)}
     fetch = FetchSettings(probe=False, threads=2, retries=0)
@@ -152,7 +156,8 @@ def watch_size(folder: Path, peak: list[int], stop: threading.Event) -> None:
 
 
 @pytest.mark.parametrize("path", ["a", "chunked/a"])
-def test_what_lies_on_disk_at_once_is_bounded(tmp_path: Path, path: str) -> None:
+def test_what_lies_on_disk_at_once_is_bounded(tmp_path: Path, path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(task_module, "_MEMORY_BYTES", 0)
     fetch = FetchSettings(probe=False, threads=8, max_spool_bytes=2 * MB, total_timeout=60)
     peak, stop = [0], threading.Event()
     watcher = threading.Thread(target=watch_size, args=(tmp_path / "scratch", peak, stop))
@@ -164,6 +169,57 @@ def test_what_lies_on_disk_at_once_is_bounded(tmp_path: Path, path: str) -> None
 
     assert [row["status"] for row in rows] == ["ok"] * 24
     assert MB <= peak[0] <= 3 * MB
+
+
+def test_a_slow_source_keeps_no_others_waiting(tmp_path: Path) -> None:
+    """What is done is written before it, with far less room than all of it takes; row groups stay in order inside."""
+    fetch = FetchSettings(probe=False, threads=4, max_spool_bytes=4 * MB, retries=0)
+    task = make_task(tmp_path, fetch=fetch, row_group_bytes=8 * MB)
+    with MediaServer(bodies={"a": bytes(MB)}) as server:
+        urls: list[str | None] = [server.url("slow/a?rate=300000"), *[server.url("a")] * 100]
+        started = time.monotonic()
+        rows, _, files = run(task, sources(urls))
+        taken = time.monotonic() - started
+
+    assert sorted(row["source_num"] for row in rows) == list(range(101))
+    assert all(len(row["video"]["inline"]) == MB for row in rows)
+    assert taken < 10
+    parquet = pq.ParquetFile(tmp_path / "media" / files[0]["name"])
+    groups = [parquet.read_row_group(n, columns=["key"])["key"].to_pylist() for n in range(parquet.num_row_groups)]
+    assert len(groups) > 5
+    assert all(group == sorted(group) for group in groups)
+    assert "000000000000" in groups[-1]
+
+
+def test_small_sources_that_nobody_looks_into_touch_no_disk_before_their_row(tmp_path: Path) -> None:
+    peak, stop = [0], threading.Event()
+    watcher = threading.Thread(target=watch_size, args=(tmp_path / "scratch", peak, stop))
+    with MediaServer(bodies={"a": bytes(MB)}) as server:
+        watcher.start()
+        rows, _, _ = run(make_task(tmp_path, fetch=FetchSettings(probe=False, threads=4)), sources([server.url("a")] * 100))
+        stop.set()
+        watcher.join()
+
+    assert [row["status"] for row in rows] == ["ok"] * 100
+    assert peak[0] == 0
+
+
+def test_large_files_become_files_beside_the_tables_without_a_copy(tmp_path: Path) -> None:
+    body = bytes(range(256)) * (80 * MB // 256 // 8)
+    with MediaServer(bodies={"a": body}) as server:
+        urls: list[str | None] = [server.url("a"), server.url("truncated/a"), server.url("chunked/a")]
+        urls += [server.url("flaky/1/a?fault=truncated"), server.url("changing/a")]
+        task = make_task(tmp_path, fetch=FetchSettings(probe=False, backoff=0.01), inline_limit=MB)
+        rows, _, _ = run(task, sources(urls))
+
+    assert [row["error_class"] for row in rows] == [None, "truncated", None, None, None]
+    for row in (rows[0], *rows[2:]):
+        beside = tmp_path / row["video"]["uri"]
+        assert beside.read_bytes() == body
+        assert beside.stat().st_nlink == 1
+        assert row["video"]["sha256"] == hashlib.sha256(body).hexdigest()
+    assert len(list((tmp_path / "files").rglob("*.*"))) == 4
+    assert list((tmp_path / "scratch").iterdir()) == []
 
 
 def test_the_least_room_still_lets_everything_through(tmp_path: Path) -> None:
