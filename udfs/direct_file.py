@@ -1,4 +1,4 @@
-"""A local file that is written from beginning to end, past the page cache.
+"""Local files that are written, and read, from beginning to end, past the page cache.
 
 Media is written once and read much later, if at all on this host. A page of the cache that the kernel must find first costs
 more CPU than all else that is done with its bytes, in virtual machines above all (docs/decisions/0014).
@@ -11,6 +11,7 @@ import fcntl
 import io
 import mmap
 import os
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -108,16 +109,93 @@ class DirectFile(io.RawIOBase):
     def _go_direct(self, wanted: bool) -> None:
         if self._is_direct == wanted:
             return
-        flags = fcntl.fcntl(self._fd, fcntl.F_GETFL)
-        try:
-            fcntl.fcntl(self._fd, fcntl.F_SETFL, flags | _O_DIRECT if wanted else flags & ~_O_DIRECT)
+        if _set_direct(self._fd, wanted):
             self._is_direct = wanted
-        except OSError:
-            if not wanted:
-                raise
+        elif not wanted:
+            raise OSError(errno.EINVAL, "the file cannot be written through the page cache")
 
 
 def _write(fd: int, data: memoryview, offset: int) -> None:
     while data:
         count = os.pwrite(fd, data, offset)
         data, offset = data[count:], offset + count
+
+
+def read_parts(path: Path, offset: int, size: int) -> Iterator[memoryview]:
+    """Read a stretch of a file in parts, the next one while one is used.
+
+    What the page cache has already is taken from there.
+
+    Args:
+        path: the file.
+        offset: where to begin, in bytes.
+        size: bytes, fewer if the file ends before.
+
+    Yields:
+        Its bytes; each piece is good until the next is asked for.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        OSError: if it cannot be read.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    reading: Future[int] | None = None
+    with ThreadPoolExecutor(1, thread_name_prefix="read") as thread:
+        try:
+            parts = mmap.mmap(-1, PART_BYTES), mmap.mmap(-1, PART_BYTES)
+            # Parts begin where blocks do.
+            begin = offset - offset % mmap.PAGESIZE
+            end = offset + size
+            if not _is_cached(fd, begin):
+                _set_direct(fd, True)
+            reading = thread.submit(_fill, fd, parts[0], begin)
+            while begin < end:
+                count = reading.result()
+                part = memoryview(parts[0])[:count]
+                parts = parts[1], parts[0]
+                if count == PART_BYTES and begin + count < end:
+                    reading = thread.submit(_fill, fd, parts[0], begin + count)
+                if piece := part[max(0, offset - begin) : end - begin]:
+                    yield piece
+                begin += count
+                if count < PART_BYTES:
+                    return
+        finally:
+            if reading is not None:
+                reading.exception()  # it writes to the file's number, which must not be another file's by then
+            os.close(fd)
+
+
+def _is_cached(fd: int, offset: int) -> bool:
+    try:
+        return os.preadv(fd, [bytearray(1)], offset, os.RWF_NOWAIT) > 0
+    except (OSError, AttributeError):
+        return False
+
+
+def _set_direct(fd: int, wanted: bool) -> bool:
+    """Whether it was possible."""
+    flags = fcntl.fcntl(fd, fcntl.F_GETFL)
+    try:
+        fcntl.fcntl(fd, fcntl.F_SETFL, flags | _O_DIRECT if wanted else flags & ~_O_DIRECT)
+    except OSError:
+        return False
+    return True
+
+
+def _fill(fd: int, part: mmap.mmap, offset: int) -> int:
+    """Read a part as far as the file goes; return how many bytes there are."""
+    came = 0
+    while came < PART_BYTES:
+        try:
+            count = os.preadv(fd, [memoryview(part)[came:]], offset + came)
+        except OSError as error:
+            if error.errno != errno.EINVAL or not fcntl.fcntl(fd, fcntl.F_GETFL) & _O_DIRECT:
+                raise
+            # A file system that takes the flag and gives no bytes, or an end that is on no block's border.
+            _set_direct(fd, False)
+            continue
+        came += count
+        if not count:
+            break
+    return came

@@ -19,7 +19,7 @@ from urllib.parse import unquote, urlsplit
 import fsspec
 
 from v2d_spark.udfs import processes
-from v2d_spark.udfs.direct_file import DirectFile
+from v2d_spark.udfs.direct_file import DirectFile, read_parts
 from v2d_spark.udfs.vocabulary import InputError
 
 # Stores that a location may name. fsspec's other schemes fetch from anywhere (ftp, github) or chain (zip, reference).
@@ -119,6 +119,27 @@ def read_bytes(location: str) -> bytes:
     """A small file as bytes; errors as `open_read`."""
     with open_read(location) as file:
         return file.read()
+
+
+def read_stretch(location: str, offset: int, size: int) -> Iterator[memoryview]:
+    """Read a stretch of a file that may be large, piece by piece; a local one past the page cache, reading ahead.
+
+    Args:
+        location: the file.
+        offset: where to begin, in bytes.
+        size: bytes, fewer if the file ends before.
+
+    Yields:
+        Its bytes; each piece is good until the next is asked for. Errors as `open_read`.
+    """
+    if is_local(location):
+        yield from read_parts(local_path(location), offset, size)
+        return
+    with open_read(location) as file:
+        file.seek(offset)
+        while size and (piece := file.read(min(size, _COPIED_BYTES))):
+            size -= len(piece)
+            yield memoryview(piece)
 
 
 def exists(location: str) -> bool:

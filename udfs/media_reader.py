@@ -79,7 +79,7 @@ class Stream:
     offset: int = 0
 
     def chunks(self, *, verify: bool = False) -> Iterator[memoryview]:
-        """The bytes, in one piece where they are in memory.
+        """The bytes, in one piece where they are in memory; other pieces are good until the next is asked for.
 
         Args:
             verify: compare the checksum too; the size always is.
@@ -100,19 +100,21 @@ class Stream:
         if digest is not None and digest.hexdigest() != self.sha256:
             raise DatasetError(f"a stream{where} has another checksum than its row says")
 
+    def whole(self, *, verify: bool = False) -> memoryview:
+        """All the bytes in one piece; arguments and faults as `chunks`."""
+        if self.inline is None:
+            return memoryview(b"".join(map(bytes, self.chunks(verify=verify))))
+        for _ in self.chunks(verify=verify):  # it checks
+            pass
+        return self.inline
+
     def _pieces(self) -> Iterator[memoryview]:
         if self.location is None:
             return
         try:
-            file = locations.open_read(self.location)
+            yield from locations.read_stretch(self.location, self.offset, self.size)
         except FileNotFoundError:
             raise DatasetError(f"the file {self.location}, which its row names, is missing") from None
-        with file:
-            file.seek(self.offset)
-            left = self.size
-            while left and (piece := file.read(min(left, _READ_BYTES))):
-                left -= len(piece)
-                yield memoryview(piece)
 
 
 @dataclass

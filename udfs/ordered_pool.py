@@ -60,7 +60,7 @@ class OrderedPool(Generic[_Result, _Tag]):
             is_full = len(self._waiting) >= self._most
             if is_full or self._is_short():
                 if self._done:
-                    return self._take(next(future for future in self._waiting if future in self._done))
+                    return self._take(self._first_done())
             elif under_way < _AHEAD * self._threads:
                 return None
             if under_way < self._threads and not is_full:
@@ -69,14 +69,16 @@ class OrderedPool(Generic[_Result, _Tag]):
         return None
 
     def rest(self) -> Iterator[tuple[Future[_Result], _Tag]]:
-        """All results, when no more work comes: the first that is done, if the first is not."""
+        """All results, when no more work comes: each when it is its turn, or as `ready` where room is short."""
         while self._waiting:
             self._look()
-            done = next((future for future in self._waiting if future in self._done), None)
-            if done is None:
-                self._wait()
+            first = next(iter(self._waiting))
+            if first in self._done:
+                yield self._take(first)
+            elif self._done and self._is_short():
+                yield self._take(self._first_done())
             else:
-                yield self._take(done)
+                self._wait()
 
     def close(self) -> None:
         """Begin no more work, and wait for what is under way."""
@@ -85,6 +87,9 @@ class OrderedPool(Generic[_Result, _Tag]):
     def _take(self, future: Future[_Result]) -> tuple[Future[_Result], _Tag]:
         self._done.remove(future)
         return future, self._waiting.pop(future)
+
+    def _first_done(self) -> Future[_Result]:
+        return next(future for future in self._waiting if future in self._done)
 
     def _look(self) -> None:
         while not self._ended.empty():

@@ -93,7 +93,8 @@ def interpreted(spark: SparkSession, rows: int) -> Iterator[None]:
 def narrowly_read(spark: SparkSession) -> Iterator[None]:
     """Plan reads of a few narrow columns as what they are.
 
-    Spark divides files by all of their bytes, into a task for each 128 MB, and the rows go on in as many parts. Settings of a session that is not ours are left alone.
+    Spark divides files by all of their bytes, into a task for each 128 MB, and the rows go on in as many parts. Settings
+    of a session that is not ours are left alone.
 
     Args:
         spark: the session.

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from v2d_spark.udfs import direct_file
-from v2d_spark.udfs.direct_file import PART_BYTES, DirectFile
+from v2d_spark.udfs.direct_file import PART_BYTES, DirectFile, read_parts
 
 BLOCK = 4096
 
@@ -98,3 +98,53 @@ def test_what_the_disk_does_not_take_is_told(tmp_path: Path, size: int) -> None:
         file.write(bytes(size))
     assert file.closed
     assert not [name for name in os.listdir("/proc/self/fd") if os.path.realpath(f"/proc/self/fd/{name}").endswith("/file")]
+
+
+# --- reading ---
+
+
+@pytest.mark.parametrize("folder", ["disk", "memory"])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    length=st.one_of(st.integers(0, 5 * BLOCK), st.sampled_from([BLOCK, 2 * BLOCK, 4 * BLOCK])),
+    offset=st.one_of(st.integers(0, 6 * BLOCK), st.sampled_from([0, BLOCK])),
+    size=st.integers(0, 6 * BLOCK),
+    part=st.sampled_from([BLOCK, 2 * BLOCK]),
+    cached=st.booleans(),
+)
+def test_any_stretch(tmp_path: Path, folder: str, length: int, offset: int, size: int, part: int, cached: bool) -> None:
+    path = (tmp_path if folder == "disk" else Path("/dev/shm")) / f"stretch-{os.getpid()}"
+    content = os.urandom(length)
+    try:
+        path.write_bytes(content)
+        if not cached:
+            drop_from_cache(path)
+        with patch.object(direct_file, "PART_BYTES", part):
+            came = [bytes(piece) for piece in read_parts(path, offset, size)]
+        assert b"".join(came) == content[offset : offset + size]
+        assert all(came)
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def drop_from_cache(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def test_a_reader_that_stops_early_leaves_nothing_open(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(os.urandom(3 * PART_BYTES))
+    drop_from_cache(path)
+    files = len(os.listdir("/proc/self/fd"))
+    pieces = read_parts(path, 5, 3 * PART_BYTES)
+    next(pieces)
+    pieces.close()  # type: ignore[attr-defined]
+
+    assert len(os.listdir("/proc/self/fd")) == files
+
+
+def test_a_file_that_is_missing_is_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError):
+        next(read_parts(tmp_path / "missing", 0, 1))

@@ -275,7 +275,7 @@ def test_only_so_many_files_are_open(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 def test_streams_beside_the_tables(tmp_path: Path) -> None:
     table = Table(tmp_path)
-    content = random.Random(0).randbytes(3 << 20)
+    content = random.Random(0).randbytes(9 << 20)
     (tmp_path / "files" / "1000001").mkdir(parents=True)
     (tmp_path / "files" / "1000001" / "a.mp4").write_bytes(b"before" + content + b"after")
     side = {
@@ -288,7 +288,8 @@ def test_streams_beside_the_tables(tmp_path: Path) -> None:
     }
     table.write([media_row(0, video=side), media_row(1, video={**side, "uri": "files/gone.mp4"}), media_row(2, video=None)])
     rows = list(table.reader().rows([f"{number:012d}" for number in range(3)], [0, 1, 2], [1_000_001] * 3))
-    chunks = list(rows[0].streams["video"].chunks(verify=True))
+    chunks = [bytes(chunk) for chunk in rows[0].streams["video"].chunks(verify=True)]
+    assert rows[0].streams["video"].whole(verify=True) == content
     assert len(chunks) > 1 and b"".join(chunks) == content
     with pytest.raises(DatasetError, match=r"files/gone\.mp4, which its row names, is missing"):
         list(rows[1].streams["video"].chunks())

@@ -16,7 +16,7 @@ ROW_GROUP_BYTES = 32 << 20
 # What one value of a binary column can hold.
 MAX_VALUE_BYTES = (1 << 31) - 1
 
-_Values = dict[str, bytes | memoryview]
+_Values = dict[str, memoryview]
 
 
 @register
@@ -74,8 +74,7 @@ def _row_groups(samples: Iterator[Sample], verify: bool) -> Iterator[list[tuple[
                     f"the {name} of {sample.key} has {stream.size} bytes, more than a Parquet value holds; "
                     "export it as webdataset or files"
                 )
-            chunks = list(stream.chunks(verify=verify))
-            values[name] = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            values[name] = stream.whole(verify=verify)
         size = sum(map(len, values.values()))
         if group and held + size > ROW_GROUP_BYTES:
             yield group

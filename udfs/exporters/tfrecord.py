@@ -69,7 +69,7 @@ class TFRecord(Exporter):
             )
         values: dict[str, Any] = {name: value for name, value in json.loads(sample.json).items() if value is not None}
         for name, stream in sample.stream_files():
-            values[name.removeprefix(f"{sample.key}.")] = b"".join(stream.chunks(verify=verify))
+            values[name.removeprefix(f"{sample.key}.")] = bytes(stream.whole(verify=verify))
         values |= {"key": sample.key, "txt": sample.caption, "json": sample.json}
         features = {name: self._feature(value) for name, value in values.items()}
         example = self._messages.Example(features=self._messages.Features(feature=features))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import io
+import os
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,16 +77,18 @@ class Target(AbstractContextManager["Target"]):
         self._hash = hashlib.sha256()
         self._file: io.RawIOBase | None = None
         self._memory: bytearray | None = None
+        if needs_file:
+            self._open(direct=False)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         try:
-            self._close()
-        finally:
-            if kind is not None:
-                self._memory = None
-                self.path.unlink(missing_ok=True)
-                if self._share is not None:
-                    self._share.give_back()
+            self._close(cut=kind is None)
+        except SampleError:
+            if kind is None:
+                self._drop()
+                raise
+        if kind is not None:
+            self._drop()
 
     @property
     def body(self) -> Path | memoryview:
@@ -167,10 +170,12 @@ class Target(AbstractContextManager["Target"]):
             raise _storage_error(error) from error
 
     def _open(self, *, direct: bool) -> None:
-        if self._file is not None:
+        if self._file is not None and isinstance(self._file, DirectFile) >= direct:
             return
         try:
             if direct:
+                if self._file is not None:
+                    self._file.close()
                 self.path.unlink(missing_ok=True)
                 self._file = DirectFile(self.path)
             else:
@@ -178,16 +183,22 @@ class Target(AbstractContextManager["Target"]):
         except OSError as error:
             raise _storage_error(error) from error
 
-    def _close(self) -> None:
+    def _close(self, *, cut: bool) -> None:
         if self._file is None:
             return
         try:
-            if isinstance(self._file, io.FileIO):
-                # The file may be one that is written over.
-                self._file.truncate(self.size)
-            self._file.close()
+            with self._file as file:
+                # It may be one that is written over.
+                if cut and not isinstance(file, DirectFile) and os.fstat(file.fileno()).st_size > self.size:
+                    file.truncate(self.size)
         except OSError as error:
             raise _storage_error(error) from error
+
+    def _drop(self) -> None:
+        self._memory = None
+        self.path.unlink(missing_ok=True)
+        if self._share is not None:
+            self._share.give_back()
 
 
 def _write_all(file: io.RawIOBase, data: memoryview) -> None:
