@@ -19,7 +19,7 @@ from v2d_spark.inputs import InputOptions
 from v2d_spark.inputs.checks import check_local
 from v2d_spark.lease import step_lease, writer_lease
 from v2d_spark.overview import Status
-from v2d_spark.session import get_session, interpreted
+from v2d_spark.session import get_session, interpreted, warm_workers
 from v2d_spark.steps import download as downloading
 from v2d_spark.steps import enrich as enriching
 from v2d_spark.steps import export as exporting
@@ -105,12 +105,14 @@ def download(
     else:
         Dataset.open(dataset)
     spark = get_session(scratch=settings.scratch)
+    warm_workers(spark)
     watcher.phase("reading inputs" if inputs else "looking for what is due")
     opened = _opened_or_made(spark, dataset, inputs, options, settings) if inputs else Dataset.open(dataset)
     with _quick(spark, opened, inputs), writer_lease(opened, "download") as lease:
         ingested = ingesting.ingest(spark, opened, inputs, options, settings, lease) if inputs else None
         watcher.phase("looking for what is due")
-        return ingested, downloading.download(spark, opened, lease, settings, watcher=watcher)
+        all_due = ingested.all_due if ingested else None
+        return ingested, downloading.download(spark, opened, lease, settings, watcher=watcher, all_due=all_due)
 
 
 def subsample(

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -94,17 +94,37 @@ def plan(
             GROUP BY 1 ORDER BY 1 LIMIT {_SHARDS_PLANNED}
             """
         ).collect()
-        at = 0
-        while at < len(shards):
-            end, sources = at, 0
-            while end < len(shards) and (end == at or sources + shards[end]["sources"] <= batch_sources):
-                sources += shards[end]["sources"]
-                end += 1
-            yield Batch(shards[at]["first"], shards[end - 1]["last"], sources, end - at)
-            at = end
+        yield from _divided([(row["first"], row["last"], row["sources"]) for row in shards], batch_sources)
         if len(shards) < _SHARDS_PLANNED:
             return
         cursor = shards[-1]["last"] + 1
+
+
+def plan_all(numbers: range, *, shard_size: int, batch_sources: int) -> Iterator[Batch]:
+    """Divide consecutive sources that are all due into batches, as `plan` would, without a look at the table.
+
+    Args:
+        numbers: their source_num.
+        shard_size: sources in a shard.
+        batch_sources: sources in a batch.
+    """
+    begins = sorted({numbers.start, *range(-(-numbers.start // shard_size) * shard_size, numbers.stop, shard_size)})
+    ends = [*begins[1:], numbers.stop]
+    yield from _divided(
+        [(begin, end - 1, end - begin) for begin, end in zip(begins, ends, strict=True) if begin < end], batch_sources
+    )
+
+
+def _divided(shards: Sequence[tuple[int, int, int]], batch_sources: int) -> Iterator[Batch]:
+    """Put shards (first and last source_num, how many are due) together to batches."""
+    at = 0
+    while at < len(shards):
+        end, sources = at, 0
+        while end < len(shards) and (end == at or sources + shards[end][2] <= batch_sources):
+            sources += shards[end][2]
+            end += 1
+        yield Batch(shards[at][0], shards[end - 1][1], sources, end - at)
+        at = end
 
 
 def commit(

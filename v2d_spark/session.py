@@ -14,6 +14,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -27,6 +28,7 @@ from v2d_spark.udfs.spool import Spool
 from v2d_spark.udfs.vocabulary import SessionError
 
 if TYPE_CHECKING:
+    import pyarrow as pa
     from pyspark.sql import SparkSession
 
 MIN_JAVA = 17
@@ -117,6 +119,31 @@ def _setting(spark: SparkSession, values: Mapping[str, str]) -> Iterator[None]:
     finally:
         for name, value in before.items():
             spark.conf.set(name, value)
+
+
+def warm_workers(spark: SparkSession) -> None:
+    """Start Python workers while the driver does something else, in a local session of ours: they take a second to start.
+
+    Args:
+        spark: the session.
+    """
+    if spark.conf.get(_OWN, None) is None:
+        return
+    count = parallelism(spark)
+
+    def warm() -> None:
+        # A task that starts none is one that starts one later.
+        with contextlib.suppress(Exception):
+            spark.range(0, count, 1, count).mapInArrow(_import_tasks, "id bigint").collect()
+
+    threading.Thread(target=warm, name="warm", daemon=True).start()
+
+
+def _import_tasks(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    import v2d_spark.udfs.download
+    import v2d_spark.udfs.subsample  # noqa: F401
+
+    yield from batches
 
 
 def parallelism(spark: SparkSession) -> int:

@@ -28,6 +28,7 @@ def download(
     *,
     watcher: Watcher | None = None,
     run: str | None = None,
+    all_due: range | None = None,
 ) -> MakeResult:
     """Do what is due in the whole dataset.
 
@@ -38,6 +39,7 @@ def download(
         settings: the settings.
         watcher: who watches it.
         run: the command's identifier.
+        all_due: source_num of all that is due, where an ingest found out just now.
 
     Returns:
         What was done.
@@ -62,6 +64,7 @@ def download(
         task=task,
         watcher=watcher or Unwatched(),
         run=run or uuid.uuid4().hex,
+        all_due=all_due,
     )
 
 

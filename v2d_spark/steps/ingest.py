@@ -10,7 +10,7 @@ import math
 import uuid
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
@@ -56,6 +56,7 @@ class IngestResult:
         no_url: input rows without a URL, left out; those that could not be read are among them.
         unreadable: input rows that could not be read.
         example: one row that was left out, and why; None if none was.
+        all_due: the new sources, where the dataset had none before and all are due: what is due then need not be looked for.
     """
 
     new: int = 0
@@ -69,6 +70,7 @@ class IngestResult:
     no_url: int = 0
     unreadable: int = 0
     example: str | None = None
+    all_due: range | None = None
 
 
 def ingest(
@@ -175,7 +177,10 @@ class _Work:
         if changed:
             self._changed = min(row["first"] for row in changed), max(row["last"] for row in changed)
             self._has_newly_skipped = sources.REFETCH in by_what and by_what[sources.REFETCH]["skipped"] > 0
-        return _result(census, by_what)
+        result = _result(census, by_what)
+        if self._sources is None and not result.skipped:
+            return replace(result, all_due=range(self._first, self._first + result.new))
+        return result
 
     def append(self, new: int, sources_per_task: int) -> None:
         """Append the new sources."""

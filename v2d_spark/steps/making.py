@@ -128,6 +128,7 @@ def make(
     task: TaskMaker,
     watcher: Watcher,
     run: str,
+    all_due: range | None = None,
 ) -> MakeResult:
     """Do what is due in the whole dataset, batch after batch.
 
@@ -140,6 +141,7 @@ def make(
         task: makes the task of a batch.
         watcher: who watches it.
         run: the command's identifier.
+        all_due: source_num of all that is due, where that is known.
 
     Returns:
         What was done.
@@ -152,7 +154,12 @@ def make(
     work = _Work(spark, dataset, lease, settings, step, task, due, watcher, parallelism(spark))
     while True:
         left = 0
-        planned = list(batches.plan(spark, dataset, due, batch_sources=settings.batch.sources))
+        size = settings.batch.sources
+        if all_due is not None:
+            planned = list(batches.plan_all(all_due, shard_size=dataset.shard_size, batch_sources=size))
+            all_due = None  # what the first round leaves is looked for
+        else:
+            planned = list(batches.plan(spark, dataset, due, batch_sources=size))
         watcher.begin(sum(batch.sources for batch in planned))
         # While a batch is committed the next one is computed.
         with contextlib.closing(work.outcomes(planned)) as outcomes:
