@@ -50,7 +50,7 @@ _ANY_SHAPE = Shape(640, 480)
 class BatchSettings:
     """How much one round of commits takes in."""
 
-    sources: int = setting(10_000, "sources in a batch, rounded to whole shards", minimum=1)
+    sources: int = setting(50_000, "sources in a batch, rounded to whole shards", minimum=1)
     bytes: int = setting(20 << 30, "bytes after which a batch starts no new download", minimum=1)
     seconds: float = setting(600.0, "seconds after which a batch starts no new download", minimum=0.1, maximum=LONGEST_S)
     tasks: int = setting(0, "Spark tasks of a batch; 0 fits them to the cores", minimum=0, maximum=1_000_000)
