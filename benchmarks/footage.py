@@ -11,6 +11,7 @@ from tests.support.media import ffmpeg, samples_folder
 CLIPS = 20
 _SECONDS = 5
 _FIRST_S, _STEP_S = 2, 2.5
+_SNIPPET_STEP_S = 0.2
 
 
 def make_clips(folder: Path) -> list[Path]:
@@ -36,6 +37,19 @@ def make_long_clip(clip: Path, size: int) -> Path:
     times = size // clip.stat().st_size
     ffmpeg("-stream_loop", times - 1, "-i", clip, "-c", "copy", path)
     return path
+
+
+def make_snippets(folder: Path) -> list[Path]:
+    """Make snippets of sound of about 20 KB each, all different: 5 s of MP3, as speech datasets have them."""
+    source = sorted((samples_folder() / "audio").glob("*.mp3"))[0]
+
+    def make(number: int) -> Path:
+        path = folder / f"snippet-{number}.mp3"
+        ffmpeg("-ss", number * _SNIPPET_STEP_S, "-t", _SECONDS, "-i", source, "-vn", "-ac", 1, "-b:a", "32k", path)
+        return path
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(make, range(CLIPS)))
 
 
 def urls(host: str, paths: list[Path], count: int) -> list[str]:
