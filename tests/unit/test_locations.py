@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -229,3 +231,36 @@ with locations.write_whole(sys.argv[1]) as file:
         assert locations.sweep_unfinished(str(tmp_path)) == 1
 
     assert [path.name for path in tmp_path.iterdir()] == ["y.tar"]
+
+
+@pytest.mark.parametrize("elsewhere", [False, True], ids=["the same file system", "another one"])
+def test_a_file_is_placed_with_its_bytes(tmp_path: Path, elsewhere: bool) -> None:
+    """On the same file system it is the same file."""
+    folder = Path("/dev/shm" if elsewhere else tmp_path) / f"place-{os.getpid()}"
+    folder.mkdir()
+    try:
+        (folder / "came").write_bytes(b"abc")
+        locations.place(folder / "came", str(tmp_path / "final"))
+        assert (tmp_path / "final").read_bytes() == b"abc"
+        is_same = (tmp_path / "final").stat().st_ino == (folder / "came").stat().st_ino
+        assert is_same == locations.is_on_file_system_of(str(tmp_path), folder) == (not elsewhere)
+        (folder / "came").unlink()
+        assert (tmp_path / "final").read_bytes() == b"abc"
+    finally:
+        shutil.rmtree(folder)
+    assert [path.name for path in tmp_path.iterdir()] == ["final"]
+
+
+def test_bytes_are_placed_and_replace_what_was_there(base: str) -> None:
+    location = locations.join(base, "file")
+    write(location, b"before")
+    locations.place(memoryview(b"after"), location)
+    assert locations.read_bytes(location) == b"after"
+
+
+def test_a_stretch_of_a_file(base: str) -> None:
+    write(locations.join(base, "file"), b"0123456789")
+    assert [bytes(piece) for piece in locations.read_stretch(locations.join(base, "file"), 3, 4)] == [b"3456"]
+    assert b"".join(map(bytes, locations.read_stretch(locations.join(base, "file"), 8, 100))) == b"89"
+    with pytest.raises(FileNotFoundError):
+        list(locations.read_stretch(locations.join(base, "missing"), 0, 1))

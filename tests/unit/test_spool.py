@@ -223,3 +223,16 @@ def test_a_fault_while_files_are_let_go_gives_none_of_them_out(tmp_path: Path) -
         Outcome([], fetched).remove_files(spool)
         assert spool.file() == fetched
         assert spool.file() != fetched
+
+
+def test_a_file_that_has_another_name_by_now_is_not_written_over(tmp_path: Path) -> None:
+    with Spool(str(tmp_path / "scratch"), keep_bytes=1 << 20) as spool:
+        first, second = spool.file(), spool.file()
+        first.write_bytes(b"kept")
+        second.write_bytes(b"taken")
+        os.link(second, tmp_path / "taken")
+        spool.give_back(second)
+        spool.give_back(first)
+        assert spool.file() == first
+        assert not second.exists()
+    assert (tmp_path / "taken").read_bytes() == b"taken"

@@ -82,6 +82,8 @@ class Target(AbstractContextManager["Target"]):
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         try:
+            if kind is None and self._memory is None:
+                self._open(direct=False)  # where nothing came, the file may still be one that is written over
             self._close(cut=kind is None)
         except SampleError:
             if kind is None:
@@ -137,7 +139,7 @@ class Target(AbstractContextManager["Target"]):
         try:
             if isinstance(self._file, DirectFile):
                 self._file.close()
-                self._file = None
+                self._file = self.path.open("wb", buffering=0)
             elif self._file is not None:
                 self._file.seek(0)
         except OSError as error:
@@ -170,7 +172,7 @@ class Target(AbstractContextManager["Target"]):
             raise _storage_error(error) from error
 
     def _open(self, *, direct: bool) -> None:
-        if self._file is not None and isinstance(self._file, DirectFile) >= direct:
+        if self._file is not None and (isinstance(self._file, DirectFile) or not direct):
             return
         try:
             if direct:
