@@ -168,7 +168,7 @@ def measure_case(
         figures.append(
             Figure(f"{case}: rate into Delta, not looked into, beside Daft", rate, above=GOAL_OF_DAFT if looks else None)
         )
-        figures.append(Figure(f"{case}: memory, of Daft's", share, below=GOAL_OF_DAFTS_MEMORY if looks else None))
+        figures.append(Figure(f"{case}: memory, of Daft's", share, below=of_memory))
     return figures
 
 
