@@ -150,12 +150,9 @@ def measure_case(
     figures.append(
         Figure(f"{case}: {names['unlooked']}, peak of memory without Java", without_java["unlooked"][-repeats:], "MB")
     )
+    of_pool, of_daft, of_memory = (GOAL_OF_POOL, GOAL_OF_DAFT, GOAL_OF_DAFTS_MEMORY) if looks else (None, None, None)
     beside_pool = f"{case}: rate into Delta, beside the plain pool"
-    figures.append(
-        Figure(
-            f"{beside_pool}, not looked into", ratios(taken["plain"], taken["unlooked"]), above=GOAL_OF_POOL if looks else None
-        )
-    )
+    figures.append(Figure(f"{beside_pool}, not looked into", ratios(taken["plain"], taken["unlooked"]), above=of_pool))
     if looks:
         figures.append(Figure(f"{beside_pool}, looked into", ratios(taken["plain"], taken["looked"])))
         # The server's share is in both.
@@ -165,9 +162,7 @@ def measure_case(
     if "daft" in taken:
         rate = ratios(taken["daft"], taken["unlooked"])
         share = ratios(memory["unlooked"][-repeats:], memory["daft"][-repeats:])
-        figures.append(
-            Figure(f"{case}: rate into Delta, not looked into, beside Daft", rate, above=GOAL_OF_DAFT if looks else None)
-        )
+        figures.append(Figure(f"{case}: rate into Delta, not looked into, beside Daft", rate, above=of_daft))
         figures.append(Figure(f"{case}: memory, of Daft's", share, below=of_memory))
     return figures
 
