@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 # Bytes that are written at once; a multiple of every block size, as their place in the file is.
 PART_BYTES = 4 << 20
+# Bytes of memory that an open `DirectFile` takes.
+MEMORY_BYTES = 2 * PART_BYTES
+# What file systems answer that take the flag and not the bytes.
+_NOT_DIRECT = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP)
 _O_DIRECT = getattr(os, "O_DIRECT", 0)  # 0 where the system has none
 
 
@@ -40,13 +44,14 @@ class DirectFile(io.RawIOBase):
 
     def __init__(self, path: Path) -> None:
         super().__init__()
-        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
-        self._part, self._next = mmap.mmap(-1, PART_BYTES), mmap.mmap(-1, PART_BYTES)
+        self._fd = -1
         self._filled = 0
         self._offset = 0
         self._is_direct = False
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="write")
         self._writing: Future[None] | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="write")
+        self._part, self._next = mmap.mmap(-1, PART_BYTES), mmap.mmap(-1, PART_BYTES)
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
 
     def writable(self) -> bool:
         """It is."""
@@ -71,7 +76,8 @@ class DirectFile(io.RawIOBase):
 
     def close(self) -> None:
         """Write what is left."""
-        if self.closed:
+        if self.closed or self._fd < 0:  # it was never opened
+            super().close()
             return
         try:
             self._wait()
@@ -100,7 +106,7 @@ class DirectFile(io.RawIOBase):
         try:
             _write(self._fd, memoryview(part), offset)
         except OSError as error:
-            if not (self._is_direct and error.errno == errno.EINVAL):
+            if not (self._is_direct and error.errno in _NOT_DIRECT):
                 raise
             # A file system that takes the flag and not the bytes.
             self._go_direct(False)
@@ -124,7 +130,7 @@ def _write(fd: int, data: memoryview, offset: int) -> None:
 def read_parts(path: Path, offset: int, size: int) -> Iterator[memoryview]:
     """Read a stretch of a file in parts, the next one while one is used.
 
-    What the page cache has already is taken from there.
+    What the page cache is known to have is taken from there, and so is what is smaller than a part.
 
     Args:
         path: the file.
@@ -138,35 +144,42 @@ def read_parts(path: Path, offset: int, size: int) -> Iterator[memoryview]:
         FileNotFoundError: if there is no such file.
         OSError: if it cannot be read.
     """
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    reading: Future[int] | None = None
-    with ThreadPoolExecutor(1, thread_name_prefix="read") as thread:
-        try:
-            parts = mmap.mmap(-1, PART_BYTES), mmap.mmap(-1, PART_BYTES)
-            # Parts begin where blocks do.
-            begin = offset - offset % mmap.PAGESIZE
-            end = offset + size
-            if not _is_cached(fd, begin):
-                _set_direct(fd, True)
-            reading = thread.submit(_fill, fd, parts[0], begin)
-            while begin < end:
-                count = reading.result()
-                part = memoryview(parts[0])[:count]
-                parts = parts[1], parts[0]
-                if count == PART_BYTES and begin + count < end:
-                    reading = thread.submit(_fill, fd, parts[0], begin + count)
-                if piece := part[max(0, offset - begin) : end - begin]:
-                    yield piece
-                begin += count
-                if count < PART_BYTES:
-                    return
-        finally:
-            if reading is not None:
-                reading.exception()  # it writes to the file's number, which must not be another file's by then
-            os.close(fd)
+    with path.open("rb", buffering=0) as file:
+        if size <= PART_BYTES:
+            file.seek(offset)
+            while size and (piece := file.read(size)):
+                size -= len(piece)
+                yield memoryview(piece)
+            return
+        fd = file.fileno()
+        reading: Future[int] | None = None
+        with ThreadPoolExecutor(1, thread_name_prefix="read") as thread:
+            try:
+                parts = mmap.mmap(-1, PART_BYTES), mmap.mmap(-1, PART_BYTES)
+                # Parts begin where blocks do.
+                begin = offset - offset % mmap.PAGESIZE
+                end = offset + size
+                if not _is_cached(fd, begin):
+                    _set_direct(fd, True)
+                reading = thread.submit(_fill, fd, parts[0], begin)
+                while begin < end:
+                    count = reading.result()
+                    part = memoryview(parts[0])[:count]
+                    parts = parts[1], parts[0]
+                    if count == PART_BYTES and begin + count < end:
+                        reading = thread.submit(_fill, fd, parts[0], begin + count)
+                    if piece := part[max(0, offset - begin) : end - begin]:
+                        yield piece
+                    begin += count
+                    if count < PART_BYTES:
+                        return
+            finally:
+                if reading is not None:
+                    reading.exception()  # it reads from the file's number, which must not be another file's by then
 
 
 def _is_cached(fd: int, offset: int) -> bool:
+    """Whether the page cache has the byte, where the system and the file system tell."""
     try:
         return os.preadv(fd, [bytearray(1)], offset, os.RWF_NOWAIT) > 0
     except (OSError, AttributeError):
@@ -190,7 +203,7 @@ def _fill(fd: int, part: mmap.mmap, offset: int) -> int:
         try:
             count = os.preadv(fd, [memoryview(part)[came:]], offset + came)
         except OSError as error:
-            if error.errno != errno.EINVAL or not fcntl.fcntl(fd, fcntl.F_GETFL) & _O_DIRECT:
+            if error.errno not in _NOT_DIRECT or not fcntl.fcntl(fd, fcntl.F_GETFL) & _O_DIRECT:
                 raise
             # A file system that takes the flag and gives no bytes, or an end that is on no block's border.
             _set_direct(fd, False)

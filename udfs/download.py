@@ -12,7 +12,7 @@ from v2d_spark.udfs.fetch.settings import Access, FetchSettings
 from v2d_spark.udfs.spool import Spool
 from v2d_spark.udfs.task import SampleTask, Supply
 
-# Finished downloads that wait on disk for a slow one before them, for each thread.
+# Finished downloads that wait for a slow one before them, for each thread.
 _WAITING_PER_THREAD = 16
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import shutil
 import time
 import uuid
 from collections.abc import Iterator
@@ -201,9 +200,7 @@ class _Partition:
             stream["uri"] = f"{folder}/{key}-{self._attempt}-{task.step}.{extension}"
             try:
                 locations.makedirs(locations.join(task.dataset_path, folder))
-                beside = locations.join(task.dataset_path, stream["uri"])
-                with path.open("rb") as came, locations.write_whole(beside) as file:
-                    shutil.copyfileobj(came, file, _PIECE)
+                locations.place(path, locations.join(task.dataset_path, stream["uri"]))
             except OSError as error:
                 raise SampleError("storage", f"the storage failed: {error.strerror or error}") from error
         return {task.step: stream}

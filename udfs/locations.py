@@ -10,6 +10,7 @@ import os
 import re
 import secrets
 import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,8 +32,8 @@ STORES = frozenset((
 # fmt: on
 _ALIASES = {"s3a": "s3", "s3n": "s3", "gcs": "gs"}
 _SCHEME = re.compile(r"(?:([A-Za-z][A-Za-z0-9+.\-]*)://)|(?:(file):)", re.IGNORECASE)
-# A file that is being written: hidden, beside its final place, named by its owner.
 _COPIED_BYTES = 1 << 20
+# A file that is being written: hidden, beside its final place, named by its owner.
 _UNFINISHED = re.compile(r"\..*~(?P<host>[^~]*)~(?P<pid>[0-9]+)~(?P<mark>[^~]+)~[0-9a-f]{8}\.unfinished")
 
 
@@ -282,16 +283,17 @@ def place(body: Path | memoryview, location: str) -> None:
     Raises:
         OSError: if it cannot be written.
     """
-    if isinstance(body, Path) and is_local(location):
+    if isinstance(body, Path) and is_local(location) and stat.S_ISREG(body.lstat().st_mode):
         final = local_path(location)
         hidden = _hidden(final)
         try:
-            os.link(body, hidden)
-        except OSError:
-            pass  # another file system, or one without links: a copy
-        else:
-            hidden.replace(final)
-            return
+            # Not as `final` at once: there may be such a file, which stays if this fails.
+            with suppress(OSError):  # another file system, or one without links: a copy, below
+                os.link(body, hidden)
+                hidden.replace(final)
+                return
+        finally:
+            hidden.unlink(missing_ok=True)
     with write_whole(location) as file:
         if isinstance(body, Path):
             with body.open("rb") as came:

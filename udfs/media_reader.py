@@ -41,10 +41,9 @@ FILES_SCHEMA = pa.schema(
 # Columns beside the streams that are handed on: small, and null in most rows.
 EXTRA_COLUMNS = ("info", "subtitles")
 
-# Bytes and rows that are read in one step, and bytes of a side file.
+# Bytes and rows that are read in one step.
 _STEP_BYTES = 8 << 20
 _STEP_ROWS = 4096
-_READ_BYTES = 1 << 20
 # Of a row group of which no more than this share of its rows is wanted, only their bytes are read: picking them is as fast
 # as passing through all, and what is left out need not be read.
 _PICKED_SHARE = 0.95
@@ -102,11 +101,13 @@ class Stream:
 
     def whole(self, *, verify: bool = False) -> memoryview:
         """All the bytes in one piece; arguments and faults as `chunks`."""
-        if self.inline is None:
-            return memoryview(b"".join(map(bytes, self.chunks(verify=verify))))
-        for _ in self.chunks(verify=verify):  # it checks
-            pass
-        return self.inline
+        content = bytearray(0 if self.inline is not None else self.size)
+        came = 0
+        for chunk in self.chunks(verify=verify):
+            if self.inline is None:
+                content[came : came + len(chunk)] = chunk
+                came += len(chunk)
+        return memoryview(content) if self.inline is None else self.inline
 
     def _pieces(self) -> Iterator[memoryview]:
         if self.location is None:

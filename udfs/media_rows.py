@@ -1,6 +1,7 @@
 """Rows of `media`, made of what became of a source: of what was fetched, of what the media engine made, of a fault.
 
-Bytes stay in files of the spool until their row is written: a source may have more clips than fit into memory.
+Bytes stay in files of the spool, small ones in memory, until their row is written: a source may have more clips than fit
+into memory.
 """
 
 from __future__ import annotations
@@ -46,10 +47,12 @@ class Row:
     Attributes:
         values: by column; columns left out are null.
         bodies: of streams that are to be inline, by the stream's name: the bytes, or the file that holds them.
+        beside: files beside the tables that hold other streams of it.
     """
 
     values: dict[str, Any]
     bodies: dict[str, Path | memoryview] = field(default_factory=dict)
+    beside: list[str] = field(default_factory=list)
 
 
 @dataclass
@@ -86,16 +89,22 @@ class Outcome:
         size = sum(path.stat().st_size for path in waiting)
         # Last: after a fault above whoever asked gives it back, and given back twice it would be two sources' at once.
         if self.fetched is not None and self.fetched not in waiting:
-            spool.give_back(self.fetched)
+            self._give_back(self.fetched, spool)
             self.fetched = None
         return size
 
     def remove_files(self, spool: Spool) -> None:
         """Remove all that lies in the spool."""
         if self.fetched is not None:
-            spool.give_back(self.fetched)
+            self._give_back(self.fetched, spool)
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _give_back(self, path: Path, spool: Spool) -> None:
+        if any(row.beside for row in self.rows):
+            path.unlink(missing_ok=True)  # it may be a file beside the tables by now
+        else:
+            spool.give_back(path)
 
 
 class RowMaker:
@@ -127,6 +136,12 @@ class RowMaker:
         self._max_attempts = max_attempts
         self._keep_originals = keep_originals
         self._attempt = uuid.uuid4().hex[:12]
+        self._beside: list[str] = []
+
+    def remove_beside(self) -> None:
+        """Remove all files beside the tables: the rows that name them come to nothing."""
+        for location in self._beside:
+            locations.remove(location)
 
     def failed(self, source: Mapping[str, Any], error: SampleError, timings: dict[str, float], fetched: int) -> Outcome:
         """The outcome of a source that gave nothing.
@@ -180,14 +195,26 @@ class RowMaker:
         """
         look = answer["look"]
         values = self._source_values(source, timings, fetched.size) | _told(look) | answer["columns"]
-        before = _before(look)
-        values |= {"subtitles": answer["subtitles"], "error_message": answer["warning"], "source": before}
+        values |= {"subtitles": answer["subtitles"], "error_message": answer["warning"], "source": _before(look)}
         first = Row(values)
         outcome = Outcome([first], folder=folder)
         if answer["skipped"]:
             error_class, reason = answer["skipped"]
             values |= {"status": SKIPPED, "error_class": error_class, "error_message": reason}
             return outcome
+        try:
+            self._add_samples(outcome, source, fetched, answer, folder)
+        except BaseException:
+            for location in (location for row in outcome.rows for location in row.beside):
+                locations.remove(location)
+            raise
+        return outcome
+
+    def _add_samples(
+        self, outcome: Outcome, source: Mapping[str, Any], fetched: Fetched, answer: Mapping[str, Any], folder: Path
+    ) -> None:
+        first = outcome.rows[0]
+        values, look = first.values, answer["look"]
         numbers, unused = self._numbers(source, answer["samples"])
         values["next_clip_index"] = unused
         stores_original = False
@@ -202,7 +229,7 @@ class RowMaker:
                 row = Row(self._sample_values(source, sample, number) | (answer["columns"] if is_whole else {}))
                 row.values |= sample["columns"]
                 outcome.rows.append(row)
-            row.values["source"] = before
+            row.values["source"] = values["source"]
             row.values["caption"] = sample["caption"]
             row.values["subtitles"] = sample["subtitles"]
             stores_original |= has_original
@@ -212,7 +239,6 @@ class RowMaker:
             kept = look["kind"]
             self._add_stream(first, kept, fetched.body, look["content_type"], look["extension"], fetched.size, fetched.sha256)
         outcome.rows[1:] = sorted(outcome.rows[1:], key=lambda row: str(row.values["key"]))
-        return outcome
 
     def _numbers(self, source: Mapping[str, Any], samples: list[dict[str, Any]]) -> tuple[list[int | None], int]:
         """The clip's number of each sample, None for what is no part of a clip; and the first that is unused."""
@@ -288,11 +314,14 @@ class RowMaker:
             row.bodies[name] = body
             return
         # Named by batch and attempt: what an attempt that failed leaves is never taken for another's.
-        side = f"files/{self._batch_id}"
+        folder = f"files/{self._batch_id}"
         role = "" if row.values["is_sample"] else "-original"
-        stream["uri"] = f"{side}/{row.values['key']}{role}-{self._attempt}-{name}.{extension}"
-        locations.makedirs(locations.join(self._dataset_path, side))
-        locations.place(body, locations.join(self._dataset_path, stream["uri"]))
+        stream["uri"] = f"{folder}/{row.values['key']}{role}-{self._attempt}-{name}.{extension}"
+        locations.makedirs(locations.join(self._dataset_path, folder))
+        location = locations.join(self._dataset_path, stream["uri"])
+        for told in (row.beside, self._beside):
+            told.append(location)
+        locations.place(body, location)
 
 
 def _told(look: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Writes rows of `media` as Parquet files of the table: bytes are copied once, from the spool into a row group.
+"""Writes rows of `media` as Parquet files of the table: bytes are copied once, from where they came to into a row group.
 
 The bytes of a row group lie in one buffer for each stream, which is used again for the next one, so that no page of memory
 is asked for twice. No compression (media is compressed already), no dictionaries, statistics on the columns that files are
@@ -48,7 +48,7 @@ class WrittenFile:
 
 
 class MediaWriter:
-    """Takes rows in key order, closes files and row groups by bytes.
+    """Takes rows, nearly in key order, closes files and row groups by bytes; a row group has its rows in order.
 
     Args:
         table_path: folder of the table.

@@ -39,8 +39,8 @@ INPUT_COLUMNS = ("source_num", "key", "url", "attempts", "next_clip_index", "spa
 
 # Bytes of files of the spool that wait to be written over.
 _KEPT_BYTES = 64 << 20
-# Bytes of sources that are held in memory, from their download to their row.
-_MEMORY_BYTES = 64 << 20
+# Bytes of memory for sources, from their download to their row: small ones are held in it, large ones written through it.
+_MEMORY_BYTES = 128 << 20
 
 # What a task gives back: one row a file, and one row with its report.
 OUTPUT_SCHEMA = pa.schema([("name", pa.string()), ("size", pa.int64()), ("stats", pa.string()), ("report", pa.string())])
@@ -74,7 +74,7 @@ class Supply(ABC):
             path: of a file for them.
             share: of the room.
             needs_file: whether they must come into the file.
-            direct_over: a file of more bytes is not read again here, and is written past the page cache; None for none.
+            direct_over: a file of more bytes is not read whole again here, and is written past the page cache; None for none.
 
         Raises:
             SampleError: why there are none.
@@ -213,6 +213,7 @@ class _Partition:
                 self._report.count(outcome.source, outcome.samples)
                 progress.count(outcome.source["status"], outcome.source["bytes"] or 0)
 
+            is_whole = False
             try:
                 for number, source in enumerate(supply.sources(sources, self._must_stop)):
                     while ready := pool.ready():
@@ -222,7 +223,9 @@ class _Partition:
                     pool.submit(share, partial(self._start, source, share, always=number == 0))
                 for ready in pool.rest():
                     take(*ready)
-                return writer.close(), self._report
+                files = writer.close()
+                is_whole = True
+                return files, self._report
             except BaseException:
                 writer.abort()
                 raise
@@ -231,6 +234,8 @@ class _Partition:
                 room.close()
                 supply.close()
                 pool.close()
+                if not is_whole:
+                    self._rows.remove_beside()
 
     def _must_stop(self) -> bool:
         task = self._task

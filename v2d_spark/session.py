@@ -40,7 +40,11 @@ DELTA_EXTENSION = "io.delta.sql.DeltaSparkSessionExtension"
 
 # Marks a session as made here.
 _OWN = "spark.v2d.local"
+# Set in a session of ours whose workers have been started.
+_WARM = "spark.v2d.warm"
 _FEW_ROWS = 20_000
+# Workers that are started before there is work for them.
+_MOST_WARM = 8
 #: Settings by which queries are not compiled to Java first.
 INTERPRETED = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
 
@@ -122,14 +126,17 @@ def _setting(spark: SparkSession, values: Mapping[str, str]) -> Iterator[None]:
 
 
 def warm_workers(spark: SparkSession) -> None:
-    """Start Python workers while the driver does something else, in a local session of ours: they take a second to start.
+    """Start a few Python workers while the driver does something else, in a local session of ours that has had none.
+
+    They take a second to start.
 
     Args:
         spark: the session.
     """
-    if spark.conf.get(_OWN, None) is None:
+    if spark.conf.get(_OWN, None) is None or spark.conf.get(_WARM, None) is not None:
         return
-    count = parallelism(spark)
+    spark.conf.set(_WARM, "true")
+    count = min(parallelism(spark), _MOST_WARM)
 
     def warm() -> None:
         # A task that starts none is one that starts one later.

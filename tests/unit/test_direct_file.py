@@ -148,3 +148,16 @@ def test_a_reader_that_stops_early_leaves_nothing_open(tmp_path: Path) -> None:
 def test_a_file_that_is_missing_is_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError):
         next(read_parts(tmp_path / "missing", 0, 1))
+
+
+def test_a_small_stretch_reads_no_more_than_itself(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(os.urandom(2 * PART_BYTES))
+    read = read_bytes_of_this_process()
+    for number in range(100):
+        assert len(b"".join(read_parts(path, number * 20_000, 20_000))) == 20_000
+    assert read_bytes_of_this_process() - read < 3_000_000
+
+
+def read_bytes_of_this_process() -> int:
+    return int(Path("/proc/self/io").read_text().split()[1])

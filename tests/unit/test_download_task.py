@@ -274,6 +274,21 @@ def test_a_task_that_dies_leaves_no_file(tmp_path: Path) -> None:
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
+def test_a_task_that_dies_leaves_no_file_beside_the_tables(tmp_path: Path) -> None:
+    task = make_task(
+        tmp_path,
+        fetch=FetchSettings(probe=False, threads=2),
+        inline_limit=1000,
+        row_group_bytes=5000,
+        media_schema=pa.schema([("key", pa.int64())]),
+    )
+    with MediaServer(bodies={"a": b"x" * 5000}) as server, pytest.raises(pa.ArrowException):
+        list(task(iter([sources([server.url("a")] * 30)])))
+
+    assert [path for path in (tmp_path / "files").rglob("*") if path.is_file()] == []
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
 def test_a_child_that_cannot_start_ends_the_task_and_marks_no_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(task_module, "media_child", lambda _: MediaChild(command=["/nowhere/python"]))
     with MediaServer(bodies={"a": b"x"}) as server, pytest.raises(V2dError, match="cannot start") as caught:
@@ -312,6 +327,11 @@ def peak_mb(folder: Path, count: int, megabytes: int) -> int:
 
 def test_eight_large_files_at_once_fit_into_a_worker(tmp_path: Path) -> None:
     assert peak_mb(tmp_path, 8, 64) < 600
+
+
+def test_what_small_files_take_does_not_grow_with_their_number(tmp_path: Path) -> None:
+    """In memory they have so much room, whatever the task has to do."""
+    assert peak_mb(tmp_path, 600, 1) < 500
 
 
 @pytest.mark.chaos

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from v2d_spark.udfs.direct_file import MEMORY_BYTES, DirectFile
+from v2d_spark.udfs.fetch import result
 from v2d_spark.udfs.fetch.result import Target
 from v2d_spark.udfs.fetch.room import Room, Share
 from v2d_spark.udfs.vocabulary import SampleError
@@ -124,3 +130,73 @@ def test_whatever_is_told_what_is_written_last_is_there(
     if needs_file:
         assert target.body == path
     assert len(os.listdir("/proc/self/fd")) == files
+
+
+class FullDisk(DirectFile):
+    """A disk that takes nothing when the file is closed."""
+
+    def close(self) -> None:
+        if not self.closed:
+            super().close()
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("needs_file", [True, False])
+def test_a_disk_that_is_full_at_the_end_is_a_storage_fault(
+    tmp_path: Path, needs_file: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(result, "DirectFile", FullDisk)
+    for starts_over in (False, True):
+        share = Room(1 << 30, 16 * MB).share()
+        target = Target(tmp_path / "file", 100 * MB, share, needs_file=needs_file, direct_over=10)
+        with pytest.raises(SampleError) as caught, target:
+            target.expect(9 * MB)
+            target.write(b"abc")
+            if starts_over:
+                target.start_over()
+        assert caught.value.error_class == "storage"
+        assert "full" in caught.value.message
+        assert not (tmp_path / "file").exists()
+
+
+class NoFile(DirectFile):
+    """Too many files are open."""
+
+    def __init__(self, path: Path) -> None:
+        with mock.patch("os.open", side_effect=OSError(errno.EMFILE, "Too many open files")):
+            super().__init__(path)
+
+
+def test_no_file_can_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(result, "DirectFile", NoFile)
+    share = Room(1 << 30, 16 * MB).share()
+    with pytest.raises(SampleError) as caught, Target(tmp_path / "file", 100 * MB, share, direct_over=10) as target:
+        target.expect(9 * MB)
+    assert caught.value.error_class == "storage"
+    assert not (tmp_path / "file").exists()
+
+
+def test_large_files_have_so_many_buffers_as_there_is_memory_for(tmp_path: Path) -> None:
+    room = Room(1 << 30, 2 * MEMORY_BYTES)
+    with contextlib.ExitStack() as stack:
+        targets = [stack.enter_context(Target(tmp_path / f"{n}", 100 * MB, room.share(), direct_over=10)) for n in range(3)]
+        for target in targets:
+            target.expect(9 * MB)
+            target.write(b"abc")
+        assert [isinstance(target._file, DirectFile) for target in targets] == [True, True, False]
+    assert [body(target) for target in targets] == [b"abc"] * 3
+
+
+def test_room_is_short_while_somebody_waits_for_it() -> None:
+    room = Room(100)
+    oldest, younger = room.share(), room.share()
+    oldest.hold(60)
+    assert not room.is_short()
+    waiting = threading.Thread(target=younger.hold, args=(50,))
+    waiting.start()
+    while not room.is_short():
+        assert waiting.is_alive()
+    oldest.end()
+    waiting.join(10)
+    assert not waiting.is_alive()
+    assert not room.is_short()

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from v2d_spark.udfs.direct_file import DirectFile
+from v2d_spark.udfs.direct_file import MEMORY_BYTES, DirectFile
 from v2d_spark.udfs.fetch.room import Share
 from v2d_spark.udfs.vocabulary import SampleError
 
@@ -117,7 +117,8 @@ class Target(AbstractContextManager["Target"]):
             return
         if self._share is not None:
             self._share.hold(total)
-        self._open(direct=self._direct_over is not None and total > self._direct_over)
+        is_large = self._direct_over is not None and total > self._direct_over
+        self._open(direct=is_large and (self._share is None or self._share.take_memory(MEMORY_BYTES)))
 
     def write(self, piece: bytes) -> None:
         """Append bytes, once there is room for them.
@@ -138,7 +139,8 @@ class Target(AbstractContextManager["Target"]):
         """Drop what was written."""
         try:
             if isinstance(self._file, DirectFile):
-                self._file.close()
+                file, self._file = self._file, None
+                file.close()
                 self._file = self.path.open("wb", buffering=0)
             elif self._file is not None:
                 self._file.seek(0)
@@ -177,7 +179,8 @@ class Target(AbstractContextManager["Target"]):
         try:
             if direct:
                 if self._file is not None:
-                    self._file.close()
+                    file, self._file = self._file, None
+                    file.close()
                 self.path.unlink(missing_ok=True)
                 self._file = DirectFile(self.path)
             else:

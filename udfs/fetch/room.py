@@ -26,6 +26,7 @@ class Room:
         self._held: dict[Share, int] = {}  # by age
         self._in_memory: dict[Share, int] = {}
         self._sum = 0
+        self._waiters = 0
         self._closed = False
 
     def share(self) -> Share:
@@ -37,7 +38,7 @@ class Room:
 
     def is_short(self) -> bool:
         """Whether it is time to be done with what has come, before more is begun."""
-        return self._memory_left < self._memory_limit // 4 or self._sum > self._limit - self._limit // 4
+        return self._waiters > 0 or self._memory_left < self._memory_limit // 4 or self._sum > self._limit - self._limit // 4
 
     def close(self) -> None:
         """Let nobody wait any more."""
@@ -48,7 +49,9 @@ class Room:
     def _wait_for(self, share: Share, size: int) -> None:
         """Wait until a share may hold this many bytes, and note that it does; fewer than it holds change nothing."""
         with self._changed:
+            self._waiters += 1
             self._changed.wait_for(lambda: self._closed or self._fits(share, size))
+            self._waiters -= 1
             if self._closed:
                 raise SampleError("storage", "the task ended while this waited for room in scratch_dir")
             self._set(share, max(size, self._held[share]))
