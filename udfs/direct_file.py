@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 # Bytes that are written at once; a multiple of every block size, as their place in the file is.
 PART_BYTES = 4 << 20
-# Bytes of memory that an open `DirectFile` takes.
-MEMORY_BYTES = 2 * PART_BYTES
 # What file systems answer that take the flag and not the bytes.
 _NOT_DIRECT = (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP)
 _O_DIRECT = getattr(os, "O_DIRECT", 0)  # 0 where the system has none

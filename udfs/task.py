@@ -39,8 +39,10 @@ INPUT_COLUMNS = ("source_num", "key", "url", "attempts", "next_clip_index", "spa
 
 # Bytes of files of the spool that wait to be written over.
 _KEPT_BYTES = 64 << 20
-# Bytes of memory for sources, from their download to their row: small ones are held in it, large ones written through it.
-_MEMORY_BYTES = 128 << 20
+# Bytes of small sources that are held in memory, from their download to their row.
+_MEMORY_BYTES = 32 << 20
+# Large ones that are written past the page cache at once, each through 8 MiB of memory.
+_DIRECT_FILES = 16
 
 # What a task gives back: one row a file, and one row with its report.
 OUTPUT_SCHEMA = pa.schema([("name", pa.string()), ("size", pa.int64()), ("stats", pa.string()), ("report", pa.string())])
@@ -190,7 +192,7 @@ class _Partition:
         writer = MediaWriter(
             task.media_path, task.media_schema, row_group_bytes=task.row_group_bytes, file_bytes=task.file_bytes
         )
-        room = Room(task.fetch.max_spool_bytes, _MEMORY_BYTES)
+        room = Room(task.fetch.max_spool_bytes, _MEMORY_BYTES, _DIRECT_FILES)
         keep_bytes = min(_KEPT_BYTES, task.fetch.max_spool_bytes // 16)
         with Spool(task.scratch, keep_bytes=keep_bytes) as spool, ProgressWriter(task.progress) as progress:
             self._spool = spool

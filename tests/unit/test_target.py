@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from v2d_spark.udfs.direct_file import MEMORY_BYTES, DirectFile
+from v2d_spark.udfs.direct_file import DirectFile
 from v2d_spark.udfs.fetch import result
 from v2d_spark.udfs.fetch.result import Target
 from v2d_spark.udfs.fetch.room import Room, Share
@@ -113,7 +113,7 @@ def test_whatever_is_told_what_is_written_last_is_there(
     path.unlink(missing_ok=True)
     if there is not None:
         path.write_bytes(there)
-    share = Room(1 << 30, memory).share()
+    share = Room(1 << 30, memory, 1).share()
     files = len(os.listdir("/proc/self/fd"))
     with Target(path, 1 << 20, share, needs_file=needs_file, direct_over=direct_over) as target:
         for total, pieces in tries:
@@ -147,7 +147,7 @@ def test_a_disk_that_is_full_at_the_end_is_a_storage_fault(
 ) -> None:
     monkeypatch.setattr(result, "DirectFile", FullDisk)
     for starts_over in (False, True):
-        share = Room(1 << 30, 16 * MB).share()
+        share = Room(1 << 30, 0, 1).share()
         target = Target(tmp_path / "file", 100 * MB, share, needs_file=needs_file, direct_over=10)
         with pytest.raises(SampleError) as caught, target:
             target.expect(9 * MB)
@@ -169,22 +169,30 @@ class NoFile(DirectFile):
 
 def test_no_file_can_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(result, "DirectFile", NoFile)
-    share = Room(1 << 30, 16 * MB).share()
+    share = Room(1 << 30, 0, 1).share()
     with pytest.raises(SampleError) as caught, Target(tmp_path / "file", 100 * MB, share, direct_over=10) as target:
         target.expect(9 * MB)
     assert caught.value.error_class == "storage"
     assert not (tmp_path / "file").exists()
 
 
-def test_large_files_have_so_many_buffers_as_there_is_memory_for(tmp_path: Path) -> None:
-    room = Room(1 << 30, 2 * MEMORY_BYTES)
+def test_so_many_large_files_are_written_past_the_page_cache_at_once(tmp_path: Path) -> None:
+    room = Room(1 << 30, 0, direct_files=2)
+
+    def target(number: int) -> Target:
+        return Target(tmp_path / f"{number}", 100 * MB, room.share(), direct_over=10)
+
     with contextlib.ExitStack() as stack:
-        targets = [stack.enter_context(Target(tmp_path / f"{n}", 100 * MB, room.share(), direct_over=10)) for n in range(3)]
-        for target in targets:
-            target.expect(9 * MB)
-            target.write(b"abc")
-        assert [isinstance(target._file, DirectFile) for target in targets] == [True, True, False]
-    assert [body(target) for target in targets] == [b"abc"] * 3
+        targets = [stack.enter_context(target(number)) for number in range(3)]
+        for one in targets:
+            one.expect(9 * MB)
+            one.write(b"abc")
+        assert [isinstance(one._file, DirectFile) for one in targets] == [True, True, False]
+    with target(3) as later:
+        later.expect(9 * MB)
+        assert isinstance(later._file, DirectFile)
+        later.write(b"abc")
+    assert [body(one) for one in (*targets, later)] == [b"abc"] * 4
 
 
 def test_room_is_short_while_somebody_waits_for_it() -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from v2d_spark.udfs.direct_file import MEMORY_BYTES, DirectFile
+from v2d_spark.udfs.direct_file import DirectFile
 from v2d_spark.udfs.fetch.room import Share
 from v2d_spark.udfs.vocabulary import SampleError
 
@@ -89,6 +89,9 @@ class Target(AbstractContextManager["Target"]):
             if kind is None:
                 self._drop()
                 raise
+        finally:
+            if self._share is not None:
+                self._share.end_direct()
         if kind is not None:
             self._drop()
 
@@ -118,7 +121,7 @@ class Target(AbstractContextManager["Target"]):
         if self._share is not None:
             self._share.hold(total)
         is_large = self._direct_over is not None and total > self._direct_over
-        self._open(direct=is_large and (self._share is None or self._share.take_memory(MEMORY_BYTES)))
+        self._open(direct=is_large and (self._share is None or self._share.take_direct()))
 
     def write(self, piece: bytes) -> None:
         """Append bytes, once there is room for them.

@@ -15,16 +15,19 @@ class Room:
 
     Args:
         limit: bytes on disk.
-        memory_limit: bytes in memory.
+        memory_limit: bytes of sources that are held in memory.
+        direct_files: files that are written past the page cache at once, each through memory of its own.
     """
 
-    def __init__(self, limit: int, memory_limit: int = 0) -> None:
+    def __init__(self, limit: int, memory_limit: int = 0, direct_files: int = 0) -> None:
         self._limit = limit
         self._memory_limit = memory_limit
         self._memory_left = memory_limit
         self._changed = threading.Condition()
         self._held: dict[Share, int] = {}  # by age
         self._in_memory: dict[Share, int] = {}
+        self._direct_left = direct_files
+        self._direct: set[Share] = set()
         self._sum = 0
         self._waiters = 0
         self._closed = False
@@ -76,6 +79,22 @@ class Room:
             self._memory_left -= size
             self._in_memory[share] = self._in_memory.get(share, 0) + size
             return True
+
+    def _take_direct(self, share: Share) -> bool:
+        with self._changed:
+            if share in self._direct:
+                return True
+            if not self._direct_left or share not in self._held:
+                return False
+            self._direct_left -= 1
+            self._direct.add(share)
+            return True
+
+    def _end_direct(self, share: Share) -> None:
+        with self._changed:
+            if share in self._direct:
+                self._direct.remove(share)
+                self._direct_left += 1
 
     def _give_back(self, share: Share) -> None:
         with self._changed:
@@ -135,6 +154,18 @@ class Share:
             Whether they are there.
         """
         return self._room._take_memory(self, size)
+
+    def take_direct(self) -> bool:
+        """Ask to write a file past the page cache, until `end_direct`.
+
+        Returns:
+            Whether it may be.
+        """
+        return self._room._take_direct(self)
+
+    def end_direct(self) -> None:
+        """The file is closed; nothing happens where there was none."""
+        self._room._end_direct(self)
 
     def give_back(self) -> None:
         """Hold nothing; what was held is on disk, and in memory, no more."""
