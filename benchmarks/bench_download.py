@@ -58,22 +58,27 @@ def download_plainly(urls: list[str], folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def peak_memory(peaks: list[float], without_java: list[float]) -> Iterator[None]:
-    """Append the most memory in MB that this process and all below it had while inside, shared pages once; and without Java."""
+def peak_memory(whole: list[float], workers: list[float]) -> Iterator[None]:
+    """Append the most memory in MB that this process and all below it had while inside, shared pages once.
+
+    Args:
+        whole: gets that of all.
+        workers: gets that of those which do the work: Python workers and what opens media, neither the driver nor Java.
+    """
     ended = threading.Event()
-    highest = highest_without = 0.0
+    highest = highest_of_workers = 0.0
 
     def watch() -> None:
-        nonlocal highest, highest_without
+        nonlocal highest, highest_of_workers
         while not ended.wait(SAMPLED_EVERY_S):
             root = psutil.Process()
-            java = others = 0
-            for process in (root, *root.children(recursive=True)):
+            sizes = {"driver": root.memory_full_info().pss, "java": 0, "workers": 0}
+            for process in root.children(recursive=True):
                 with contextlib.suppress(psutil.Error):
                     if "benchmarks.server" not in process.cmdline():
-                        size = process.memory_full_info().pss
-                        java, others = (java + size, others) if process.name() == "java" else (java, others + size)
-            highest, highest_without = max(highest, (java + others) / 1e6), max(highest_without, others / 1e6)
+                        sizes["java" if process.name() == "java" else "workers"] += process.memory_full_info().pss
+            highest = max(highest, sum(sizes.values()) / 1e6)
+            highest_of_workers = max(highest_of_workers, sizes["workers"] / 1e6)
 
     thread = threading.Thread(target=watch)
     thread.start()
@@ -82,8 +87,8 @@ def peak_memory(peaks: list[float], without_java: list[float]) -> Iterator[None]
     finally:
         ended.set()
         thread.join()
-        peaks.append(highest)
-        without_java.append(highest_without)
+        whole.append(highest)
+        workers.append(highest_of_workers)
 
 
 def machine_cpu_s() -> float:
@@ -100,7 +105,7 @@ def measure_case(
     listed.write_text("\n".join(urls))
     api.ingest([str(listed)], str(ingested))
     memory: dict[str, list[float]] = {"daft": [], "unlooked": [], "looked": []}
-    without_java: dict[str, list[float]] = {"unlooked": [], "looked": []}
+    of_workers: dict[str, list[float]] = {"unlooked": [], "looked": []}
     cpu_s: dict[str, list[float]] = {"unlooked": [], "looked": []}
 
     def plain() -> float:
@@ -119,7 +124,7 @@ def measure_case(
         shutil.copytree(ingested, out)
         overrides = [f"allow_hosts=[{host}]", f"fetch.threads={THREADS}", f"fetch.probe={probe}"]
         started, busy = time.perf_counter(), machine_cpu_s()
-        with peak_memory(memory[name], without_java[name]):
+        with peak_memory(memory[name], of_workers[name]):
             _, result = api.download([], str(out), overrides=overrides)
             taken = time.perf_counter() - started
         cpu_s[name].append(machine_cpu_s() - busy)
@@ -147,9 +152,7 @@ def measure_case(
     figures += [
         Figure(f"{case}: {names[name]}, peak of memory", values[-repeats:], "MB") for name, values in memory.items() if values
     ]
-    figures.append(
-        Figure(f"{case}: {names['unlooked']}, peak of memory without Java", without_java["unlooked"][-repeats:], "MB")
-    )
+    figures.append(Figure(f"{case}: {names['unlooked']}, peak of its workers", of_workers["unlooked"][-repeats:], "MB"))
     of_pool, of_daft, of_memory = (GOAL_OF_POOL, GOAL_OF_DAFT, GOAL_OF_DAFTS_MEMORY) if looks else (None, None, None)
     beside_pool = f"{case}: rate into Delta, beside the plain pool"
     figures.append(Figure(f"{beside_pool}, not looked into", ratios(taken["plain"], taken["unlooked"]), above=of_pool))
@@ -161,9 +164,12 @@ def measure_case(
         figures.append(Figure(f"{case}: a look, CPU a file", cost, "ms", below=GOAL_PROBE_CPU_MS if len(urls) > 1000 else None))
     if "daft" in taken:
         rate = ratios(taken["daft"], taken["unlooked"])
-        share = ratios(memory["unlooked"][-repeats:], memory["daft"][-repeats:])
         figures.append(Figure(f"{case}: rate into Delta, not looked into, beside Daft", rate, above=of_daft))
-        figures.append(Figure(f"{case}: memory, of Daft's", share, below=of_memory))
+        share, share_of_workers = (
+            ratios(peaks["unlooked"][-repeats:], memory["daft"][-repeats:]) for peaks in (memory, of_workers)
+        )
+        figures.append(Figure(f"{case}: memory of the workers, of Daft's", share_of_workers, below=of_memory))
+        figures.append(Figure(f"{case}: memory of all, with driver and Java, of Daft's", share))
     return figures
 
 

@@ -26,7 +26,7 @@ from v2d_spark.udfs import locations
 from v2d_spark.udfs.vocabulary import STREAMS
 
 STATISTICS_COLUMNS = ("key", "source_num", "batch_id")
-_ROWS_OF_A_PAGE = 16
+_ROWS_OF_A_PAGE = 4
 _GATHERED_BYTES = 1 << 20
 # A row without bytes still takes room.
 _ROW_BYTES = 2000
