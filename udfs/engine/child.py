@@ -18,7 +18,7 @@ from typing import Any
 import av.error
 import av.logging
 
-from v2d_spark.udfs.engine.memory import is_short
+from v2d_spark.udfs.engine.memory import is_wanting
 from v2d_spark.udfs.engine.probe import probe
 from v2d_spark.udfs.engine.protocol import MAX_MESSAGE, TooLarge, read_message, write_message
 from v2d_spark.udfs.engine.tally import too_many
@@ -51,12 +51,12 @@ def answer(request: dict[str, Any], memory_limit: int) -> dict[str, Any]:
         return {"look": probe(request["path"], keyframes=request["keyframes"], memory_limit=memory_limit)}
     except SampleError as error:
         return {"error_class": error.error_class, "message": error.message}
-    except MemoryError:
-        return _TOO_MUCH
     except av.error.FFmpegError as error:
-        if is_short():
+        if is_wanting(error):
             return _TOO_MUCH
         return {"error_class": "decoder_error", "message": f"the file cannot be read: {error.strerror}"}
+    except MemoryError:
+        return _TOO_MUCH
     except Exception as error:  # of a hostile file anything may come; it is that file's fault, not the job's
         return {"error_class": "decoder_error", "message": f"the file cannot be read: {type(error).__name__}"}
 

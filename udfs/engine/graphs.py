@@ -10,7 +10,7 @@ import av
 import av.error
 import av.filter
 
-from v2d_spark.udfs.engine.memory import BYTES_PER_PIXEL, is_short
+from v2d_spark.udfs.engine.memory import BYTES_PER_PIXEL, is_wanting
 from v2d_spark.udfs.vocabulary import SampleError
 
 # A filter of libavfilter and its arguments, in its own notation or by name.
@@ -113,7 +113,7 @@ class Graph:
         return made
 
     def _fault(self, error: av.error.FFmpegError) -> SampleError | MemoryError:
-        if isinstance(error, MemoryError) or is_short(BYTES_PER_PIXEL * self._picture.width * self._picture.height):
+        if is_wanting(error, BYTES_PER_PIXEL * self._picture.width * self._picture.height):
             return MemoryError()
         what = f"{self._picture.width}x{self._picture.height} in {self._picture.pixel_format}"
         return SampleError("unsupported", f"pictures of {what} cannot be converted: {error.strerror}")

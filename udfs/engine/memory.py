@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-import av
+import av.error
 
 BYTES_PER_PIXEL = 3  # of the largest common pictures: 4:2:0 of 10 bit, 4:4:4 of 8
 _MARGIN = 64 << 20  # bytes: the libraries' smaller allocations
@@ -17,7 +15,7 @@ _MOST_PICTURE_BYTES = 256 << 20
 _FEWEST_PICTURES = 2
 
 
-def is_short(picture_bytes: int = 0) -> bool:
+def _is_short(picture_bytes: int = 0) -> bool:
     """Whether an allocation may just have failed.
 
     Where the address space is used up, libav says of some failures that memory is wanting, of others that the data is bad:
@@ -33,19 +31,11 @@ def is_short(picture_bytes: int = 0) -> bool:
     return limit - used < _MARGIN + max(_FEWEST_PICTURES * picture_bytes, min(_PICTURES * picture_bytes, _MOST_PICTURE_BYTES))
 
 
-@contextmanager
-def doubting_faults(picture_bytes: int = 0) -> Iterator[None]:
-    """Believe no other fault of libav's while little room is left: encoders give no reason where an allocation fails.
+def is_wanting(error: av.error.FFmpegError, picture_bytes: int = 0) -> bool:
+    """Whether a fault of libav's may be a want of memory: some are told as such, of others it gives no reason.
 
     Args:
+        error: what was raised.
         picture_bytes: bytes of one of the pictures that are being worked on.
-
-    Raises:
-        MemoryError: in place of a fault that may well be a want of memory.
     """
-    try:
-        yield
-    except av.error.FFmpegError as error:
-        if isinstance(error, MemoryError) or not is_short(picture_bytes):
-            raise
-        raise MemoryError from error
+    return isinstance(error, MemoryError) or _is_short(picture_bytes)

@@ -13,7 +13,7 @@ from av.stream import Discard
 
 from v2d_spark.udfs.engine.formats import FORMAT_WHITELIST, MATROSKA, MOV
 from v2d_spark.udfs.engine.joins import Clock, joins
-from v2d_spark.udfs.engine.memory import BYTES_PER_PIXEL, is_short
+from v2d_spark.udfs.engine.memory import BYTES_PER_PIXEL, is_wanting
 from v2d_spark.udfs.engine.rates import average_rate
 from v2d_spark.udfs.engine.streams import main_picture, packets
 from v2d_spark.udfs.vocabulary import SampleError
@@ -269,10 +269,8 @@ class VideoReader:
                 self._count(error)
 
     def _count(self, error: av.error.FFmpegError) -> None:
-        if isinstance(error, MemoryError):
-            raise error
         codec = self.stream.codec_context
-        if is_short(codec.width * codec.height * BYTES_PER_PIXEL):
+        if is_wanting(error, codec.width * codec.height * BYTES_PER_PIXEL):
             raise MemoryError from error
         self.faults += 1
         self._in_a_row += 1

@@ -11,7 +11,7 @@ import av
 import av.error
 import numpy as np
 
-from v2d_spark.udfs.engine.memory import is_short
+from v2d_spark.udfs.engine.memory import is_wanting
 from v2d_spark.udfs.engine.sound_layout import PACKED, Block, Format, layout_name, to_floats
 from v2d_spark.udfs.engine.sound_track import MOST_SILENCE_S, Piece, SoundTrack
 
@@ -108,9 +108,7 @@ class DecodedSound:
         except av.error.EOFError:
             return
         except av.error.FFmpegError as error:
-            if isinstance(error, MemoryError):
-                raise
-            if is_short():
+            if is_wanting(error):
                 raise MemoryError from error
             if piece is not None:
                 self._track.does_not_decode(piece)

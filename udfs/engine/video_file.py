@@ -11,7 +11,7 @@ import av
 from av.video.frame import PictureType
 from av.video.stream import VideoStream
 
-from v2d_spark.udfs.engine.memory import BYTES_PER_PIXEL, doubting_faults
+from v2d_spark.udfs.engine.memory import BYTES_PER_PIXEL, is_wanting
 from v2d_spark.udfs.engine.settings import EncodeSettings
 
 if TYPE_CHECKING:
@@ -103,8 +103,7 @@ class VideoFile:
             at: its time in the source, in seconds: sound is written up to there.
         """
         frame.pict_type = PictureType.NONE
-        with doubting_faults(self._picture_bytes):
-            packets = self._stream.encode(frame)
+        packets = self._encode(frame)
         if packets:
             self._mux(packets)
             if self._sound:
@@ -112,9 +111,7 @@ class VideoFile:
 
     def end_picture(self) -> None:
         """Write the pictures that the encoder still holds; no more will come."""
-        with doubting_faults(self._picture_bytes):
-            packets = self._stream.encode(None)
-        self._mux(packets)
+        self._mux(self._encode(None))
 
     def advance(self, until: Fraction) -> None:
         """Write what sound there is up to a time of the source, in seconds; for when no more pictures come."""
@@ -137,6 +134,14 @@ class VideoFile:
             self._file.close()
         except (av.error.FFmpegError, OSError):
             return
+
+    def _encode(self, frame: av.VideoFrame | None) -> list[Packet]:
+        try:
+            return self._stream.encode(frame)
+        except av.error.FFmpegError as error:
+            if is_wanting(error, self._picture_bytes):
+                raise MemoryError from error
+            raise
 
     def _mux(self, packets: list[Packet]) -> None:
         for packet in packets:
