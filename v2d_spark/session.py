@@ -147,8 +147,7 @@ def warm_workers(spark: SparkSession) -> None:
 
 
 def _import_tasks(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    import v2d_spark.udfs.download
-    import v2d_spark.udfs.subsample  # noqa: F401
+    import v2d_spark.udfs.download  # noqa: F401
 
     yield from batches
 
