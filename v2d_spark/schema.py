@@ -15,7 +15,7 @@ from v2d_spark.udfs.enrichers import Enricher
 from v2d_spark.udfs.subsamplers import Subsampler
 from v2d_spark.udfs.vocabulary import STREAMS
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 SCHEMA_VERSION_PROPERTY = "v2d.schema_version"
 SHARD_SIZE_PROPERTY = "v2d.shard_size"
 # Of the dataset that a dataset was made from: the id of its table `sources`.
@@ -181,6 +181,15 @@ SUBTITLE = pa.struct(
 
 ORIGIN = pa.struct([pa.field("source_num", pa.int64()), pa.field("batch_id", pa.int64())])
 
+UPSTREAM = pa.struct(
+    [
+        _column("etag", pa.string(), "the server's ETag"),
+        _column("last_modified", pa.string(), "the server's Last-Modified; of a file, when it was changed"),
+        _column("size", pa.int64(), "bytes"),
+        _column("sha256", pa.string(), "checksum of the bytes as they came"),
+    ]
+)
+
 TIMINGS = pa.struct(
     [
         pa.field("fetch_s", pa.float64()),
@@ -271,6 +280,9 @@ SOURCES = Table(
         _column("timings", TIMINGS, "seconds spent on it by phase, in the last attempt"),
         _column("bytes", pa.int64(), "bytes fetched in the last attempt"),
         _column("updated_at", _TIME, "when this row was last written"),
+        _column(
+            "upstream", UPSTREAM, "what was said of the bytes where they came from, and their checksum, when they last came"
+        ),
         _column("origin", ORIGIN, "in a dataset made from another: source_num and batch_id of the sample there"),
     ),
     _skipping("source_num", "batch_id", "status", "next_retry_at") | _CHANGING,
@@ -307,6 +319,12 @@ SAMPLES = Table(
         _column("probe", PROBE, "what the container and its streams say"),
         _column("source", BEFORE, "what the source was before anything of it was changed; sizes as displayed, bits a second"),
         _column("batch_id", pa.int64(), "the batch that made it; with key, names its row in media"),
+        _column(
+            "measured_on",
+            _STRINGS,
+            "of what was measured later, out of the stored bytes: on which, source or sample; null where all was measured "
+            "while the sample was made",
+        ),
     ),
     _skipping("key", "source_num", "shard", "batch_id", "width", "height", "duration_s") | _CHANGING,
 )
@@ -343,6 +361,9 @@ MEDIA = Table(
         _column("info", pa.string(), "what the platform says of it, as JSON, without tokens"),
         _column("timings", TIMINGS, "seconds spent on it by phase"),
         _column("bytes", pa.int64(), "bytes fetched"),
+        _column(
+            "upstream", UPSTREAM, "what was said of the bytes where they came from, and their checksum, when they last came"
+        ),
         *(
             _column(
                 stream,
@@ -373,6 +394,12 @@ RUNS = Table(
         _column("versions", pa.map_(pa.string(), pa.int64()), "version of each table after the commit"),
         _column("settings", pa.string(), "the settings as JSON; secrets by name"),
         _column("host", pa.string(), "where the driver ran"),
+        _column("cost", pa.float64(), "what it cost, by the rates in the settings; null where these name none"),
+        _column(
+            "origin_versions",
+            pa.map_(pa.string(), pa.int64()),
+            "in a dataset made from another: the version of each of its tables up to which this one has taken it over",
+        ),
     ),
 )
 
@@ -400,6 +427,24 @@ SUPPRESSIONS = Table(
         _column("value", pa.string(), "the identity, URL or checksum", required=True),
         _column("reason", pa.string(), "why"),
         _column("created_at", _TIME, "since when"),
+    ),
+)
+
+DELETIONS = Table(
+    "deletions",
+    "what was erased, and when",
+    (
+        _column("deletion", pa.string(), "identifier of the deletion", required=True),
+        _column("where_sql", pa.string(), "the condition on sources that chose it"),
+        _column("reason", pa.string(), "why"),
+        _column("started_at", _TIME, "when it was asked for"),
+        _column("finished_at", _TIME, "when the last byte was erased; null in the row that begins it"),
+        _column("sources", pa.int64(), "sources erased"),
+        _column("samples", pa.int64(), "samples erased"),
+        _column("files", pa.int64(), "files removed from the storage"),
+        _column("bytes", pa.int64(), "bytes of media erased"),
+        _column("datasets", pa.list_(pa.string()), "datasets made from this one that it was erased from too"),
+        _column("exports", pa.list_(pa.string()), "exports that held it"),
     ),
 )
 
@@ -528,4 +573,4 @@ def arrow_type(ddl: str) -> pa.DataType:
     return kind
 
 
-TABLES: tuple[Table, ...] = (SOURCES, SAMPLES, MEDIA, RUNS, EXPORTS, SUPPRESSIONS, LEASES)
+TABLES: tuple[Table, ...] = (SOURCES, SAMPLES, MEDIA, RUNS, EXPORTS, SUPPRESSIONS, DELETIONS, LEASES)

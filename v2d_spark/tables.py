@@ -134,10 +134,14 @@ class Dataset:
         Raises:
             DatasetError: if a column of that name has another type.
         """
-        for table in (schema.MEDIA, schema.SAMPLES, schema.SOURCES):
-            self._add_missing(table.name, (*table.columns, *(() if table is schema.SOURCES else measured)))
+        for name in (schema.MEDIA.name, schema.SAMPLES.name):
+            self._add_missing(name, measured)
         mark = self.delta(_MARK.name)
         if int(mark.metadata().configuration.get(SCHEMA_VERSION_PROPERTY, 0)) < SCHEMA_VERSION:
+            for table in TABLES:
+                _create_table(self.table_path(table.name), table, self.shard_size)
+                self._add_missing(table.name, table.columns)
+            mark.update_incremental()
             mark.alter.set_table_properties({SCHEMA_VERSION_PROPERTY: str(SCHEMA_VERSION)}, raise_if_not_exists=False)
 
     def _add_missing(self, name: str, wanted: Sequence[pa.Field]) -> None:

@@ -22,7 +22,8 @@ from tests.support.server import MediaServer
 from tests.support.sources import add_sources
 from tests.support.tables import rows
 from v2d_spark import api
-from v2d_spark.cli import _expressions, _split, main
+from v2d_spark.cli import main
+from v2d_spark.cli.words import expressions, split
 from v2d_spark.config import Settings
 from v2d_spark.lease import WRITER, living, take
 from v2d_spark.tables import Dataset
@@ -179,12 +180,12 @@ def test_what_nobody_opened_is_refused_with_what_to_do(
     ],
 )
 def test_select_is_divided_at_its_own_commas(text: str, parts: list[str]) -> None:
-    assert _expressions(text) == parts
+    assert expressions(text) == parts
 
 
 def test_settings_are_told_from_inputs() -> None:
     words = ["x.csv", "date=*/x.csv", "day=1/y.csv", "scratch_dir=/tmp/x", "fetch.threads=3", "thread=3", "allow=[/x]"]
-    assert _split(words) == (
+    assert split(words) == (
         ["x.csv", "date=*/x.csv", "day=1/y.csv"],
         ["scratch_dir=/tmp/x", "fetch.threads=3", "thread=3", "allow=[/x]"],
     )

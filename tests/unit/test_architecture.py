@@ -18,9 +18,9 @@ ROOT = Path(__file__).resolve().parents[2]
 SPARK_PACKAGES = {"pyspark", "py4j", "delta", "deltalake"}
 
 #: Modules that may hold SQL which changes a table.
-MAY_CHANGE_TABLES = {"v2d_spark/merges.py"}
+MAY_CHANGE_TABLES = {f"v2d_spark/merges/{path.name}" for path in (ROOT / "v2d_spark/merges").glob("*.py")}
 #: Modules that may write tables with the deltalake library: making them, committing media, the small control tables.
-MAY_WRITE_DELTA = {"v2d_spark/merges.py", "v2d_spark/tables.py", "v2d_spark/lease.py", "v2d_spark/media_log.py"}
+MAY_WRITE_DELTA = MAY_CHANGE_TABLES | {"v2d_spark/tables.py", "v2d_spark/lease.py", "v2d_spark/media_log.py"}
 
 CHANGING_SQL = re.compile(
     r"\b(MERGE\s+INTO|INSERT\s+(INTO|OVERWRITE)|UPDATE\s+\S+\s+(\w+\s+)?SET|DELETE\s+FROM|(ALTER|DROP|TRUNCATE|REPLACE|CREATE)\s+(OR\s+REPLACE\s+)?TABLE)\b",

@@ -6,6 +6,7 @@ import runpy
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 from v2d_spark import interrupts
@@ -17,10 +18,12 @@ NOT_JOBS = {"demo", "config", "prepare"}
 
 
 def test_there_is_a_script_for_each_verb() -> None:
-    assert {path.stem.removesuffix("_job") for path in JOBS.glob("*_job.py")} == set(cli.commands) - NOT_JOBS
+    assert {path.stem.removesuffix("_job") for path in JOBS.glob("*_job.py")} == set(
+        cli.list_commands(click.Context(cli))
+    ) - NOT_JOBS
 
 
-@pytest.mark.parametrize("verb", sorted(set(cli.commands) - NOT_JOBS))
+@pytest.mark.parametrize("verb", sorted(set(cli.list_commands(click.Context(cli))) - NOT_JOBS))
 def test_a_script_hands_its_arguments_on(
     verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,0 +1,26 @@
+"""The verb `sql`."""
+
+from __future__ import annotations
+
+import click
+
+from v2d_spark.cli.words import dataset_option, only_overrides, settings_options
+from v2d_spark.udfs.vocabulary import EXIT_DONE
+
+
+@click.command(name="sql")
+@click.argument("query")
+@click.argument("words", nargs=-1, metavar="[KEY=VALUE]...")
+@dataset_option
+@click.option("--format", "output_format", type=click.Choice(["table", "json", "csv"]), default="table", show_default=True)
+@settings_options
+def command(query: str, words: tuple[str, ...], dataset: str, output_format: str, config: str | None) -> int:
+    """Ask the tables by their names (sources, samples, media, runs, …), read only."""
+    from v2d_spark import api
+    from v2d_spark.printing import print_rows
+    from v2d_spark.queries import computing
+
+    rows = api.sql(dataset, query, config=config, overrides=only_overrides(words))
+    with computing():
+        print_rows(rows, output_format)
+    return EXIT_DONE

@@ -1,0 +1,37 @@
+"""The verb `subsample`."""
+
+from __future__ import annotations
+
+import click
+from rich.console import Console
+
+from v2d_spark import config as configuration
+from v2d_spark.cli.telling import ended, print_made
+from v2d_spark.cli.words import dataset_option, fail_option, only_overrides, quiet_option, settings_options
+
+
+@click.command(name="subsample")
+@click.argument("words", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option("--from", "origin", required=True, metavar="DIR", help="Folder of the dataset whose samples are taken.")
+@dataset_option
+@fail_option
+@settings_options
+@quiet_option
+def command(
+    words: tuple[str, ...], origin: str, dataset: str, fail_above: float | None, config: str | None, quiet: bool
+) -> int:
+    """Make a dataset of the samples of another one: clips, sizes, frame rates as the settings say. No network.
+
+    Run again, it takes what is new or was made again there. Ctrl-C ends it after what is under way is committed.
+    """
+    from v2d_spark import api
+    from v2d_spark.watch import TerminalWatcher
+
+    settings = configuration.load(config, only_overrides(words))
+    with TerminalWatcher(Console(stderr=True), settings.scratch, "starting Spark", quiet=quiet, ends_batches=True) as watcher:
+        compared, result = api.subsample(origin, dataset, config=settings, watcher=watcher)
+    if not quiet:
+        told = [f"{compared.new} new", f"{compared.again} made again", f"{compared.changed} with other captions or columns"]
+        click.echo(f"Samples of {origin}: {', '.join(told)}, {compared.vanished} gone.")
+        print_made(result, dataset)
+    return ended(result, fail_above)

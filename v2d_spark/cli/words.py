@@ -1,0 +1,130 @@
+"""Options and words that verbs share: which are inputs, which are settings."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import fields
+from typing import Any
+
+import click
+
+from v2d_spark import config as configuration
+from v2d_spark.udfs import locations
+
+_OVERRIDE = re.compile(r"([a-z_]+)((?:\.[A-Za-z_]+)*)=(.*)", re.DOTALL)
+
+Command = Callable[..., Any]
+
+
+def dataset_option(command: Command) -> Command:
+    """Add `--dataset`."""
+    return click.option("--dataset", required=True, metavar="DIR", help="Folder of the dataset: a path or a URL.")(command)
+
+
+def settings_options(command: Command) -> Command:
+    """Add `--config`."""
+    return click.option("--config", metavar="FILE|PRESET", help="Settings: a YAML file or a preset's name.")(command)
+
+
+def fail_option(command: Command) -> Command:
+    """Add `--fail-above`."""
+    return click.option(
+        "--fail-above", type=click.FloatRange(0, 1), metavar="RATIO", help="Exit with 3 if more of the sources failed."
+    )(command)
+
+
+def quiet_option(command: Command) -> Command:
+    """Add `--quiet`."""
+    return click.option("--quiet", is_flag=True, help="No progress bar, no summary.")(command)
+
+
+def input_options(command: Command) -> Command:
+    """Add the options that say which columns of inputs hold what."""
+    for option in reversed(
+        (
+            click.option(
+                "--format", "input_format", metavar="NAME", help="Format of the inputs, where the extension does not tell."
+            ),
+            click.option("--url-column", default="url", show_default=True, metavar="NAME", help="Column of the URL."),
+            click.option("--caption-column", metavar="NAME", help="Column of the caption; `caption` if there is one."),
+            click.option("--spans-column", metavar="NAME", help="Column of the wanted spans, [[start, end], …]."),
+            click.option("--start-column", metavar="NAME", help="Column of a span's start: a row is one span."),
+            click.option("--end-column", metavar="NAME", help="Column of a span's end."),
+            click.option("--columns", metavar="A,B", help="Other columns to keep; all by default."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def options_of(
+    input_format: str | None,
+    url_column: str,
+    caption_column: str | None,
+    spans_column: str | None,
+    start_column: str | None,
+    end_column: str | None,
+    columns: str | None,
+) -> Any:
+    """The values of `input_options` as `InputOptions`."""
+    from v2d_spark.inputs import InputOptions
+
+    return InputOptions(
+        format=input_format,
+        url_column=url_column,
+        caption_column=caption_column,
+        spans_column=spans_column,
+        start_column=start_column,
+        end_column=end_column,
+        columns=None if columns is None else tuple(name.strip() for name in columns.split(",") if name.strip()),
+    )
+
+
+def split(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Tell inputs from key=value settings."""
+    overrides = [word for word in words if _is_override(word)]
+    return [word for word in words if word not in overrides], overrides
+
+
+def _is_override(word: str) -> bool:
+    """Whether a word is a setting, be it an unknown one. `date=2026-01-01/x.csv` and `date=*.csv` are inputs."""
+    found = _OVERRIDE.fullmatch(word)
+    if not found or locations.exists(word):
+        return False
+    name, inner, value = found.groups()
+    is_known = name in {field.name for field in fields(configuration.Settings)}
+    # A list or a mapping is a value of a setting; no path begins like that.
+    return is_known or bool(inner) or value.startswith(("[", "{")) or not re.search("[/*?]", value)
+
+
+def only_overrides(words: Sequence[str]) -> list[str]:
+    """The key=value settings of a verb that has no inputs.
+
+    Raises:
+        UsageError: if a word is something else.
+    """
+    inputs, overrides = split(words)
+    if inputs:
+        raise click.UsageError(f"{inputs[0]!r} is not of the form key=value.")
+    return overrides
+
+
+def expressions(text: str) -> list[str]:
+    """Divide at the commas that stand in no brackets and no quotes."""
+    parts, depth, quote, escaped = [""], 0, "", False
+    for character in text:
+        if character == "," and not depth and not quote:
+            parts.append("")
+            continue
+        parts[-1] += character
+        if escaped:
+            escaped = False
+        elif quote:
+            escaped = character == "\\" and quote != "`"
+            quote = "" if character == quote else quote
+        elif character in "'\"`":
+            quote = character
+        else:
+            depth += (character in "([") - (character in ")]")
+    return [part.strip() for part in parts if part.strip()]

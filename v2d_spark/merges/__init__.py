@@ -1,0 +1,32 @@
+"""All SQL that changes `sources` and `samples`. Nothing else writes such a text.
+
+Every merge names the source_num range of its batch, so that Delta skips files, and is guarded by batch_id, so that a
+replay changes nothing.
+"""
+
+from __future__ import annotations
+
+from v2d_spark.merges.chain import merge_origins
+from v2d_spark.merges.due import due_condition, reset_sources
+from v2d_spark.merges.enrichment import due_samples, merge_enrichment
+from v2d_spark.merges.ingest import append_sources, merge_captions, merge_changed_sources
+from v2d_spark.merges.making import merge_outcomes, merge_samples, outcomes_query, samples_query
+from v2d_spark.merges.statements import may_have_samples, remove_samples, run_merge
+
+__all__ = [
+    "append_sources",
+    "due_condition",
+    "due_samples",
+    "may_have_samples",
+    "merge_captions",
+    "merge_changed_sources",
+    "merge_enrichment",
+    "merge_origins",
+    "merge_outcomes",
+    "merge_samples",
+    "outcomes_query",
+    "remove_samples",
+    "reset_sources",
+    "run_merge",
+    "samples_query",
+]

@@ -1,0 +1,121 @@
+"""What merges have in common: running one, and pieces of their SQL."""
+
+from __future__ import annotations
+
+import random
+import time
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from v2d_spark.tables import Dataset
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+_CONFLICT_TRIES = 8
+
+
+def run_merge(spark: SparkSession, statement: str) -> int:
+    """Run one statement that changes a table; wait and run it again where another writer came first.
+
+    Two merges into one table conflict in open-source Delta even if their rows are disjoint.
+
+    Args:
+        spark: the session.
+        statement: a MERGE.
+
+    Returns:
+        How many rows it changed.
+    """
+    attempt = 0
+    while True:
+        try:
+            return int(spark.sql(statement).collect()[0]["num_affected_rows"])
+        except Exception as error:
+            if not _is_conflict(error) or attempt == _CONFLICT_TRIES - 1:
+                raise
+            time.sleep(min(8.0, 0.2 * 2**attempt) * random.uniform(0.5, 1.5))
+            attempt += 1
+
+
+def _is_conflict(error: Exception) -> bool:
+    # By the error condition's name: under Connect the exception's class is another one.
+    condition = str(getattr(error, "getCondition", lambda: None)() or "")
+    return (
+        condition.startswith("DELTA_CONCURRENT")
+        or "DELTA_CONCURRENT" in str(error)[:500]
+        or "ConcurrentModification" in str(error)[:500]
+    )
+
+
+def whole_captions(source: str) -> str:
+    """SQL expression: all captions of a whole sample; those of its spans where its source has none of its own."""
+    return f"coalesce({source}.captions, filter(transform({source}.spans, x -> x.caption), c -> c IS NOT NULL))"
+
+
+def clip_captions(own: str, captions: str) -> str:
+    """SQL expression: all captions of a clip: its own one, or those of its source."""
+    return f"if({own} IS NULL, {captions}, array({own}))"
+
+
+def clip_columns(columns: str, span: str) -> str:
+    """SQL expression: the user's columns of a clip: those of the span it was cut by before those of its source."""
+    own = f"{span}.columns"
+    return (
+        f"CASE WHEN {own} IS NULL THEN {columns} WHEN {columns} IS NULL THEN {own} "
+        f"ELSE map_concat(map_filter({columns}, (k, v) -> NOT map_contains_key({own}, k)), {own}) END"
+    )
+
+
+def not_in(expression: str, values: list[str]) -> str:
+    """SQL condition: an expression is none of some values, which come from users."""
+    if not values:
+        return "true"
+    listed = ", ".join("'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'" for value in values)
+    return f"({expression} IS NULL OR {expression} NOT IN ({listed}))"
+
+
+def may_have_samples(dataset: Dataset, first: int, last: int) -> bool:
+    """Whether `samples` may hold rows of these sources already, by the statistics of its files.
+
+    Where it cannot, plain rows are appended: an append costs a fraction of a merge, and the next time it can.
+
+    Args:
+        dataset: the dataset.
+        first: lowest source_num.
+        last: highest source_num.
+    """
+    files = pa.table(dataset.delta("samples").get_add_actions(flatten=True))
+    if not files.num_rows:
+        return False
+    if "min.source_num" not in files.column_names:
+        return True
+    lowest, highest = files["min.source_num"].to_pylist(), files["max.source_num"].to_pylist()
+    # A file without statistics may hold anything.
+    return any(
+        low is None or high is None or (low <= last and high >= first) for low, high in zip(lowest, highest, strict=True)
+    )
+
+
+def remove_samples(spark: SparkSession, dataset: Dataset, sources: str, batch_id: int, first: int, last: int) -> None:
+    """Remove the samples of sources that are to have none.
+
+    Args:
+        spark: the session.
+        dataset: the dataset.
+        sources: SQL relation with their source_num.
+        batch_id: the batch that this is.
+        first: lowest source_num of the sources.
+        last: highest source_num of the sources.
+    """
+    if may_have_samples(dataset, first, last):
+        run_merge(
+            spark,
+            f"""
+            MERGE INTO {dataset.sql_name("samples")} t
+            USING {sources} s
+            ON t.source_num BETWEEN {first} AND {last} AND t.source_num = s.source_num
+            WHEN MATCHED AND t.batch_id < {batch_id} THEN DELETE
+            """,
+        )
