@@ -235,7 +235,9 @@ _CHANGING = {"delta.enableDeletionVectors": "true", "delta.enableChangeDataFeed"
 _APPENDED = {"delta.enableDeletionVectors": "false", "delta.enableChangeDataFeed": "false"}
 
 _STATUS = "pending, ok, failed, skipped (policy, selection, no clip left) or gone"
-_STATUS_OF_MEDIA = f"{_STATUS}; of a source that was asked for again and is what it was: unchanged, and what was made of it is in rows of before"
+_STATUS_OF_MEDIA = (
+    f"{_STATUS}; unchanged: asked for again, the source is what it was, and what was made of it is in rows of batches before"
+)
 _CLASS = "what kind of fault, null where there is none; the guide lists them"
 _MESSAGE = "what happened, for a person; of an ok source, what was amiss with it all the same"
 
