@@ -66,7 +66,9 @@ def test_a_job_on_the_shared_session(
     assert "Nothing is due" in capsys.readouterr().out
     assert main([*download, "subsample.resolution.size=32"]) == 0
     told = capsys.readouterr().out
-    assert "Left as made with other settings: 2 sources. To make anew next time: v2d retry" in told
+    assert "Left as made with other settings: 2 sources. To make them anew: v2d download" in told
+    assert main([*download, "subsample.resolution.size=32", "--only", "stale", "--limit", "1", "--max-bytes", "1GB"]) == 0
+    assert "1 source in" in capsys.readouterr().out
 
     assert main(["status", "--dataset", dataset, "--format", "json"]) == 0
     (status,) = json.loads(capsys.readouterr().out)

@@ -11,6 +11,7 @@ from v2d_spark.merges.due import MADE, due_condition, kind_conditions, reset_sou
 from v2d_spark.merges.enrichment import due_samples, merge_enrichment
 from v2d_spark.merges.ingest import append_sources, merge_captions, merge_changed_sources
 from v2d_spark.merges.making import merge_outcomes, merge_samples, outcomes_query, samples_query
+from v2d_spark.merges.prune import merge_gone
 from v2d_spark.merges.statements import may_have_samples, remove_samples, run_merge
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "merge_captions",
     "merge_changed_sources",
     "merge_enrichment",
+    "merge_gone",
     "merge_origins",
     "merge_outcomes",
     "merge_samples",
