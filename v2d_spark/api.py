@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from v2d_spark import config as configuration
 from v2d_spark import overview, queries
+from v2d_spark import plan as planning
 from v2d_spark.choice import Choice
 from v2d_spark.config import Settings
 from v2d_spark.inputs import InputOptions
@@ -21,6 +22,7 @@ from v2d_spark.inputs.checks import check_local
 from v2d_spark.lease import step_lease, writer_lease
 from v2d_spark.limits import Budget, Limits
 from v2d_spark.overview import Status
+from v2d_spark.plan import Plan
 from v2d_spark.session import get_session, interpreted, warm_workers
 from v2d_spark.steps import choosing
 from v2d_spark.steps import download as downloading
@@ -33,7 +35,7 @@ from v2d_spark.steps.ingest import IngestResult
 from v2d_spark.steps.making import MakeResult, Unwatched, Watcher
 from v2d_spark.steps.subsample import Compared
 from v2d_spark.tables import Dataset, resolve
-from v2d_spark.udfs.vocabulary import ConfigError, InputError
+from v2d_spark.udfs.vocabulary import ConfigError, DatasetError, InputError
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -303,6 +305,52 @@ def status(dataset: str, *, config: Config = None, overrides: Sequence[str] = ()
     """
     settings = _settings(config, overrides)
     return overview.status(Dataset.open(dataset), settings=settings)
+
+
+def plan(
+    dataset: str,
+    inputs: Sequence[str] = (),
+    *,
+    options: InputOptions | None = None,
+    choice: Choice | None = None,
+    prune: bool = False,
+    config: Config = None,
+    overrides: Sequence[str] = (),
+) -> Plan:
+    """What `download` with the same arguments would do, and what it would cost; nothing is written.
+
+    Spark is started only for inputs and conditions.
+
+    Args:
+        dataset: folder of the dataset; with inputs it need not be there yet.
+        inputs: as for `ingest`; may be empty.
+        options: which columns hold what.
+        choice: which sources would be done.
+        prune: whether sources that the inputs do not name would be gone.
+        config: settings.
+        overrides: `key=value` texts.
+
+    Raises:
+        V2dError: with one sentence that says what to change.
+    """
+    settings = _settings(config, overrides)
+    options = options or InputOptions()
+    choice = choice or Choice()
+    if prune and not inputs:
+        raise InputError("--prune needs an INPUT: sources that it does not name are gone.")
+    is_new = bool(inputs) and choice.condition is None and not Dataset.exists(dataset)
+    opened = None if is_new else Dataset.open(dataset)
+    if inputs and opened is not None and opened.made_from is not None:
+        raise DatasetError(f"The sources of the dataset at {dataset} are samples of another one; it takes no INPUT.")
+    if inputs:
+        check_local(inputs, options)
+    if not planning.needs_spark(inputs, choice):
+        return planning.plan(opened, settings, choice, path=dataset, prune=prune)
+    spark = get_session(scratch=settings.scratch)
+    if opened is not None:
+        choosing.check(spark, opened, choice)
+    with nullcontext() if opened is None else _quick(spark, opened, inputs):
+        return planning.plan(opened, settings, choice, path=dataset, spark=spark, inputs=inputs, options=options, prune=prune)
 
 
 def retry(dataset: str, where: str | None = None, *, config: Config = None, overrides: Sequence[str] = ()) -> int:

@@ -48,9 +48,20 @@ def cost_of(rates: CostSettings, cores: int, seconds: float, fetched: float) -> 
         seconds: for how long.
         fetched: bytes that came over the network.
     """
-    if not (rates.core_hour or rates.gb):
+    return money_of(rates, cores * seconds / 3600, fetched)
+
+
+def money_of(rates: CostSettings, core_hours: float | None, fetched: float) -> float | None:
+    """What hours of cores and bytes cost; None where the settings name no rate, or the hours are not known and cost.
+
+    Args:
+        rates: the rates.
+        core_hours: hours times cores; None where they are not known.
+        fetched: bytes that came over the network.
+    """
+    if not (rates.core_hour or rates.gb) or (core_hours is None and rates.core_hour):
         return None
-    return cores * seconds / 3600 * rates.core_hour + fetched / _GB * rates.gb
+    return (core_hours or 0.0) * rates.core_hour + fetched / _GB * rates.gb
 
 
 class Budget:

@@ -67,7 +67,7 @@ def status(dataset: Dataset, *, settings: Settings | None = None) -> Status:
     max_attempts = (settings or Settings()).fetch.max_attempts
     passing = ", ".join(f"'{name}'" for name, passes in ERROR_CLASSES.items() if passes)
     # Spark would take seconds to start; the library reads deletion vectors here, though not as Arrow tables.
-    outcomes = _ask(
+    outcomes = ask(
         dataset,
         "sources",
         f"""
@@ -88,7 +88,7 @@ def status(dataset: Dataset, *, settings: Settings | None = None) -> Status:
         by_status[row["status"]] = by_status.get(row["status"], 0) + row["sources"]
         if row["error_class"]:
             by_class[row["error_class"]] = by_class.get(row["error_class"], 0) + row["sources"]
-    (total,) = _ask(
+    (total,) = ask(
         dataset,
         "samples",
         """
@@ -122,11 +122,18 @@ def made_otherwise(dataset: Dataset, fingerprint: str) -> int:
         fingerprint: of the settings.
     """
     query = f"SELECT count(*) AS sources FROM sources WHERE status = '{OK}' AND fingerprint <> '{fingerprint}'"
-    (found,) = _ask(dataset, "sources", query)
+    (found,) = ask(dataset, "sources", query)
     return int(found["sources"])
 
 
-def _ask(dataset: Dataset, table: str, query: str) -> list[dict[str, Any]]:
+def ask(dataset: Dataset, table: str, query: str) -> list[dict[str, Any]]:
+    """What a query of the deltalake library (DataFusion's SQL) says of one table.
+
+    Args:
+        dataset: the dataset.
+        table: the table, which the query names so.
+        query: a SELECT.
+    """
     rows: list[dict[str, Any]] = pa.table(
         QueryBuilder().register(table, dataset.delta(table)).execute(query).read_all()
     ).to_pylist()

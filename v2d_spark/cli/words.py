@@ -104,11 +104,20 @@ def quiet_option(command: Command) -> Command:
 
 
 def input_options(command: Command) -> Command:
-    """Add the options that say which columns of inputs hold what."""
+    """Add the options that say which columns of inputs hold what, and `--format`."""
+    return _input_options(command, "--format")
+
+
+def printed_input_options(command: Command) -> Command:
+    """As `input_options`, for a verb whose `--format` is that of what it prints: the inputs' is `--input-format`."""
+    return _input_options(command, "--input-format")
+
+
+def _input_options(command: Command, format_option: str) -> Command:
     for option in reversed(
         (
             click.option(
-                "--format", "input_format", metavar="NAME", help="Format of the inputs, where the extension does not tell."
+                format_option, "input_format", metavar="NAME", help="Format of the inputs, where the extension does not tell."
             ),
             click.option("--url-column", default="url", show_default=True, metavar="NAME", help="Column of the URL."),
             click.option("--caption-column", metavar="NAME", help="Column of the caption; `caption` if there is one."),

@@ -30,7 +30,7 @@ from v2d_spark.udfs.report import Report
 from v2d_spark.udfs.vocabulary import GONE, PENDING, SKIPPED, STEP_DOWNLOAD, STEP_INGEST, InputError
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame, Row, SparkSession
+    from pyspark.sql import Column, DataFrame, Row, SparkSession
 
     from v2d_spark.inputs.sources import Census
 
@@ -217,24 +217,14 @@ class _Work:
             # Stored files are read in any order; each of the table's shall hold consecutive numbers.
             numbered = numbered.repartitionByRange(partitions, "source_num")
         shard, key = sources.named(self._dataset.shard_size)
-        is_bad = F.col("span_error").isNotNull()
         self._lease.check()
         merges.append_sources(
             self._dataset,
             numbered.select(
-                "identity",
+                *new_values(),
                 "source_num",
                 shard.alias("shard"),
                 key.alias("key"),
-                F.col("identity").alias("url"),
-                "caption",
-                "captions",
-                "spans",
-                "columns",
-                F.when(is_bad, SKIPPED).otherwise(PENDING).alias("status"),
-                F.when(is_bad, _SPAN_ERROR_CLASS).alias("error_class"),
-                F.col("span_error").alias("error_message"),
-                F.lit(0).alias("attempts"),
                 F.lit(self.batch_id).cast("long").alias("batch_id"),
                 F.current_timestamp().alias("updated_at"),
             ),
@@ -311,6 +301,29 @@ class _Work:
     def _suppressed(self) -> list[str]:
         rows = self._dataset.read_control("suppressions", ["kind", "value"])
         return [row["value"] for row in rows if row["kind"] in ("identity", "url")]
+
+
+def new_values() -> list[Column]:
+    """Columns of `sources` of a new source, but for its number and names, out of what `sources.compare` gives."""
+    from pyspark.sql import functions as F
+
+    status = {name: value.alias(name) for name, value in redone_values().items() if name != "next_retry_at"}
+    content = [F.col(name) for name in ("caption", "captions", "spans", "columns")]
+    return [F.col("identity"), F.col("identity").alias("url"), *content, *status.values()]
+
+
+def redone_values() -> dict[str, Column]:
+    """What a source is that is to be made, or that cannot be because its wanted spans make no sense."""
+    from pyspark.sql import functions as F
+
+    is_bad = F.col("span_error").isNotNull()
+    return {
+        "status": F.when(is_bad, SKIPPED).otherwise(PENDING),
+        "error_class": F.when(is_bad, _SPAN_ERROR_CLASS),
+        "error_message": F.col("span_error"),
+        "attempts": F.lit(0),
+        "next_retry_at": F.lit(None).cast("timestamp"),
+    }
 
 
 def check_prunable(census: Census) -> None:
