@@ -374,7 +374,8 @@ def _after(
     compared = views.kept(sources.compare(spark, gathered, there, suppressed))
     counts = {row["what"]: row["count"] for row in compared.groupBy("what").count().collect()}
     not_named = 0
-    new = compared.where(F.col("what") == sources.NEW).select(*new_values())
+    never = F.lit(None).cast("timestamp").alias("next_retry_at"), F.lit(None).cast("string").alias("fingerprint")
+    new = compared.where(F.col("what") == sources.NEW).select(*new_values(), *never)
     if there is None:
         after = new
     else:
