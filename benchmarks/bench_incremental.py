@@ -27,7 +27,7 @@ from v2d_spark.config import Settings
 from v2d_spark.inputs.sources import named
 from v2d_spark.lease import writer_lease
 from v2d_spark.limits import Budget, Limits
-from v2d_spark.plan import Plan
+from v2d_spark.planning import Plan
 from v2d_spark.session import get_session
 from v2d_spark.steps import making
 from v2d_spark.steps.making import Unwatched

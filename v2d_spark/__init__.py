@@ -13,13 +13,34 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from v2d_spark.api import download, export, ingest, retry, sql, status, subsample
+    from v2d_spark.api import download, export, ingest, plan, retry, sql, status, subsample
+    from v2d_spark.choice import Choice
     from v2d_spark.inputs import InputOptions
+    from v2d_spark.limits import Limits
     from v2d_spark.udfs.vocabulary import V2dError
 
-__all__ = ["InputOptions", "V2dError", "download", "enrich", "export", "ingest", "retry", "sql", "status", "subsample"]
+__all__ = [
+    "Choice",
+    "InputOptions",
+    "Limits",
+    "V2dError",
+    "download",
+    "enrich",
+    "export",
+    "ingest",
+    "plan",
+    "retry",
+    "sql",
+    "status",
+    "subsample",
+]
 
-_HOMES = {"InputOptions": "v2d_spark.inputs", "V2dError": "v2d_spark.udfs.vocabulary"}
+_HOMES = {
+    "Choice": "v2d_spark.choice",
+    "InputOptions": "v2d_spark.inputs",
+    "Limits": "v2d_spark.limits",
+    "V2dError": "v2d_spark.udfs.vocabulary",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from v2d_spark import config as configuration
-from v2d_spark import overview, queries
-from v2d_spark import plan as planning
+from v2d_spark import overview, planning, queries
 from v2d_spark.choice import Choice
 from v2d_spark.config import Settings
 from v2d_spark.inputs import InputOptions
@@ -22,7 +21,7 @@ from v2d_spark.inputs.checks import check_local
 from v2d_spark.lease import step_lease, writer_lease
 from v2d_spark.limits import Budget, Limits
 from v2d_spark.overview import Status
-from v2d_spark.plan import Plan
+from v2d_spark.planning import Plan
 from v2d_spark.session import get_session, interpreted, warm_workers
 from v2d_spark.steps import choosing
 from v2d_spark.steps import download as downloading

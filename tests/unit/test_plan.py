@@ -13,7 +13,7 @@ from tests.support.sources import add_sources
 from v2d_spark import api, config
 from v2d_spark.choice import Choice
 from v2d_spark.cli import main
-from v2d_spark.plan import estimate, settings_differ
+from v2d_spark.planning import estimate, settings_differ
 from v2d_spark.tables import Dataset
 
 NewDataset = Callable[..., Dataset]

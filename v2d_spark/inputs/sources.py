@@ -25,6 +25,9 @@ RETURNED = "returned"
 # Those that are written.
 WRITTEN = (NEW, CHANGED, REFETCH, RETURNED)
 
+# With so many times as many rows in the table, an input is small beside it.
+_FEW = 10
+
 _COLUMNS = "map<string,string>"
 _SPANS = f"array<struct<start_s:double,end_s:double,caption:string,columns:{_COLUMNS}>>"
 _CONTENT = ("caption", "captions", "spans", "columns", "span_error")
@@ -178,6 +181,25 @@ def compare(spark: SparkSession, gathered: DataFrame, sources: DataFrame | None,
         "source_num",
         "what",
     )
+
+
+def may_be_meant(gathered: DataFrame, sources: DataFrame, rows: int, known: int | None) -> DataFrame | None:
+    """The sources that inputs may name, where these are few beside the table: captions and columns of the others stay unread.
+
+    Args:
+        gathered: as `gather` gives it.
+        sources: the table.
+        rows: input rows.
+        known: rows of the table, as far as that is known.
+
+    Returns:
+        The table, or a range of it; None where the inputs name no source that is there.
+    """
+    if known is None or rows * _FEW > known:
+        return sources
+    found = sources.select("identity", "source_num").join(gathered.select("identity"), "identity", "left_semi")
+    first, last = found.agg(F.min("source_num"), F.max("source_num")).collect()[0]
+    return None if first is None else sources.where(F.col("source_num").between(first, last))
 
 
 def not_named(gathered: DataFrame, sources: DataFrame) -> DataFrame:

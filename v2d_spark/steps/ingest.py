@@ -177,7 +177,10 @@ class _Work:
         gathered = sources.gather(rows, has_repeated=census.has_repeated)
         if census.has_repeated:
             gathered = self._stored("gathered", gathered)
-        compared = sources.compare(self._spark, gathered, self._sources, self._suppressed())
+        there = self._sources
+        if there is not None:
+            there = sources.may_be_meant(gathered, there, census.rows, self._dataset.row_count("sources"))
+        compared = sources.compare(self._spark, gathered, there, self._suppressed())
         # Without a join it is as cheap to compute it again.
         self._compared = compared if self._sources is None else self._stored("compared", compared)
         counts = self._compared.groupBy("what").agg(

@@ -189,7 +189,7 @@ def plan(
     then, told = now, None
     if spark is not None and needs_spark(inputs, choice):
         with _Views(spark) as views:
-            then, told = _then(spark, dataset, rules, choice, inputs, options or InputOptions(), views, prune=prune)
+            then, told = _then(spark, dataset, rules, now, choice, inputs, options or InputOptions(), views, prune=prune)
     waiting = [row for row in now if rules.kind(row) == WAITING]
     would = rules.taken(then, choice)
     total = sum(would.values())
@@ -322,6 +322,7 @@ def _then(
     spark: SparkSession,
     dataset: Dataset | None,
     rules: _Rules,
+    now: Sequence[Mapping[str, Any]],
     choice: Choice,
     inputs: Sequence[str],
     options: InputOptions,
@@ -334,7 +335,9 @@ def _then(
     there = None if dataset is None else dataset.read(spark, "sources")
     with queries.computing():
         if inputs:
-            there, told = _after(spark, there, inputs, options, rules.suppressed, views, prune=prune)
+            alive = sum(row["sources"] for row in now if row["status"] != GONE)
+            known = None if dataset is None else dataset.row_count("sources")
+            there, told = _after(spark, there, (alive, known), inputs, options, rules.suppressed, views, prune=prune)
         assert there is not None
         if choice.condition is not None:
             assert dataset is not None, "a condition needs the tables"
@@ -349,6 +352,7 @@ def _then(
 def _after(
     spark: SparkSession,
     there: DataFrame | None,
+    counted: tuple[int, int | None],
     inputs: Sequence[str],
     options: InputOptions,
     suppressed: Sequence[str],
@@ -356,7 +360,10 @@ def _after(
     *,
     prune: bool,
 ) -> tuple[DataFrame, InputPlan]:
-    """The sources as an ingest would leave them, new ones without number and key; and what the inputs are."""
+    """The sources as an ingest would leave them, new ones without number and key; and what the inputs are.
+
+    `counted` has the number of sources that are not gone, and of all rows of the table as its log tells.
+    """
     from pyspark.sql import functions as F
 
     from v2d_spark.inputs import sources
@@ -371,7 +378,8 @@ def _after(
     gathered = sources.gather(rows, has_repeated=census.has_repeated)
     if census.has_repeated:
         gathered = views.kept(gathered)
-    compared = views.kept(sources.compare(spark, gathered, there, suppressed))
+    meant = None if there is None else sources.may_be_meant(gathered, there, census.rows, counted[1])
+    compared = views.kept(sources.compare(spark, gathered, meant, suppressed))
     counts = {row["what"]: row["count"] for row in compared.groupBy("what").count().collect()}
     not_named = 0
     never = F.lit(None).cast("timestamp").alias("next_retry_at"), F.lit(None).cast("string").alias("fingerprint")
@@ -379,8 +387,11 @@ def _after(
     if there is None:
         after = new
     else:
-        gone = views.kept(sources.not_named(gathered, there))
-        not_named = gone.count()
+        # Those that are known are counted already; what must not come back may be there, or gone.
+        not_named = counted[0] - sum(counts.get(what, 0) for what in (sources.CHANGED, sources.REFETCH, sources.UNCHANGED))
+        if prune or counts.get(sources.SUPPRESSED):
+            gone = views.kept(sources.not_named(gathered, there))
+            not_named = gone.count()
         changes = compared.where(F.col("what").isin(sources.CHANGED, sources.REFETCH, sources.RETURNED))
         after = _changed(there, changes, redone_values())
         if prune and not_named:
