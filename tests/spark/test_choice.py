@@ -150,3 +150,5 @@ def test_a_condition_that_fails_while_it_is_computed_is_a_mistake_of_the_user(
     with pytest.raises(QueryError):
         run(spark, dataset, config.load(), Choice(where="1 / attempts > 0"))
     assert not Path(dataset.staging_path).exists()
+    # One that chooses nothing is none.
+    assert run(spark, dataset, config.load(), Choice(where="attempts > 0")).batches == 0
