@@ -34,6 +34,7 @@ from v2d_spark.udfs.vocabulary import (
     SKIPPED,
     STEP_DOWNLOAD,
     STEP_SUBSAMPLE,
+    UNCHANGED,
     V2dError,
 )
 
@@ -437,7 +438,9 @@ def _stale(dataset: Dataset, runs: Sequence[Mapping[str, Any]], settings: Settin
         SELECT fingerprint, batch_id, count(*) AS sources FROM sources
         WHERE fingerprint <> '{settings.fingerprint}' AND ({merges.MADE}) GROUP BY fingerprint, batch_id
         """
-    by_batch = {run["batch_id"]: run["settings"] for run in runs if run["step"] in (STEP_DOWNLOAD, STEP_SUBSAMPLE)}
+    # A batch that found sources unchanged may have other settings than theirs.
+    made = [run for run in runs if run["step"] in (STEP_DOWNLOAD, STEP_SUBSAMPLE) and UNCHANGED not in (run["statuses"] or {})]
+    by_batch = {run["batch_id"]: run["settings"] for run in made}
     counts: Counter[str] = Counter()
     batches: dict[str, list[tuple[int, int]]] = {}
     for row in overview.ask(dataset, "sources", query):
@@ -523,14 +526,15 @@ def estimate(runs: Sequence[Mapping[str, Any]], step: str, sources: int, setting
         sources: how many.
         settings: the settings, with the rates.
     """
-    # A batch that was ended for another run has no settings, and its time says nothing.
-    told = [run for run in runs if run["step"] == step and run["settings"] and run["sources"]]
+    # A batch that was ended for another run has no settings, and its time says nothing; nor does that of one which asked most
+    # of its sources whether they are as they were.
+    told = [run for run in runs if run["step"] == step and run["settings"] and 2 * _made(run) > run["sources"]]
     told.sort(key=lambda run: run["batch_id"], reverse=True)
     same = [run for run in told[: 10 * _BATCHES_ASKED] if fingerprint_of(run["settings"]) == settings.fingerprint]
     asked = (same or told)[:_BATCHES_ASKED]
     if not asked:
         return Estimate()
-    done = sum(run["sources"] for run in asked)
+    done = sum(map(_made, asked))
     commands: dict[str, list[Mapping[str, Any]]] = {}
     for run in asked:
         commands.setdefault(run["run"], []).append(run)
@@ -554,3 +558,9 @@ def estimate(runs: Sequence[Mapping[str, Any]], step: str, sources: int, setting
         money=money_of(settings.cost, core_hours, fetched),
         basis=f"the newest {'batch' if len(asked) == 1 else f'{len(asked)} batches'} by {by}, of {done} sources",
     )
+
+
+def _made(run: Mapping[str, Any]) -> int:
+    """How many sources of a batch were fetched whole."""
+    made: int = run["sources"] - (run["statuses"] or {}).get(UNCHANGED, 0)
+    return made

@@ -31,6 +31,7 @@ def ran(batch_id: int, minutes: tuple[float, float], *, run: str = "r", settings
         "started_at": start,
         "finished_at": end,
         "sources": 100,
+        "statuses": {"ok": 90, "failed": 10},
         "bytes": 10**9,
         "cores": 4,
         "settings": json.dumps(config.load(None, settings or []).to_dict()),
@@ -63,8 +64,9 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
         add_sources(made, [f"http://a/it's {number}"], **{"source_num": number, **values})
     made.append_control("suppressions", [{"kind": "url", "value": "http://a/it's 14"}])
     runs = [ran(7, (0, 1), settings=MADE), ran(8, (1, 2), settings=MADE) | {"step": "ingest"}]
-    # Its rows were written by another step since: the settings are found by their fingerprint.
-    made.append_control("runs", [*runs, ran(5, (0, 1), settings=MEASURED) | {"step": "ingest"}])
+    # Its rows were written by others since, which found them unchanged: the settings are found by their fingerprint.
+    unchanged = ran(10, (2, 3)) | {"statuses": {"unchanged": 100}}
+    made.append_control("runs", [*runs, unchanged, ran(5, (0, 1), settings=MEASURED) | {"step": "ingest"}])
     return made
 
 
@@ -135,6 +137,7 @@ def test_what_it_costs_is_taken_from_the_newest_batches_by_these_settings() -> N
         ran(4, (0, 1000), settings=MADE),
         ran(5, (0, 1000), settings=MADE) | {"step": "ingest"},
         ran(6, (0, 1000)) | {"settings": None},
+        ran(7, (0, 1000)) | {"statuses": {"ok": 10, "unchanged": 90}},
     ]
     told = estimate(runs, "download", 600, config.load(None, rates))
     assert (told.seconds, told.bytes, told.core_hours, told.money) == (3600.0, 6 * 10**9, 4.0, 8.0)
