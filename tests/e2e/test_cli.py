@@ -67,8 +67,6 @@ def test_a_job_on_the_shared_session(
     assert main([*download, "subsample.resolution.size=32"]) == 0
     told = capsys.readouterr().out
     assert "Left as made with other settings: 2 sources. To make them anew: v2d download" in told
-    assert main([*download, "subsample.resolution.size=32", "--only", "stale", "--limit", "1", "--max-bytes", "1GB"]) == 0
-    assert "1 source in" in capsys.readouterr().out
 
     assert main(["status", "--dataset", dataset, "--format", "json"]) == 0
     (status,) = json.loads(capsys.readouterr().out)
@@ -106,6 +104,15 @@ def test_a_job_on_the_shared_session(
     assert "2 samples in 1 shard," in capsys.readouterr().out
     assert (tmp_path / "tars" / "00000000.tar").is_file()
 
+    stale = ["--dataset", dataset, "--only", "stale", "subsample.resolution.size=32"]
+    assert main(["plan", *stale]) == 0
+    told = capsys.readouterr().out
+    assert "  subsample.resolution: false -> {" in told
+    assert "by the newest batch by other settings, of 3 sources" in told
+    allowed = f"allow_hosts=[127.0.0.1:{server.port}]"
+    assert main(["download", *stale, "--where", "source_num >= 0", "--limit", "1", "--max-bytes", "1GB", allowed]) == 0
+    assert "1 source in" in capsys.readouterr().out
+
 
 @pytest.mark.parametrize(
     ("arguments", "told"),
@@ -115,6 +122,9 @@ def test_a_job_on_the_shared_session(
         (["download", "--dataset", "nowhere"], "There is no dataset at nowhere"),
         (["download", "--dataset", "d", "--fail-above", "2"], "--fail-above"),
         (["ingest", "--dataset", "d"], "INPUT"),
+        (["download", "--dataset", "d", "--prune"], "--prune needs an INPUT"),
+        (["download", "x.csv", "--dataset", "d", "--only", "stalest"], "did you mean stale?"),
+        (["download", "x.csv", "--dataset", "d", "--max-cost", "3"], "set cost.core_hour"),
         (["export", "--dataset", "nowhere", "--to", "x", "stray"], "'stray' is not of the form key=value"),
         (["sql", "SELECT 1", "--dataset", "nowhere"], "There is no dataset"),
         (["status", "--dataset", "lab.videos"], "datasets are folders"),
