@@ -31,7 +31,7 @@ from v2d_spark.steps import subsample as subsampling
 from v2d_spark.steps.export import ExportResult
 from v2d_spark.steps.ingest import IngestResult
 from v2d_spark.steps.making import MakeResult, Unwatched, Watcher
-from v2d_spark.steps.subsample import Compared
+from v2d_spark.steps.taking_over import Compared
 from v2d_spark.tables import Dataset, resolve
 from v2d_spark.udfs.vocabulary import ConfigError, InputError
 
