@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import random
-import shutil
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.histories import History, Model
-from tests.support.tables import ask
 from v2d_spark.config import Settings
 from v2d_spark.lease import writer_lease
-from v2d_spark.steps import taking_over
-from v2d_spark.steps.taking_over import Compared, register, take_over
+from v2d_spark.steps.taking_over import Compared, take_over
 from v2d_spark.tables import Dataset
 
 if TYPE_CHECKING:

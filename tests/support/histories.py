@@ -139,9 +139,7 @@ class History:
         table = pa.Table.from_pylist([_pairs(row) for row in rows], schema=schema)
         names = ("caption", "captions", "columns", "measured_on", "batch_id")
         spark.createDataFrame(table).createOrReplaceTempView("history")
-        is_other = " OR ".join(
-            f"NOT to_json(struct(t.{name})) <=> to_json(struct(s.{name}))" for name in names
-        )
+        is_other = " OR ".join(f"NOT to_json(struct(t.{name})) <=> to_json(struct(s.{name}))" for name in names)
         spark.sql(
             f"MERGE INTO {self.dataset.sql_name('samples')} t USING history s ON t.key = s.key "
             f"WHEN MATCHED AND s.gone THEN DELETE WHEN MATCHED AND ({is_other}) THEN UPDATE SET "
@@ -199,8 +197,10 @@ def _times(spans: list[Row] | None) -> list[tuple[float, float]] | None:
 
 def _pairs(row: Row) -> Row:
     """A row whose maps are pairs, as pyarrow takes them."""
-    told = {name: list(value.items()) if name in ("columns", "measured_on") and value is not None else value
-            for name, value in row.items()}
+    told = {
+        name: list(value.items()) if name in ("columns", "measured_on") and value is not None else value
+        for name, value in row.items()
+    }
     if told.get("spans"):
         told["spans"] = [{**span, "columns": list(span["columns"].items())} for span in told["spans"]]
     return told
