@@ -55,8 +55,9 @@ def command(
     quiet: bool,
     **columns: Any,
 ) -> int:
-    """Fetch what is due: new and changed sources, and failed ones whose time has come. INPUTs, or what is new in a table,
-    are added first.
+    """Fetch what is due: new and changed sources, and failed ones whose time has come.
+
+    INPUTs, or what is new in a table, are added first.
 
     Ctrl-C ends the run after what is being fetched is committed; a second one ends it at once. The limits end it at such a
     boundary too; what is not done is due the next time.
