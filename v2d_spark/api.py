@@ -27,12 +27,13 @@ from v2d_spark.steps import choosing
 from v2d_spark.steps import download as downloading
 from v2d_spark.steps import enrich as enriching
 from v2d_spark.steps import export as exporting
+from v2d_spark.steps import follow as following
 from v2d_spark.steps import ingest as ingesting
 from v2d_spark.steps import subsample as subsampling
 from v2d_spark.steps.export import ExportResult
 from v2d_spark.steps.ingest import IngestResult
 from v2d_spark.steps.making import MakeResult, Unwatched, Watcher
-from v2d_spark.steps.subsample import Compared
+from v2d_spark.steps.taking_over import Compared
 from v2d_spark.tables import Dataset, resolve
 from v2d_spark.udfs.vocabulary import ConfigError, DatasetError, InputError
 
@@ -89,6 +90,7 @@ def download(
     choice: Choice | None = None,
     limits: Limits | None = None,
     prune: bool = False,
+    follow: str | None = None,
 ) -> tuple[IngestResult | None, MakeResult]:
     """Add inputs, if there are any, and do what is due in the whole dataset.
 
@@ -102,9 +104,11 @@ def download(
         choice: which sources are done; those that are new, changed, or failed and due by default.
         limits: what the run may take; as much as it needs by default.
         prune: whether sources that the inputs do not name are gone, and their samples removed.
+        follow: a Delta table, by its path, `delta:PATH` or name: what is new in it since the last run that followed it is
+            added; instead of inputs.
 
     Returns:
-        What was ingested (None without inputs), and what was done.
+        What was ingested (None without inputs and without a table), and what was done.
 
     Raises:
         V2dError: with one sentence that says what to change.
@@ -114,20 +118,29 @@ def download(
     watcher = watcher or Unwatched()
     choice = choice or Choice()
     budget = Budget(limits or Limits(), settings.cost)
+    if inputs and follow is not None:
+        raise ConfigError("A run either follows a table or takes inputs; leave one of them out.")
     if inputs:
         check_local(inputs, options)
     elif prune:
         raise InputError("--prune needs an INPUT: sources that it does not name are gone.")
-    else:
+    elif follow is None:
         Dataset.open(dataset)
     spark = get_session(scratch=settings.scratch)
     warm_workers(spark)
-    watcher.phase("reading inputs" if inputs else "looking for what is due")
-    opened = _opened_or_made(spark, dataset, inputs, options, settings) if inputs else Dataset.open(dataset)
-    with _quick(spark, opened, inputs), writer_lease(opened, "download") as lease:
+    watcher.phase("looking for what is due" if not inputs and follow is None else "reading inputs")
+    followed = None if follow is None else following.look_at(spark, follow, options)
+    is_fed = inputs or followed is not None
+    opened = _opened_or_made(spark, dataset, inputs, options, settings) if is_fed else Dataset.open(dataset)
+    with (
+        _quick(spark, opened, inputs, more_bytes=followed.bytes if followed else 0),
+        writer_lease(opened, "download") as lease,
+    ):
         choosing.check(spark, opened, choice)
         ingested = None
-        if inputs:
+        if followed is not None:
+            ingested = following.follow(spark, opened, followed, options, settings, lease, watcher=watcher)
+        elif inputs:
             ingested = ingesting.ingest(spark, opened, inputs, options, settings, lease, prune=prune)
         watcher.phase("looking for what is due")
         made = downloading.download(
@@ -382,13 +395,15 @@ def _settings(config: Config, overrides: Sequence[str]) -> Settings:
     return configuration.load(config, overrides)
 
 
-def _quick(spark: SparkSession, dataset: Dataset, inputs: Sequence[str] = ()) -> AbstractContextManager[None]:
+def _quick(
+    spark: SparkSession, dataset: Dataset, inputs: Sequence[str] = (), *, more_bytes: int = 0
+) -> AbstractContextManager[None]:
     """Queries that start soon while the dataset, and what is to come into it, are small."""
     counts = [dataset.row_count(name) for name in ("sources", "samples")]
     # A query may be longer than a path can be, where pathlib would raise.
     if None in counts or not all(os.path.isfile(path) for path in inputs):  # noqa: PTH113
         return nullcontext()
-    to_come = sum(Path(path).stat().st_size for path in inputs) // _BYTES_OF_A_ROW
+    to_come = (more_bytes + sum(Path(path).stat().st_size for path in inputs)) // _BYTES_OF_A_ROW
     return interpreted(spark, to_come + sum(count or 0 for count in counts))
 
 
@@ -398,6 +413,6 @@ def _opened_or_made(
     """The dataset; a new one only for inputs that are there and have the columns that are named."""
     from v2d_spark.inputs.rows import read_inputs
 
-    if not Dataset.exists(dataset):
+    if inputs and not Dataset.exists(dataset):
         read_inputs(spark, inputs, options)
     return Dataset.create(dataset, shard_size=settings.shard_size)

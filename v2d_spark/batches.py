@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import socket
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -194,6 +194,8 @@ def append_run(
     settings: Settings | None = None,
     cores: int | None = None,
     charged_from: datetime | None = None,
+    origin_versions: Mapping[str, int] | None = None,
+    transaction: tuple[str, int] | None = None,
 ) -> None:
     """Append a batch's row to `runs`: the commit mark.
 
@@ -208,6 +210,8 @@ def append_run(
         cores: cores that it had, if they are known.
         charged_from: when the time begins that it is charged for, UTC: batches overlap, and each hour is paid for once. Its
             start by default.
+        origin_versions: in a dataset made from another: what to remember of its tables (`change_feed.remembered`).
+        transaction: an application's identifier and number, which the commit carries (`Dataset.transaction`).
     """
     finished_at = datetime.now(timezone.utc)
     cost = None
@@ -234,8 +238,10 @@ def append_run(
                 "host": socket.gethostname(),
                 "cores": cores,
                 "cost": cost,
+                "origin_versions": origin_versions,
             }
         ],
+        transaction=transaction,
     )
 
 

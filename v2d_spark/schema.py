@@ -288,7 +288,7 @@ SOURCES = Table(
         ),
         _column("origin", ORIGIN, "in a dataset made from another: source_num and batch_id of the sample there"),
     ),
-    _skipping("source_num", "batch_id", "status", "next_retry_at") | _CHANGING,
+    _skipping("source_num", "batch_id", "status", "next_retry_at", "key") | _CHANGING,
 )
 
 SAMPLES = Table(
@@ -402,7 +402,8 @@ RUNS = Table(
         _column(
             "origin_versions",
             pa.map_(pa.string(), pa.int64()),
-            "in a dataset made from another: the version of each of its tables up to which this one has taken it over",
+            "in a dataset made from another: the version of each of its tables up to which this one has taken it over, and as "
+            "<table>_commit the checksum of that version's commit, by which it is known again",
         ),
     ),
 )

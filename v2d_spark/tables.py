@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
-from deltalake import DeltaTable, Schema, write_deltalake
+from deltalake import CommitProperties, DeltaTable, Schema, Transaction, write_deltalake
 from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from v2d_spark import schema
@@ -226,19 +226,27 @@ class Dataset:
             for row in rows.to_pylist()
         ]
 
-    def append_control(self, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    def append_control(
+        self, name: str, rows: Sequence[Mapping[str, Any]], *, transaction: tuple[str, int] | None = None
+    ) -> None:
         """Append rows to a control table in one commit.
 
         Args:
             name: `runs`, `exports` or `suppressions`.
             rows: values by column; columns left out are null.
+            transaction: an application's identifier and number, which the commit carries.
         """
         table = next(table for table in TABLES if table.name == name)
         # Maps go in as pairs.
         plain = [
             {key: list(value.items()) if isinstance(value, Mapping) else value for key, value in row.items()} for row in rows
         ]
-        write_deltalake(self.table_path(name), pa.Table.from_pylist(plain, schema=table.arrow_schema), mode="append")
+        write_deltalake(
+            self.table_path(name),
+            pa.Table.from_pylist(plain, schema=table.arrow_schema),
+            mode="append",
+            commit_properties=CommitProperties(app_transactions=[Transaction(*transaction)] if transaction else None),
+        )
 
 
 def resolve(path: str) -> str:

@@ -57,6 +57,10 @@ class Work:
         compared, done = api.subsample(self.path, to, config=config, overrides=self._fixed)
         return compared, dict(done.report.statuses)
 
+    def rows_of(self, table: str) -> list[dict[str, Any]]:
+        """Rows of a control table."""
+        return Dataset.open(self.path).read_control(table)
+
     def rows(self, table: str, path: str | None = None) -> dict[str, Any]:
         """Rows of a table by key."""
         return {row["key"]: row for row in ask(Dataset.open(path or self.path), f"SELECT * FROM {table} ORDER BY key")}
@@ -155,7 +159,7 @@ def test_clips_keep_their_keys_and_what_comes_no_more_goes(
     assert work.rows("sources")["000000000000"]["next_clip_index"] == 3
 
 
-def test_a_dataset_is_made_of_another_and_follows_it(tmp_path: Path, server: MediaServer) -> None:
+def test_a_chain_of_datasets_follows_the_first(tmp_path: Path, server: MediaServer) -> None:
     work = Work(tmp_path, server)
     rows = [
         {"url": "film.mp4", "caption": "a film"},
@@ -163,12 +167,21 @@ def test_a_dataset_is_made_of_another_and_follows_it(tmp_path: Path, server: Med
         {"url": "film.mp4?again", "caption": "the same film"},
     ]
     work.download(rows, None, "keep_originals=true", "subsample.cuts=true")
-    made = str(tmp_path / "made")
+    made, small = str(tmp_path / "made"), str(tmp_path / "small")
+
+    def flow() -> dict[str, Any]:
+        """The third link, and beside it another one: motion of the clips, and the clips smaller."""
+        done = api.enrich("optical_flow", made, overrides=work._fixed)
+        compared, made_small = api.subsample(made, small, overrides=[*work._fixed, "subsample.resolution.size=32"])
+        counts = (compared.new, compared.again, compared.changed, compared.vanished)
+        return {"flow": dict(done.report.statuses), "small": dict(made_small.report.statuses), "compared": counts}
+
     asked = server.requests.total()
 
     compared, statuses = work.subsample(made, SHOTS)
 
     assert (compared.new, compared.again, compared.changed, compared.vanished) == (3, 0, 0, 0)
+    assert compared.in_full is not None and compared.unregistered is None
     assert statuses == {"ok": 3}
     assert server.requests.total() == asked
     samples = work.rows("samples", made)
@@ -177,6 +190,8 @@ def test_a_dataset_is_made_of_another_and_follows_it(tmp_path: Path, server: Med
     assert {row["shard"] for row in samples.values()} == {"00000000"}
     sources = work.rows("sources", made)
     assert sources["000000000000"]["identity"] == "sample:000000000000"
+    done = flow()
+    assert done == {"flow": {"ok": 8, "skipped": 1}, "small": {"ok": 9}, "compared": (9, 0, 0, 0)}
 
     # One is fetched anew, one has another caption, one is new, and one is there no more.
     api.retry(work.path, "source_num = 0", overrides=work._fixed)
@@ -185,6 +200,7 @@ def test_a_dataset_is_made_of_another_and_follows_it(tmp_path: Path, server: Med
     Dataset.open(work.path).delta("samples").delete("source_num = 2")
     compared, statuses = work.subsample(made, SHOTS)
     assert (compared.new, compared.again, compared.changed, compared.vanished) == (1, 1, 1, 1)
+    assert compared.in_full is None
     assert statuses == {"ok": 1, "skipped": 1}
     again = work.rows("samples", made)
     assert again["000000000001"]["caption"] == "another caption"
@@ -192,6 +208,13 @@ def test_a_dataset_is_made_of_another_and_follows_it(tmp_path: Path, server: Med
     assert again["000000000000_00003"]["video_sha256"] == samples["000000000000_00003"]["video_sha256"]
     assert list(again) == [*clips[0], "000000000001"]
     assert work.rows("sources", made)["000000000002"]["status"] == "gone"
+    # The clips of the first are made again, those of the third are gone; and so in the last link.
+    assert flow() == {"flow": {"ok": 4}, "small": {"ok": 4}, "compared": (0, 4, 1, 4)}
+    assert list(work.rows("samples", small)) == [*clips[0], "000000000001"]
+    assert work.rows("samples", small)["000000000001"]["caption"] == "another caption"
+    assert {row["height"] for row in work.rows("samples", small).values()} == {32}
+    (told,) = work.rows_of("exports")
+    assert (told["destination"], told["format"]) == (made, "dataset")
 
     compared, done = api.subsample(work.path, made, config=SHOTS, overrides=[*work._fixed, "subsample.frame_rate.fps=10"])
     assert (compared.new, compared.again, compared.changed, compared.vanished) == (0, 0, 0, 0)

@@ -20,6 +20,11 @@ from v2d_spark.udfs.vocabulary import InputError
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
+
+class GoneError(InputError):
+    """A file of an input was removed before it was read."""
+
+
 _UNREADABLE = re.compile(r"\[FAILED_READ_FILE[.\w]*\] Encountered error while reading file (.+?)\. ")
 
 
@@ -58,6 +63,7 @@ def reading() -> Iterator[None]:
 
     Raises:
         InputError: if a file is damaged, or a query fails on a row.
+        GoneError: if a file is there no more.
     """
     try:
         yield
@@ -68,6 +74,8 @@ def reading() -> Iterator[None]:
         unreadable = _UNREADABLE.search(text)
         if unreadable:
             path = shown(unquote(unreadable[1]))
+            if "FILE_NOT_EXIST" in text:
+                raise GoneError(f"{path} cannot be read: it was removed in the meantime.") from None
             raise InputError(f"{path} cannot be read: it is damaged, or not of the format that it seems to be.") from None
         if is_mistake(error):
             raise InputError(f"An input cannot be read: {explain(error)}.") from None

@@ -69,14 +69,29 @@ def read_relation(spark: SparkSession, relation: Relation, options: InputOptions
         raise
     except Exception as error:
         raise InputError(f"{names[relation.kind]} cannot be read: {explain(error, asked)}.") from None
-    # Rows of a table have no place: their sources come in the order of their identities.
+    return table_rows(frame, options, names[relation.kind], argument=relation.argument)
+
+
+def table_rows(frame: DataFrame, options: InputOptions, where: str, *, argument: int = 0) -> DataFrame:
+    """Rows of a table as `rows.read_inputs` gives them.
+
+    Args:
+        frame: the table's rows.
+        options: which columns hold what.
+        where: what the table is called in a complaint.
+        argument: position among the inputs.
+
+    Raises:
+        InputError: if it lacks a column, or has one twice.
+    """
+    # They have no place: their sources come in the order of their identities.
     nowhere = [
-        F.lit(relation.argument).alias("argument"),
+        F.lit(argument).alias("argument"),
         F.lit("").alias("path"),
         F.lit(0).cast("long").alias("block"),
         F.lit(0).cast("long").alias("row"),
     ]
-    return _texts(frame, nowhere, options, names[relation.kind])
+    return _texts(frame, nowhere, options, where)
 
 
 def _frames(spark: SparkSession, folder: str | None, paths: Sequence[str]) -> list[tuple[DataFrame, str]]:

@@ -110,6 +110,44 @@ def ingest(
         InputError: if an input is missing or cannot be read, or lacks a column; or if `prune` would take sources for gone
             because of rows that cannot be read, or of no rows at all.
     """
+    from v2d_spark.inputs.rows import read_inputs, reading
+
+    with reading():
+        rows = read_inputs(spark, inputs, options)
+    return ingest_rows(spark, dataset, rows, settings, lease, prune=prune, run=run, sources_per_task=sources_per_task)
+
+
+def ingest_rows(
+    spark: SparkSession,
+    dataset: Dataset,
+    rows: DataFrame,
+    settings: Settings,
+    lease: Lease,
+    *,
+    prune: bool = False,
+    run: str | None = None,
+    sources_per_task: int = _SOURCES_PER_TASK,
+    transaction: tuple[str, int] | None = None,
+) -> IngestResult:
+    """Add rows to `sources`, wherever they are from.
+
+    Args:
+        spark: the session.
+        dataset: the dataset.
+        rows: as `inputs.rows.read_inputs` gives them; they are computed once.
+        settings: the settings, kept in `runs`.
+        lease: the writer's lease, held.
+        prune: as for `ingest`.
+        run: the command's identifier.
+        sources_per_task: new sources that one task sorts and writes.
+        transaction: an application's identifier and number, which the row in `runs` carries: then there is one in any case.
+
+    Returns:
+        What was done.
+
+    Raises:
+        InputError: if the rows cannot be read.
+    """
     started_at = datetime.now(timezone.utc)
     run = run or uuid.uuid4().hex
     dataset.widen()
@@ -118,14 +156,14 @@ def ingest(
     work = _Work(spark, dataset, lease)
     locations.remove_tree(dataset.staging_path)
     try:
-        result = work.compare(inputs, options, prune=prune)
-        if result.new or result.changed or result.gone:
-            if result.new:
-                work.append(result.new, sources_per_task)
-            if result.changed:
-                work.merge()
-            if result.gone:
-                work.remove_gone()
+        result = work.compare(rows, prune=prune)
+        if result.new:
+            work.append(result.new, sources_per_task)
+        if result.changed:
+            work.merge()
+        if result.gone:
+            work.remove_gone()
+        if result.new or result.changed or result.gone or transaction:
             batches.append_run(
                 dataset,
                 STEP_INGEST,
@@ -135,6 +173,7 @@ def ingest(
                 report=_report(result),
                 settings=settings,
                 cores=parallelism(spark),
+                transaction=transaction,
             )
         return result
     finally:
@@ -158,19 +197,19 @@ class _Work:
         self._gone: tuple[int, int]
         self._has_newly_skipped = False
 
-    def compare(self, inputs: Sequence[str], options: InputOptions, *, prune: bool) -> IngestResult:
-        """Read the inputs, and see what of them is new."""
+    def compare(self, rows: DataFrame, *, prune: bool) -> IngestResult:
+        """Read the rows, and see what of them is new."""
         from pyspark.sql import functions as F
 
         from v2d_spark.inputs import sources
-        from v2d_spark.inputs.rows import read_inputs, reading
+        from v2d_spark.inputs.rows import reading
 
         highest = self._highest()
         if highest is not None:
             self._sources = self._dataset.read(self._spark, "sources")
             self._first = highest + 1
         with reading():
-            rows = self._stored("rows", read_inputs(self._spark, inputs, options))
+            rows = self._stored("rows", rows)
         census = sources.count(rows)
         if prune:
             check_prunable(census)

@@ -30,6 +30,7 @@ from v2d_spark.limits import Limits
 @click.argument("words", nargs=-1, metavar="[INPUT]... [KEY=VALUE]...")
 @dataset_option
 @input_options
+@click.option("--follow", metavar="TABLE", help="Add what is new in a Delta table: a path, delta:PATH or a name.")
 @choice_options
 @revalidate_option
 @prune_option
@@ -40,6 +41,7 @@ from v2d_spark.limits import Limits
 def command(
     words: tuple[str, ...],
     dataset: str,
+    follow: str | None,
     only: str | None,
     where: str | None,
     limit: int | None,
@@ -53,7 +55,9 @@ def command(
     quiet: bool,
     **columns: Any,
 ) -> int:
-    """Fetch what is due: new and changed sources, and failed ones whose time has come. INPUTs are added first.
+    """Fetch what is due: new and changed sources, and failed ones whose time has come.
+
+    INPUTs, or what is new in a table, are added first.
 
     Ctrl-C ends the run after what is being fetched is committed; a second one ends it at once. The limits end it at such a
     boundary too; what is not done is due the next time.
@@ -62,6 +66,8 @@ def command(
     from v2d_spark.watch import TerminalWatcher
 
     inputs, overrides = split(words)
+    if inputs and follow is not None:
+        raise click.UsageError(f"--follow takes no INPUT beside it, and {inputs[0]!r} is one; leave one of them out.")
     choice = Choice.named(only, where, limit, revalidate=revalidate)
     limits = Limits(max_hours, max_bytes, max_cost)
     settings = configuration.load(config, overrides)
@@ -76,9 +82,11 @@ def command(
             choice=choice,
             limits=limits,
             prune=prune,
+            follow=follow,
         )
     if not quiet:
         if ingested is not None:
-            click.echo(told_of_ingest(ingested))
+            is_new = follow is None or ingested.rows
+            click.echo(told_of_ingest(ingested) if is_new else f"Nothing is new in {follow}.")
         print_made(result, dataset)
     return ended(result, fail_above)

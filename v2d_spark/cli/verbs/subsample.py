@@ -48,6 +48,7 @@ def command(
     Run again, it takes what is new or was made again there. Ctrl-C ends it after what is under way is committed.
     """
     from v2d_spark import api
+    from v2d_spark.printing import printable
     from v2d_spark.watch import TerminalWatcher
 
     choice = Choice.named(only, where, limit)
@@ -58,5 +59,8 @@ def command(
     if not quiet:
         told = [f"{compared.new} new", f"{compared.again} made again", f"{compared.changed} with other captions or columns"]
         click.echo(f"Samples of {origin}: {', '.join(told)}, {compared.vanished} gone.")
+        for sentence in (compared.in_full, compared.unregistered):
+            if sentence is not None:
+                click.echo(printable(sentence))
         print_made(result, dataset, origin)
     return ended(result, fail_above)
