@@ -71,6 +71,7 @@ def ingest(
     settings = _settings(config, overrides)
     options = options or InputOptions()
     check_local(inputs, options)
+    _refuse_unreadable(dataset)
     spark = get_session(scratch=settings.scratch)
     opened = _opened_or_made(spark, dataset, inputs, options, settings)
     with _quick(spark, opened, inputs), writer_lease(opened, "ingest") as lease:
@@ -115,6 +116,7 @@ def download(
     budget = Budget(limits or Limits(), settings.cost)
     if inputs:
         check_local(inputs, options)
+        _refuse_unreadable(dataset)
     elif prune:
         raise InputError("--prune needs an INPUT: sources that it does not name are gone.")
     else:
@@ -343,6 +345,12 @@ def _quick(spark: SparkSession, dataset: Dataset, inputs: Sequence[str] = ()) ->
         return nullcontext()
     to_come = sum(Path(path).stat().st_size for path in inputs) // _BYTES_OF_A_ROW
     return interpreted(spark, to_come + sum(count or 0 for count in counts))
+
+
+def _refuse_unreadable(dataset: str) -> None:
+    """See before a session is started whether a dataset that is there can be opened."""
+    if Dataset.exists(dataset):
+        Dataset.open(dataset)
 
 
 def _opened_or_made(

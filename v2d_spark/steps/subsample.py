@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from v2d_spark import batches, merges, numbering
+from v2d_spark import batches, merges, migrations, numbering
 from v2d_spark.choice import Choice
 from v2d_spark.config import Settings
 from v2d_spark.lease import Lease
@@ -88,7 +88,7 @@ def subsample(
         QueryError: if the choice's condition is wrong.
     """
     run = run or uuid.uuid4().hex
-    dataset.widen()
+    migrations.migrate(dataset, lease)
     batches.recover(spark, dataset, lease, STEP_SUBSAMPLE, run=run)
     # In this order: media holds what any version of samples that is older refers to.
     versions = {name: origin.delta(name).version() for name in ("sources", "samples", "media")}
