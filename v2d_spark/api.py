@@ -27,9 +27,11 @@ from v2d_spark.steps import download as downloading
 from v2d_spark.steps import enrich as enriching
 from v2d_spark.steps import export as exporting
 from v2d_spark.steps import ingest as ingesting
+from v2d_spark.steps import maintain as maintaining
 from v2d_spark.steps import subsample as subsampling
 from v2d_spark.steps.export import ExportResult
 from v2d_spark.steps.ingest import IngestResult
+from v2d_spark.steps.maintain import MaintainResult
 from v2d_spark.steps.making import MakeResult, Unwatched, Watcher
 from v2d_spark.steps.subsample import Compared
 from v2d_spark.tables import Dataset, resolve
@@ -327,6 +329,38 @@ def retry(dataset: str, where: str | None = None, *, config: Config = None, over
     spark = get_session(scratch=settings.scratch)
     with _quick(spark, opened), writer_lease(opened, "retry") as lease:
         return downloading.retry(spark, opened, lease, where)
+
+
+def maintain(
+    dataset: str,
+    *,
+    dry_run: bool = False,
+    retain_hours: float = maintaining.RETAIN_HOURS,
+    config: Config = None,
+    overrides: Sequence[str] = (),
+) -> MaintainResult:
+    """Look after a dataset: small files are put together, what nothing refers to is removed, logs are shortened.
+
+    Args:
+        dataset: folder of the dataset.
+        dry_run: tell what would be done, and change nothing.
+        retain_hours: hours that files stay after the newest version has let go of them; fewer than 168 only where nobody
+            else writes.
+        config: settings.
+        overrides: `key=value` texts.
+
+    Returns:
+        What was done, and what was left.
+
+    Raises:
+        V2dError: with one sentence that says what to change.
+    """
+    settings = _settings(config, overrides)
+    maintaining.check(retain_hours)
+    opened = Dataset.open(dataset)
+    spark = get_session(scratch=settings.scratch)
+    with _quick(spark, opened):
+        return maintaining.maintain(spark, opened, settings, dry_run=dry_run, retain_hours=retain_hours)
 
 
 def _settings(config: Config, overrides: Sequence[str]) -> Settings:

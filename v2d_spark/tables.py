@@ -15,10 +15,11 @@ from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 from deltalake import DeltaTable, Schema, write_deltalake
-from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from v2d_spark import schema
 from v2d_spark.config import Settings
+from v2d_spark.conflicts import pause
 from v2d_spark.schema import (
     MADE_FROM_PROPERTY,
     SCHEMA_VERSION,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 _MARK = schema.SOURCES
 DEFAULT_SHARD_SIZE = Settings().shard_size
 _STAGING_FOLDER = "_staging"
+_TRIES = 8
 
 
 class Dataset:
@@ -51,9 +53,7 @@ class Dataset:
         schema_version: of its tables; an older one may lack tables and columns (`migrations`).
     """
 
-    def __init__(
-        self, path: str, shard_size: int, made_from: str | None = None, schema_version: int = SCHEMA_VERSION
-    ) -> None:
+    def __init__(self, path: str, shard_size: int, made_from: str | None = None, schema_version: int = SCHEMA_VERSION) -> None:
         self.path = path
         self.shard_size = shard_size
         self.made_from = made_from
@@ -317,7 +317,16 @@ class Dataset:
         plain = [
             {key: list(value.items()) if isinstance(value, Mapping) else value for key, value in row.items()} for row in rows
         ]
-        write_deltalake(self.table_path(name), pa.Table.from_pylist(plain, schema=columns), mode="append")
+        table = pa.Table.from_pylist(plain, schema=columns)
+        for attempt in range(_TRIES):
+            try:
+                # Appends do not conflict, but each takes the number of the next version, which another may take first.
+                write_deltalake(self.table_path(name), table, mode="append")
+                return
+            except CommitFailedError:
+                if attempt == _TRIES - 1:
+                    raise
+                pause(attempt)
 
 
 def resolve(path: str) -> str:
