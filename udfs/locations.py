@@ -270,7 +270,7 @@ def _walk_local(folder: Path, inner: str = "") -> Iterator[tuple[str, int, float
 
 def _modified(told: dict[str, Any]) -> float | None:
     """When a store says that a file was changed; each kind of store has a name of its own for it."""
-    for name in ("mtime", "LastModified", "last_modified", "updated", "modification_time", "modified", "created"):
+    for name in (*_CHANGED, "created"):
         value = told.get(name)
         if isinstance(value, (int, float)):
             return float(value)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from v2d_spark.lease import Lease, writer_lease
-from v2d_spark.schema import DELETIONS, SCHEMA_VERSION, TABLES, step_tables
+from v2d_spark.schema import SCHEMA_VERSION, TABLES, step_tables
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs.enrichers import enrichers
 from v2d_spark.udfs.vocabulary import LeaseHeldError
@@ -46,16 +46,11 @@ def _columns(names: Mapping[str, Sequence[str]]) -> Callable[[Dataset], None]:
     return apply
 
 
-def _erasable(dataset: Dataset) -> None:
-    dataset.make_table(DELETIONS)
-    _columns(
-        {
-            "sources": ["upstream"],
-            "media": ["upstream"],
-            "samples": ["measured_on"],
-            "runs": ["cost", "origin_versions"],
-        }
-    )(dataset)
+def _all_declared(dataset: Dataset) -> None:
+    """Tables and columns that are declared now: what the newest step of the list adds is all that is still missing."""
+    for table in TABLES:
+        dataset.make_table(table)
+        dataset.add_columns(table.name, table.columns)
 
 
 #: In order; a version of the schema is the last of a list as long as it.
@@ -73,7 +68,7 @@ MIGRATIONS = (
     Migration(
         4,
         "what a server says of the bytes, what was measured later, what a batch costs, and a record of deletions",
-        _erasable,
+        _all_declared,
     ),
 )
 

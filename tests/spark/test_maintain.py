@@ -193,12 +193,13 @@ def test_what_is_not_merged_or_was_replaced_a_moment_ago_is_not_dead(spark: Spar
     # The failure is the newest outcome; the one before is that of the clip that is still there; the third batch is not over.
     assert nothing(maintain(spark, dataset, "maintain.dead_share=0", retain_hours=0))
     assert rows(dataset, "media") == every
-    # Once that is recovered its row is the newest of its source, and stays; the clip and its outcome go with the sample.
+    # Once that is recovered its row is the newest of its source, and stays. The clip goes with its sample, and what it was
+    # made of stays: it is the newest of its source that came.
     run_row(dataset, THIRD)
     dataset.delta("samples").delete("source_num = 0")
     done = maintain(spark, dataset, "maintain.dead_share=0", retain_hours=0)
-    assert told(done)[("dead rows left out of files", "media")] == 2
-    assert {row["batch_id"] for row in rows(dataset, "media")} == {SECOND, THIRD}
+    assert told(done)[("dead rows left out of files", "media")] == 1
+    assert [row["role"] for row in rows(dataset, "media")] == ["source"] * 3
 
 
 def test_files_of_batches_under_way_of_old_versions_and_of_others_stay(

@@ -31,7 +31,7 @@ from v2d_spark.session import narrowly_read, parallelism
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs import locations, orphans, rewrite, side_files
 from v2d_spark.udfs.media_writer import WrittenFile
-from v2d_spark.udfs.vocabulary import ROLE_SOURCE, ConfigError, DatasetError, LeaseHeldError
+from v2d_spark.udfs.vocabulary import OK, ROLE_SOURCE, SKIPPED, ConfigError, DatasetError, LeaseHeldError
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -290,7 +290,8 @@ class _Work:
         """Rows of a table with bytes: their file, their names, their bytes, and whether they are dead.
 
         Dead is a row of a batch that is merged, that nothing refers to: no sample, for an outcome no sample of its source
-        either, nor is it the newest outcome of its source. And only if that has been so for as long as old files are kept.
+        either, nor is it the newest outcome of its source, or the newest that made something: later ones may tell that it
+        failed, or is unchanged. And only if that has been so for as long as old files are kept.
         """
         dataset = self._dataset
         until = datetime.now(timezone.utc) - timedelta(hours=self._retain_hours)
@@ -314,13 +315,16 @@ class _Work:
         samples = f"SELECT DISTINCT key, source_num, batch_id FROM {dataset.sql_name('samples')}"
         return self._spark.sql(
             f"""
-            WITH m AS (SELECT {columns}, role, is_sample FROM {dataset.sql_name(name)}),
-            newest AS (SELECT source_num, max(batch_id) AS batch_id FROM m WHERE role = '{ROLE_SOURCE}' GROUP BY source_num)
+            WITH m AS (SELECT {columns}, role, is_sample, status FROM {dataset.sql_name(name)}),
+            newest AS (
+              SELECT source_num, max(batch_id) AS batch_id, max(if(status IN ('{OK}', '{SKIPPED}'), batch_id, NULL)) AS made
+              FROM m WHERE role = '{ROLE_SOURCE}' GROUP BY source_num
+            )
             SELECT m.file, m.key, m.batch_id, m.is_sample, m.bytes,
               r.batch_id IS NOT NULL
                 AND (s.key IS NULL OR NOT m.is_sample)
                 AND (o.batch_id IS NULL OR m.role <> '{ROLE_SOURCE}')
-                AND NOT (m.role = '{ROLE_SOURCE}' AND n.batch_id <=> m.batch_id)
+                AND NOT (m.role = '{ROLE_SOURCE}' AND (n.batch_id <=> m.batch_id OR n.made <=> m.batch_id))
                 AND coalesce(u.updated_at < {before}, true) AND r.finished_at < {before} AS dead
             FROM m
             LEFT JOIN ({merged}) r ON r.batch_id = m.batch_id
