@@ -7,8 +7,6 @@ Counted is what is asked of the files, their footers included; nothing is in the
 
 from __future__ import annotations
 
-import io
-import os
 import random
 import tempfile
 from pathlib import Path
@@ -17,6 +15,7 @@ from unittest import mock
 import pyarrow as pa
 
 from benchmarks.common import Figure, Options, main, seconds
+from tests.support.counted import Counting
 from tests.support.rows import media_row, stream
 from v2d_spark.schema import MEDIA
 from v2d_spark.udfs import media_file
@@ -26,23 +25,6 @@ from v2d_spark.udfs.media_writer import MediaWriter
 SAMPLES, WANTED, BYTES = 1_000_000, 1000, 20_000
 BATCH, FILE_BYTES = 1_000_001, 1 << 30
 GOAL = 1.2
-
-
-class CountedFile(io.FileIO):
-    """A file that counts the bytes that are asked of any such."""
-
-    asked = 0
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        """As a file."""
-        data = super().read(-1 if size is None else size)
-        CountedFile.asked += len(data)
-        return data
-
-    def read_at(self, size: int, offset: int) -> bytes:
-        """As pyarrow's files."""
-        CountedFile.asked += size
-        return os.pread(self.fileno(), size, offset)
 
 
 def fill(folder: Path, samples: int) -> pa.Table:
@@ -77,7 +59,7 @@ def measure(options: Options) -> list[Figure]:
         }
         for selection, numbers in selections.items():
             reader = MediaReader(name, str(folder), files, buffer_bytes=256 << 20, scratch=name)
-            CountedFile.asked = 0
+            counting = Counting()
 
             def read(reader: MediaReader = reader, numbers: list[int] = numbers) -> None:
                 rows = reader.rows([f"{number:012d}" for number in numbers], numbers, [BATCH] * len(numbers))
@@ -85,11 +67,11 @@ def measure(options: Options) -> list[Figure]:
                     for _ in row.streams["video"].chunks(verify=True):
                         pass
 
-            with mock.patch.object(media_file, "open_file", CountedFile):
+            with mock.patch.object(media_file, "open_file", counting.open_file):
                 taken = seconds(read)
             case = f"{WANTED:,} samples {selection}"
             goal = GOAL if selection == "in a row" else None
-            figures.append(Figure(f"{case}: bytes read, to their own", [CountedFile.asked / (WANTED * BYTES)], below=goal))
+            figures.append(Figure(f"{case}: bytes read, to their own", [counting.bytes_read / (WANTED * BYTES)], below=goal))
             figures.append(Figure(case, [taken], "s"))
     return figures
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +12,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from v2d_spark.udfs import locations
 from v2d_spark.udfs.engine import media_child
 from v2d_spark.udfs.enrichers import enricher
 from v2d_spark.udfs.media_reader import MediaReader, MediaRow
 from v2d_spark.udfs.media_writer import MediaWriter, WrittenFile
 from v2d_spark.udfs.progress import ProgressWriter
 from v2d_spark.udfs.report import Report
+from v2d_spark.udfs.side_files import SideFiles
 from v2d_spark.udfs.spool import Spool
 from v2d_spark.udfs.task import OUTPUT_SCHEMA
 from v2d_spark.udfs.vocabulary import FAILED, OK, SKIPPED, DatasetError, SampleError
@@ -102,7 +101,7 @@ class _Partition:
     def __init__(self, task: EnrichTask) -> None:
         self._task = task
         self._kind = enricher(task.step)
-        self._attempt = uuid.uuid4().hex[:12]
+        self._side_files = SideFiles(task.dataset_path, task.batch_id)
 
     def run(self, samples: list[dict[str, Any]]) -> tuple[list[WrittenFile], Report]:
         task, report = self._task, Report()
@@ -142,6 +141,7 @@ class _Partition:
             return writer.close(), report
         except BaseException:
             writer.abort()
+            self._side_files.remove()
             raise
 
     def _must_stop(self) -> bool:
@@ -195,12 +195,9 @@ class _Partition:
         if size <= task.inline_limit:
             stream["inline"] = path.read_bytes()
         else:
-            # Named by batch and attempt: what an attempt that failed leaves is never taken for another's.
-            folder = f"files/{task.batch_id}"
-            stream["uri"] = f"{folder}/{key}-{self._attempt}-{task.step}.{extension}"
+            stream["uri"] = self._side_files.uri(key, task.step, extension)
             try:
-                locations.makedirs(locations.join(task.dataset_path, folder))
-                locations.place(path, locations.join(task.dataset_path, stream["uri"]))
+                self._side_files.place(path, stream["uri"])
             except OSError as error:
                 raise SampleError("storage", f"the storage failed: {error.strerror or error}") from error
         return {task.step: stream}

@@ -13,7 +13,7 @@ import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import datetime
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO, Any, cast
 from urllib.parse import unquote, urlsplit
@@ -229,6 +229,59 @@ def list_folders(folder: str) -> list[str]:
     return sorted(name for name in names if not name.startswith("."))
 
 
+def walk(folder: str) -> Iterator[tuple[str, int, float | None]]:
+    """All files in a folder and below it, hidden ones too; one that is missing has none.
+
+    Args:
+        folder: where to look.
+
+    Yields:
+        Of each file: its name relative to the folder, its size in bytes, and when it was last changed, in seconds since 1970;
+        None where a store does not tell. A file that goes away meanwhile is left out.
+    """
+    if is_local(folder):
+        yield from _walk_local(local_path(folder))
+        return
+    filesystem, path = _store(folder)
+    try:
+        found = filesystem.find(path, detail=True)
+    except FileNotFoundError:
+        return
+    root = path.rstrip("/") + "/"
+    for name, told in found.items():
+        if name.startswith(root) and told.get("type", "file") == "file":
+            yield name.removeprefix(root), int(told.get("size") or 0), _modified(told)
+
+
+def _walk_local(folder: Path, inner: str = "") -> Iterator[tuple[str, int, float | None]]:
+    try:
+        entries = os.scandir(folder)
+    except FileNotFoundError:
+        return
+    with entries:
+        for entry in entries:
+            if entry.is_dir(follow_symlinks=False):
+                yield from _walk_local(Path(entry.path), f"{inner}{entry.name}/")
+                continue
+            with suppress(FileNotFoundError):
+                told = entry.stat(follow_symlinks=False)
+                yield inner + entry.name, told.st_size, told.st_mtime
+
+
+def _modified(told: dict[str, Any]) -> float | None:
+    """When a store says that a file was changed; each kind of store has a name of its own for it."""
+    for name in (*_CHANGED, "created"):
+        value = told.get(name)
+        if isinstance(value, (int, float)):
+            return float(value)
+        if isinstance(value, str):
+            with suppress(ValueError):
+                value = datetime.fromisoformat(value.replace("Z", "+00:00"))
+        if isinstance(value, datetime):
+            return (value if value.tzinfo else value.replace(tzinfo=timezone.utc)).timestamp()
+    return None
+
+
 def makedirs(folder: str) -> None:
     """Make a folder and those above it; in an object store there is nothing to make."""
     if is_local(folder):
@@ -246,6 +299,14 @@ def remove(location: str) -> None:
     filesystem, path = _store(location)
     with suppress(FileNotFoundError):
         filesystem.rm_file(path)
+
+
+def remove_empty(folder: str) -> None:
+    """Remove a folder and those below it that have no file; in an object store there is nothing to remove."""
+    if is_local(folder):
+        for path, _, _ in os.walk(local_path(folder), topdown=False):
+            with suppress(OSError):  # not empty
+                os.rmdir(path)  # noqa: PTH106
 
 
 def remove_tree(location: str) -> None:

@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import uuid
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-from v2d_spark.udfs import locations
 from v2d_spark.udfs.clip_keys import ClipSpan, clip_key, numbered, still_key
 from v2d_spark.udfs.engine import Look
 from v2d_spark.udfs.fetch import Fetched
 from v2d_spark.udfs.redact import redact
+from v2d_spark.udfs.side_files import SideFiles
 from v2d_spark.udfs.spool import Spool
 from v2d_spark.udfs.vocabulary import (
     FAILED,
@@ -48,7 +47,7 @@ class Row:
     Attributes:
         values: by column; columns left out are null.
         bodies: of streams that are to be inline, by the stream's name: the bytes, or the file that holds them.
-        beside: files beside the tables that hold other streams of it.
+        beside: uris of files beside the tables that hold other streams of it.
     """
 
     values: dict[str, Any]
@@ -112,7 +111,7 @@ class RowMaker:
     """Makes the rows of a task.
 
     Args:
-        dataset_path: folder of the dataset.
+        side_files: where large streams go.
         batch_id: the batch.
         fingerprint: of the settings.
         inline_limit: streams over this many bytes go to files beside the tables.
@@ -123,26 +122,19 @@ class RowMaker:
     def __init__(
         self,
         *,
-        dataset_path: str,
+        side_files: SideFiles,
         batch_id: int,
         fingerprint: str,
         inline_limit: int,
         max_attempts: int,
         keep_originals: bool,
     ) -> None:
-        self._dataset_path = dataset_path
+        self._side_files = side_files
         self._batch_id = batch_id
         self._fingerprint = fingerprint
         self._inline_limit = inline_limit
         self._max_attempts = max_attempts
         self._keep_originals = keep_originals
-        self._attempt = uuid.uuid4().hex[:12]
-        self._beside: list[str] = []
-
-    def remove_beside(self) -> None:
-        """Remove all files beside the tables: the rows that name them come to nothing."""
-        for location in self._beside:
-            locations.remove(location)
 
     def failed(
         self, source: Mapping[str, Any], error: SampleError, timings: dict[str, float], fetched: Fetched | None = None
@@ -219,8 +211,7 @@ class RowMaker:
         try:
             self._add_samples(outcome, source, fetched, answer, folder)
         except BaseException:
-            for location in (location for row in outcome.rows for location in row.beside):
-                locations.remove(location)
+            self._side_files.remove([uri for row in outcome.rows for uri in row.beside])
             raise
         return outcome
 
@@ -329,15 +320,11 @@ class RowMaker:
         if size <= self._inline_limit:
             row.bodies[name] = body
             return
-        # Named by batch and attempt: what an attempt that failed leaves is never taken for another's.
-        folder = f"files/{self._batch_id}"
         role = "" if row.values["is_sample"] else "-original"
-        stream["uri"] = f"{folder}/{row.values['key']}{role}-{self._attempt}-{name}.{extension}"
-        locations.makedirs(locations.join(self._dataset_path, folder))
-        location = locations.join(self._dataset_path, stream["uri"])
-        for told in (row.beside, self._beside):
-            told.append(location)
-        locations.place(body, location)
+        uri = self._side_files.uri(f"{row.values['key']}{role}", name, extension)
+        stream["uri"] = uri
+        row.beside.append(uri)
+        self._side_files.place(body, uri)
 
 
 def _told(look: Mapping[str, Any]) -> dict[str, Any]:

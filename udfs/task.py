@@ -30,6 +30,7 @@ from v2d_spark.udfs.media_writer import MediaWriter, WrittenFile
 from v2d_spark.udfs.ordered_pool import OrderedPool
 from v2d_spark.udfs.progress import ProgressWriter
 from v2d_spark.udfs.report import Report
+from v2d_spark.udfs.side_files import SideFiles
 from v2d_spark.udfs.spool import Spool
 from v2d_spark.udfs.vocabulary import STREAMS, SampleError, V2dError
 
@@ -176,8 +177,9 @@ class _Partition:
 
     def __init__(self, task: SampleTask) -> None:
         self._task = task
+        self._side_files = SideFiles(task.dataset_path, task.batch_id)
         self._rows = RowMaker(
-            dataset_path=task.dataset_path,
+            side_files=self._side_files,
             batch_id=task.batch_id,
             fingerprint=task.fingerprint,
             inline_limit=task.inline_limit,
@@ -238,7 +240,7 @@ class _Partition:
                 supply.close()
                 pool.close()
                 if not is_whole:
-                    self._rows.remove_beside()
+                    self._side_files.remove()
 
     def _must_stop(self) -> bool:
         task = self._task

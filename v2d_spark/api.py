@@ -29,9 +29,11 @@ from v2d_spark.steps import enrich as enriching
 from v2d_spark.steps import export as exporting
 from v2d_spark.steps import follow as following
 from v2d_spark.steps import ingest as ingesting
+from v2d_spark.steps import maintain as maintaining
 from v2d_spark.steps import subsample as subsampling
 from v2d_spark.steps.export import ExportResult
 from v2d_spark.steps.ingest import IngestResult
+from v2d_spark.steps.maintain import MaintainResult
 from v2d_spark.steps.making import MakeResult, Unwatched, Watcher
 from v2d_spark.steps.taking_over import Compared
 from v2d_spark.tables import Dataset, resolve
@@ -73,6 +75,7 @@ def ingest(
     settings = _settings(config, overrides)
     options = options or InputOptions()
     check_local(inputs, options)
+    _refuse_unreadable(dataset)
     spark = get_session(scratch=settings.scratch)
     opened = _opened_or_made(spark, dataset, inputs, options, settings)
     with _quick(spark, opened, inputs), writer_lease(opened, "ingest") as lease:
@@ -122,6 +125,7 @@ def download(
         raise ConfigError("A run either follows a table or takes inputs; leave one of them out.")
     if inputs:
         check_local(inputs, options)
+        _refuse_unreadable(dataset)
     elif prune:
         raise InputError("--prune needs an INPUT: sources that it does not name are gone.")
     elif follow is None:
@@ -387,6 +391,38 @@ def retry(dataset: str, where: str | None = None, *, config: Config = None, over
         return downloading.retry(spark, opened, lease, where)
 
 
+def maintain(
+    dataset: str,
+    *,
+    dry_run: bool = False,
+    retain_hours: float = maintaining.RETAIN_HOURS,
+    config: Config = None,
+    overrides: Sequence[str] = (),
+) -> MaintainResult:
+    """Look after a dataset: small files are put together, what nothing refers to is removed, logs are shortened.
+
+    Args:
+        dataset: folder of the dataset.
+        dry_run: tell what would be done, and change nothing.
+        retain_hours: hours that files stay after the newest version has let go of them; fewer than 168 only where nobody
+            else writes.
+        config: settings.
+        overrides: `key=value` texts.
+
+    Returns:
+        What was done, and what was left.
+
+    Raises:
+        V2dError: with one sentence that says what to change.
+    """
+    settings = _settings(config, overrides)
+    maintaining.check(retain_hours)
+    opened = Dataset.open(dataset)
+    spark = get_session(scratch=settings.scratch)
+    with _quick(spark, opened):
+        return maintaining.maintain(spark, opened, settings, dry_run=dry_run, retain_hours=retain_hours)
+
+
 def _settings(config: Config, overrides: Sequence[str]) -> Settings:
     if isinstance(config, Settings):
         if overrides:
@@ -405,6 +441,12 @@ def _quick(
         return nullcontext()
     to_come = (more_bytes + sum(Path(path).stat().st_size for path in inputs)) // _BYTES_OF_A_ROW
     return interpreted(spark, to_come + sum(count or 0 for count in counts))
+
+
+def _refuse_unreadable(dataset: str) -> None:
+    """See before a session is started whether a dataset that is there can be opened."""
+    if Dataset.exists(dataset):
+        Dataset.open(dataset)
 
 
 def _opened_or_made(

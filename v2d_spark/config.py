@@ -75,6 +75,16 @@ class CostSettings:
     gb: float = setting(0.0, "money that it costs to fetch a GB (1,000,000,000 bytes)", minimum=0)
 
 
+@dataclass(frozen=True)
+class MaintainSettings:
+    """When looking after a dataset has something to do."""
+
+    small_files: int = setting(16, "as many small files of a narrow table are put together", minimum=2)
+    dead_share: float = setting(
+        0.5, "share of its bytes that no sample refers to, above which a file of media is written anew", minimum=0, maximum=1
+    )
+
+
 if TYPE_CHECKING:
     EnrichSettings = Any
 else:
@@ -136,6 +146,7 @@ class Settings:
     cost: CostSettings = dataclasses.field(default_factory=CostSettings)
     export: ExportSettings = dataclasses.field(default_factory=ExportSettings)
     enrich: EnrichSettings = dataclasses.field(default_factory=EnrichSettings)
+    maintain: MaintainSettings = dataclasses.field(default_factory=MaintainSettings)
 
     @property
     def scratch(self) -> str:

@@ -18,6 +18,7 @@ from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError
 
 from v2d_spark import schema
+from v2d_spark.conflicts import pause
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs import processes
 from v2d_spark.udfs.vocabulary import LeaseHeldError
@@ -61,22 +62,25 @@ class Lease:
         """Make sure that the lease is still ours, and move its heartbeat.
 
         Raises:
-            LeaseHeldError: if another process has taken it over.
+            LeaseHeldError: if another process has taken it over, or many commit at once.
         """
         if not self._renew():
             raise LeaseHeldError(f"Another process took over {self._dataset.path}; this one stops and commits nothing more.")
 
     def release(self) -> None:
         """Give it back; nothing happens if it is lost already."""
-        self._renew(released=True)
+        # One that cannot be given back is that of a dead process soon.
+        with contextlib.suppress(LeaseHeldError):
+            self._renew(released=True)
 
     def _renew(self, *, released: bool = False) -> bool:
         row = _row(self._name, self.epoch, self._command, released=released)
-        for _ in range(_TRIES):
+        for attempt in range(_TRIES):
             done = _write(self._dataset.delta("leases"), row, self.epoch)
             if done is not None:
                 return done
-        return False
+            pause(attempt)
+        raise LeaseHeldError(_many(self._dataset))
 
 
 @contextlib.contextmanager
@@ -95,17 +99,18 @@ def writer_lease(dataset: Dataset, command: str) -> Iterator[Lease]:
 
 
 @contextlib.contextmanager
-def step_lease(dataset: Dataset, step: str) -> Iterator[Lease]:
+def step_lease(dataset: Dataset, step: str, command: str | None = None) -> Iterator[Lease]:
     """Hold the lease for writing an enrichment's tables; other enrichments, and the writer, go on beside it.
 
     Args:
         dataset: the dataset.
         step: the enrichment's name.
+        command: what the holder does, if not the enrichment.
 
     Raises:
         LeaseHeldError: if a living process holds it; the message says which.
     """
-    with _held(dataset, step, f"enrich {step}") as lease:
+    with _held(dataset, step, command or f"enrich {step}") as lease:
         yield lease
 
 
@@ -142,7 +147,7 @@ def take(dataset: Dataset, name: str, command: str) -> Lease:
     Raises:
         LeaseHeldError: if a living process holds it.
     """
-    for _ in range(_TRIES):
+    for attempt in range(_TRIES):
         table = dataset.delta("leases")
         rows = table.to_pyarrow_table().to_pylist()
         held = next((row for row in rows if row["name"] == name), None)
@@ -155,7 +160,12 @@ def take(dataset: Dataset, name: str, command: str) -> Lease:
         # Only if nobody wrote since we looked: the epoch must be new among leases of all names.
         if _write(table, _row(name, epoch, command), held["epoch"] if held else None):
             return Lease(dataset, name, epoch, command)
-    raise LeaseHeldError(f"Many processes want to write to {dataset.path} at once; try again.")
+        pause(attempt)
+    raise LeaseHeldError(_many(dataset))
+
+
+def _many(dataset: Dataset) -> str:
+    return f"Many processes want to write to {dataset.path} at once; try again."
 
 
 def living(dataset: Dataset) -> list[dict[str, Any]]:

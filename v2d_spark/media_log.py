@@ -10,13 +10,14 @@ import contextlib
 import json
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, Transaction
-from deltalake.transaction import AddAction
+from deltalake.exceptions import CommitFailedError
+from deltalake.transaction import AddAction, RemoveAction
 
 from v2d_spark.lease import BATCHES_PER_EPOCH
 from v2d_spark.schema import MEDIA
@@ -59,6 +60,35 @@ def commit(dataset: Dataset, step: str, batch_id: int, files: Sequence[WrittenFi
         table.schema(),
         commit_properties=CommitProperties(app_transactions=[Transaction(identifier, 0)]),
     )
+
+
+def replace(dataset: Dataset, name: str, version: int, removed: Mapping[str, int], added: Sequence[WrittenFile]) -> int | None:
+    """Put files in place of others, in one commit, if the table is still as it was.
+
+    Args:
+        dataset: the dataset.
+        name: the table.
+        version: its version that the files were read at.
+        removed: sizes in bytes by name.
+        added: what was written.
+
+    Returns:
+        The version that this made; None if the table has changed meanwhile, and nothing was done.
+    """
+    table = DeltaTable(dataset.table_path(name), version=version)
+    now_ms = int(time.time() * 1000)
+    actions: list[AddAction | RemoveAction] = [
+        *(AddAction(file.name, file.size, {}, now_ms, True, file.stats) for file in added),
+        *(RemoveAction(path, data_change=True, deletion_timestamp=now_ms, size=size) for path, size in removed.items()),
+    ]
+    try:
+        # Two who remove the same file are no conflict for the library: this commits only what follows the version it read.
+        table.create_write_transaction(
+            actions, "append", table.schema(), commit_properties=CommitProperties(max_commit_retries=0)
+        )
+    except CommitFailedError:
+        return None
+    return version + 1
 
 
 def uncommitted_batches(dataset: Dataset, step: str, epoch: int, *, table_name: str = "media") -> Iterator[int]:
@@ -146,8 +176,17 @@ def batch_view(spark: SparkSession, dataset: Dataset, batch_id: int, *, name: st
         spark.catalog.dropTempView(view)
 
 
-def _files(dataset: Dataset, table: DeltaTable, name: str) -> pa.Table:
-    """The files of a table with bytes, as `FILES_SCHEMA`."""
+def check_direct(dataset: Dataset, table: DeltaTable, name: str) -> None:
+    """Make sure that a table's rows are those of its files.
+
+    Args:
+        dataset: the dataset.
+        table: the table with bytes.
+        name: its name.
+
+    Raises:
+        DatasetError: if rows are deleted beside the files, or columns renamed.
+    """
     if table.metadata().configuration.get("delta.columnMapping.mode", "none") != "none":
         raise DatasetError(
             f"Column mapping is switched on for the table {name}, whose files are read directly; restore a version from before."
@@ -157,6 +196,11 @@ def _files(dataset: Dataset, table: DeltaTable, name: str) -> pa.Table:
             f"Rows of the table {name} are deleted by deletion vectors, and its files are read directly; apply them first: "
             f"REORG TABLE {dataset.sql_name(name)} APPLY (PURGE)."
         )
+
+
+def _files(dataset: Dataset, table: DeltaTable, name: str) -> pa.Table:
+    """The files of a table with bytes, as `FILES_SCHEMA`."""
+    check_direct(dataset, table, name)
     actions = pa.table(table.get_add_actions(flatten=True))
     told = {"path": "path", "first_source": "min.source_num", "last_source": "max.source_num"}
     told |= {"first_batch": "min.batch_id", "last_batch": "max.batch_id"}

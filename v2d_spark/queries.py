@@ -161,8 +161,7 @@ def _tables(dataset: Dataset, text: str, versions: Mapping[str, int]) -> str:
     """The tables that a query may name: Spark opens each one that is here."""
 
     def rows(name: str) -> str:
-        at = f" VERSION AS OF {versions[name]}" if name in versions else ""
-        return f"SELECT * FROM {dataset.sql_name(name)}{at}"
+        return f"SELECT * FROM {dataset.relation(name, version=versions.get(name))}"
 
     named = [name for name in _names(dataset) if re.search(rf"\b{name}\b", text, re.IGNORECASE)]
     return ", ".join(

@@ -125,6 +125,27 @@ def _setting(spark: SparkSession, values: Mapping[str, str]) -> Iterator[None]:
             spark.conf.set(name, value)
 
 
+@contextlib.contextmanager
+def with_values(spark: SparkSession, values: Mapping[str, str]) -> Iterator[None]:
+    """Set values of a session while inside, be it ours or not: the guide lists what is set in a session that is not ours.
+
+    Args:
+        spark: the session.
+        values: by name.
+    """
+    before = {name: spark.conf.get(name, None) for name in values}
+    try:
+        for name, value in values.items():
+            spark.conf.set(name, value)
+        yield
+    finally:
+        for name, old in before.items():
+            if old is None:
+                spark.conf.unset(name)
+            else:
+                spark.conf.set(name, old)
+
+
 def warm_workers(spark: SparkSession) -> None:
     """Start a few Python workers while the driver does something else, in a local session of ours that has had none.
 
@@ -422,15 +443,19 @@ def _jvm_output_to(log: Path) -> Iterator[None]:
     """What the JVM and its Python workers print, from their start on, goes to a file instead of the user's terminal."""
     sys.stderr.flush()
     sys.stdout.flush()
-    kept = os.dup(2)
+    # VACUUM prints to the standard output, in the middle of what a command prints for a program.
+    kept = {fd: os.dup(fd) for fd in (1, 2)}
     try:
-        with log.open("wb") as file:
-            os.dup2(file.fileno(), 2)
+        with log.open("ab") as file:
+            for fd in kept:
+                os.dup2(file.fileno(), fd)
         yield
     finally:
         sys.stderr.flush()
-        os.dup2(kept, 2)
-        os.close(kept)
+        sys.stdout.flush()
+        for fd, was in kept.items():
+            os.dup2(was, fd)
+            os.close(was)
 
 
 def _why_no_start(log: Path, coordinates: str, error: Exception) -> str:

@@ -6,6 +6,7 @@ it takes milliseconds where a Spark job takes seconds. All that changes `sources
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,10 +15,11 @@ from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Schema, Transaction, write_deltalake
-from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from v2d_spark import schema
 from v2d_spark.config import Settings
+from v2d_spark.conflicts import pause
 from v2d_spark.schema import (
     MADE_FROM_PROPERTY,
     SCHEMA_VERSION,
@@ -38,6 +40,7 @@ if TYPE_CHECKING:
 _MARK = schema.SOURCES
 DEFAULT_SHARD_SIZE = Settings().shard_size
 _STAGING_FOLDER = "_staging"
+_TRIES = 8
 
 
 class Dataset:
@@ -47,12 +50,14 @@ class Dataset:
         path: folder of the dataset, absolute, without a slash at the end.
         shard_size: sources in a shard.
         made_from: `identifier` of the dataset that it was made from; None for one that is made from URLs.
+        schema_version: of its tables; an older one may lack tables and columns (`migrations`).
     """
 
-    def __init__(self, path: str, shard_size: int, made_from: str | None = None) -> None:
+    def __init__(self, path: str, shard_size: int, made_from: str | None = None, schema_version: int = SCHEMA_VERSION) -> None:
         self.path = path
         self.shard_size = shard_size
         self.made_from = made_from
+        self.schema_version = schema_version
 
     @classmethod
     def open(cls, path: str) -> Dataset:
@@ -85,6 +90,7 @@ class Dataset:
             folder,
             int(configuration.get(SHARD_SIZE_PROPERTY) or DEFAULT_SHARD_SIZE),
             configuration.get(MADE_FROM_PROPERTY),
+            int(version),
         )
 
     @classmethod
@@ -125,8 +131,12 @@ class Dataset:
         """What tells this dataset from all others, wherever it is moved."""
         return str(self.delta(_MARK.name).metadata().id)
 
-    def widen(self, measured: Sequence[pa.Field] = ()) -> None:
-        """Add columns that are missing: those of subsamplers, and those of a newer version of this package.
+    def stored_schema_version(self) -> int:
+        """The schema version that the tables have now; `schema_version` is what they had when they were opened."""
+        return int(self.delta(_MARK.name).metadata().configuration.get(SCHEMA_VERSION_PROPERTY, 0))
+
+    def widen(self, measured: Sequence[pa.Field]) -> None:
+        """Add the columns of subsamplers that are missing.
 
         Args:
             measured: struct columns of subsamplers, which `media` and `samples` are to have.
@@ -135,16 +145,18 @@ class Dataset:
             DatasetError: if a column of that name has another type.
         """
         for name in (schema.MEDIA.name, schema.SAMPLES.name):
-            self._add_missing(name, measured)
-        mark = self.delta(_MARK.name)
-        if int(mark.metadata().configuration.get(SCHEMA_VERSION_PROPERTY, 0)) < SCHEMA_VERSION:
-            for table in TABLES:
-                _create_table(self.table_path(table.name), table, self.shard_size)
-                self._add_missing(table.name, table.columns)
-            mark.update_incremental()
-            mark.alter.set_table_properties({SCHEMA_VERSION_PROPERTY: str(SCHEMA_VERSION)}, raise_if_not_exists=False)
+            self.add_columns(name, measured)
 
-    def _add_missing(self, name: str, wanted: Sequence[pa.Field]) -> None:
+    def add_columns(self, name: str, wanted: Sequence[pa.Field]) -> None:
+        """Add columns to a table, and to structs what they lack, with their comments.
+
+        Args:
+            name: the table.
+            wanted: columns that it is to have; nothing happens where it has them all.
+
+        Raises:
+            DatasetError: if a column of that name has another type.
+        """
         there = self.arrow_schema(name)
         missing = [column for column in wanted if not _holds(there, column)]
         if missing:
@@ -153,6 +165,36 @@ class Dataset:
             except DeltaError as error:
                 names = ", ".join(column.name for column in missing)
                 raise DatasetError(f"The table {name} cannot take {names}: {_first_line(error)}.") from None
+
+    def make_table(self, table: Table) -> None:
+        """Make a table, empty, unless it is there.
+
+        Args:
+            table: its declaration.
+
+        Raises:
+            DatasetError: if it cannot be made.
+        """
+        _create_table(self.table_path(table.name), table, self.shard_size)
+
+    def describe(self, table: Table) -> None:
+        """Give a table the comments and properties, the schema version among them, that it would have if it were made now.
+
+        Args:
+            table: its declaration.
+        """
+        there = {field.name: field.metadata.get("comment") for field in self.delta(table.name).schema().fields}
+        for column in table.columns:
+            comment = column.metadata[b"comment"].decode()
+            if column.name in there and there[column.name] != comment:
+                self.delta(table.name).alter.set_column_metadata(column.name, {"comment": comment})
+        metadata = self.delta(table.name).metadata()
+        if metadata.description != table.comment:
+            self.delta(table.name).alter.set_table_description(table.comment)
+        wanted = table.properties | {SCHEMA_VERSION_PROPERTY: str(SCHEMA_VERSION)}
+        other = {key: value for key, value in wanted.items() if metadata.configuration.get(key) != value}
+        if other:
+            self.delta(table.name).alter.set_table_properties(other, raise_if_not_exists=False)
 
     def make_step(self, kind: type[Enricher]) -> None:
         """Make the tables of an enrichment, empty, unless they are there; columns that are missing are added.
@@ -164,8 +206,8 @@ class Dataset:
             DatasetError: if they cannot be made, or a column has another type.
         """
         for table in schema.step_tables(kind):
-            _create_table(self.table_path(table.name), table, self.shard_size)
-            self._add_missing(table.name, table.columns)
+            self.make_table(table)
+            self.add_columns(table.name, table.columns)
 
     @property
     def steps(self) -> list[str]:
@@ -191,20 +233,46 @@ class Dataset:
         return f"delta.`{self.table_path(name).replace('`', '``')}`"
 
     def read(self, spark: SparkSession, name: str, *, version: int | None = None) -> DataFrame:
-        """A table as a DataFrame, at a version if one is given."""
-        reader = spark.read.format("delta")
-        if version is not None:
-            reader = reader.option("versionAsOf", version)
-        return reader.load(self.table_path(name))
+        """A table as a DataFrame, at a version if one is given; see `relation`."""
+        if version is not None or self.schema_version < SCHEMA_VERSION:
+            return spark.sql(f"SELECT * FROM {self.relation(name, version=version)}")
+        return spark.read.format("delta").load(self.table_path(name))
+
+    def relation(self, name: str, *, version: int | None = None) -> str:
+        """SQL relation of a table, for reading: columns that it lacked then are null, and one that was not there is empty.
+
+        Args:
+            name: the table.
+            version: the version to read; the newest by default.
+        """
+        at = "" if version is None else f" VERSION AS OF {version}"
+        if version is None and self.schema_version == SCHEMA_VERSION:
+            return self.sql_name(name)
+        declared = next((table.arrow_schema for table in TABLES if table.name == name), pa.schema([]))
+        try:
+            there = pa.schema(DeltaTable(self.table_path(name), version=version).schema().to_arrow()).names
+        except TableNotFoundError:
+            there = []
+        lacking = [f"CAST(NULL AS {ddl}) AS `{column}`" for column, ddl in _spark_types(declared) if column not in there]
+        rows = f"FROM {self.sql_name(name)}{at}" if there else "WHERE false"
+        return f"(SELECT {', '.join([*(['*'] if there else []), *lacking])} {rows})"
 
     def delta(self, name: str) -> DeltaTable:
         """A table as the deltalake library opens it, newest version."""
         return DeltaTable(self.table_path(name))
 
     def versions(self) -> dict[str, int]:
-        """The newest version of each table."""
+        """The newest version of each table that is there."""
+        return {name: self.delta(name).version() for name in self.table_names()}
+
+    def table_names(self) -> list[str]:
+        """The names of the tables that are there, those of enrichments last."""
         steps = (name for step in self.steps for name in (step, f"{step}{STEP_MEDIA}"))
-        return {name: self.delta(name).version() for name in (*(table.name for table in TABLES), *steps)}
+        is_old = self.schema_version < SCHEMA_VERSION
+        return [*(table.name for table in TABLES if not is_old or self._is_there(table.name)), *steps]
+
+    def _is_there(self, name: str) -> bool:
+        return DeltaTable.is_deltatable(self.table_path(name))
 
     def row_count(self, name: str) -> int | None:
         """How many rows a table's files have, as its log tells, deleted ones included; None where it does not tell."""
@@ -212,17 +280,24 @@ class Dataset:
         return None if None in counts else sum(counts)
 
     def read_control(self, name: str, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
-        """All rows of a control table (`runs`, `exports`, `suppressions`, `leases`).
+        """All rows of a control table (`runs`, `exports`, `suppressions`, `deletions`, `leases`).
 
         Args:
             name: the table.
-            columns: those wanted; all by default.
+            columns: those wanted; all by default. One that an older dataset lacks is null in each row.
         """
-        rows = self.delta(name).to_pyarrow_table(columns=list(columns) if columns else None)
+        if self.schema_version < SCHEMA_VERSION and not self._is_there(name):
+            return []
+        declared = next(table.column_names for table in TABLES if table.name == name)
+        table = self.delta(name)
+        there = {field.name for field in table.schema().fields}
+        wanted = list(columns or declared)
+        rows = table.to_pyarrow_table(columns=[column for column in wanted if column in there])
         # A map comes as a list of pairs.
         maps = {field.name for field in rows.schema if pa.types.is_map(field.type)}
+        lacking = dict.fromkeys(column for column in wanted if column not in there)
         return [
-            {key: dict(value) if key in maps and value is not None else value for key, value in row.items()}
+            {key: dict(value) if key in maps and value is not None else value for key, value in row.items()} | lacking
             for row in rows.to_pylist()
         ]
 
@@ -232,21 +307,30 @@ class Dataset:
         """Append rows to a control table in one commit.
 
         Args:
-            name: `runs`, `exports` or `suppressions`.
-            rows: values by column; columns left out are null.
+            name: `runs`, `exports`, `suppressions` or `deletions`.
+            rows: values by column; columns left out are null, and those that an older dataset lacks are left out.
             transaction: an application's identifier and number, which the commit carries.
         """
-        table = next(table for table in TABLES if table.name == name)
+        declared = next(table for table in TABLES if table.name == name)
+        there = set(declared.column_names)
+        if self.schema_version < SCHEMA_VERSION:
+            there = set(self.arrow_schema(name).names)
+        columns = pa.schema([column for column in declared.columns if column.name in there])
         # Maps go in as pairs.
         plain = [
             {key: list(value.items()) if isinstance(value, Mapping) else value for key, value in row.items()} for row in rows
         ]
-        write_deltalake(
-            self.table_path(name),
-            pa.Table.from_pylist(plain, schema=table.arrow_schema),
-            mode="append",
-            commit_properties=CommitProperties(app_transactions=[Transaction(*transaction)] if transaction else None),
-        )
+        table = pa.Table.from_pylist(plain, schema=columns)
+        properties = CommitProperties(app_transactions=[Transaction(*transaction)] if transaction else None)
+        for attempt in range(_TRIES):
+            try:
+                # Appends do not conflict, but each takes the number of the next version, which another may take first.
+                write_deltalake(self.table_path(name), table, mode="append", commit_properties=properties)
+                return
+            except CommitFailedError:
+                if attempt == _TRIES - 1:
+                    raise
+                pause(attempt)
 
 
 def resolve(path: str) -> str:
@@ -276,6 +360,16 @@ def resolve(path: str) -> str:
             f"{path} is no path and no URL that is served; mounts are paths (/dbfs/…, /Volumes/…), stores s3a://…."
         )
     return str(locations.local_path(path).absolute())
+
+
+def _spark_types(columns: pa.Schema) -> list[tuple[str, str]]:
+    """Name and type of each column as Spark's SQL has them."""
+    if not columns.names:
+        return []
+    from pyspark.sql.types import StructType
+
+    fields = StructType.fromJson(json.loads(Schema.from_arrow(columns).to_json())).fields
+    return [(field.name, field.dataType.simpleString()) for field in fields]
 
 
 def _holds(there: pa.Schema | pa.StructType, column: pa.Field) -> bool:

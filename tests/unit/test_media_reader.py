@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import os
 import random
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -17,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.counted import Counting
 from tests.support.rows import Row, media_row, stream, write_media
 from v2d_spark.schema import MEDIA
 from v2d_spark.udfs import media_file, media_reader, parquet_pages
@@ -79,30 +78,6 @@ def plain(row: MediaRow) -> Row:
     """All that was read of a row."""
     told = {name: vars(one) | {"inline": one.inline and bytes(one.inline)} for name, one in row.streams.items()}
     return {"key": row.key, "batch_id": row.batch_id, "streams": told, "extra": row.extra}
-
-
-class Counting:
-    """Files that count the bytes that are asked of them, footers included."""
-
-    bytes_read = 0
-
-    def open_file(self, location: str) -> CountedFile:
-        return CountedFile(self, location)
-
-
-class CountedFile(io.FileIO):
-    def __init__(self, counting: Counting, location: str) -> None:
-        super().__init__(location)
-        self.counting = counting
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        data = super().read(-1 if size is None else size)
-        self.counting.bytes_read += len(data)
-        return data
-
-    def read_at(self, size: int, offset: int) -> bytes:
-        self.counting.bytes_read += size
-        return os.pread(self.fileno(), size, offset)
 
 
 @pytest.fixture

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import random
-import time
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from v2d_spark.conflicts import pause
 from v2d_spark.tables import Dataset
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ def run_merge(spark: SparkSession, statement: str) -> int:
         except Exception as error:
             if not _is_conflict(error) or attempt == _CONFLICT_TRIES - 1:
                 raise
-            time.sleep(min(8.0, 0.2 * 2**attempt) * random.uniform(0.5, 1.5))
+            pause(attempt, first=0.2, longest=8.0)
             attempt += 1
 
 

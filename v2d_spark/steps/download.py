@@ -7,7 +7,7 @@ from collections import Counter
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from v2d_spark import batches, merges, queries
+from v2d_spark import batches, merges, migrations, queries
 from v2d_spark.choice import Choice
 from v2d_spark.config import Settings
 from v2d_spark.lease import Lease
@@ -94,7 +94,7 @@ def retry(spark: SparkSession, dataset: Dataset, lease: Lease, where: str | None
     """
     started_at = datetime.now(timezone.utc)
     run = uuid.uuid4().hex
-    dataset.widen()
+    migrations.migrate(dataset, lease)
     batches.recover(spark, dataset, lease, STEP_SUBSAMPLE if dataset.made_from else STEP_DOWNLOAD, run=run)
     condition = where or f"status = '{FAILED}'"
     # As a query first, which cannot change anything.

@@ -15,7 +15,7 @@ import uuid
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from v2d_spark import batches, media_log, merges, queries, schema
+from v2d_spark import batches, media_log, merges, migrations, queries, schema
 from v2d_spark.config import Settings
 from v2d_spark.lease import BATCHES_PER_EPOCH, Lease
 from v2d_spark.schema import STEP_MEDIA
@@ -94,6 +94,7 @@ def enrich(
     watcher = watcher or Unwatched()
     run = run or uuid.uuid4().hex
     spool.sweep(settings.scratch)
+    migrations.ensure(dataset, f"enrich {step}")
     dataset.make_step(type(one))
     # As a query first, which cannot change anything.
     queries.samples_where(spark, dataset, where)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from v2d_spark import batches, merges
+from v2d_spark import batches, merges, migrations
 from v2d_spark.config import Settings
 from v2d_spark.inputs import InputOptions
 from v2d_spark.inputs.files import shown
@@ -150,7 +150,7 @@ def ingest_rows(
     """
     started_at = datetime.now(timezone.utc)
     run = run or uuid.uuid4().hex
-    dataset.widen()
+    migrations.migrate(dataset, lease)
     # Before anything here becomes newer than what such a batch holds.
     batches.recover(spark, dataset, lease, STEP_DOWNLOAD, run=run)
     work = _Work(spark, dataset, lease)

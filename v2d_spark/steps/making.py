@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Protocol
 
-from v2d_spark import batches, merges, overview, schema
+from v2d_spark import batches, merges, migrations, overview, schema
 from v2d_spark.choice import Choice
 from v2d_spark.config import Settings
 from v2d_spark.lease import Lease
@@ -166,6 +166,7 @@ def make(
     charged_from = datetime.now(timezone.utc)
     started = time.monotonic()
     spool.sweep(settings.scratch)
+    migrations.migrate(dataset, lease)
     dataset.widen([column for one in settings.subsamplers if (column := schema.measured(one)) is not None])
     result = MakeResult(recovered=batches.recover(spark, dataset, lease, step, run=run))
     due = merges.due_condition(

@@ -10,7 +10,7 @@ import uuid
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from v2d_spark import batches
+from v2d_spark import batches, migrations
 from v2d_spark.choice import Choice
 from v2d_spark.config import Settings
 from v2d_spark.lease import Lease
@@ -62,7 +62,7 @@ def subsample(
         QueryError: if the choice's condition is wrong.
     """
     run = run or uuid.uuid4().hex
-    dataset.widen()
+    migrations.migrate(dataset, lease)
     batches.recover(spark, dataset, lease, STEP_SUBSAMPLE, run=run)
     # Before anything is taken: what is deleted there must be deleted here.
     unregistered = register(origin, dataset)

@@ -1,0 +1,17 @@
+"""Waiting for one's turn where several processes commit to one table."""
+
+from __future__ import annotations
+
+import random
+import time
+
+
+def pause(attempt: int, *, first: float = 0.02, longest: float = 2.0) -> None:
+    """Wait before a commit is tried again, longer each time, and never as long as others wait.
+
+    Args:
+        attempt: how often it was tried again already.
+        first: seconds of the first wait, about.
+        longest: seconds of the longest, about.
+    """
+    time.sleep(min(longest, first * 2.0**attempt) * random.uniform(0.5, 1.5))
