@@ -173,6 +173,12 @@ class Dataset:
         folders = set(locations.list_folders(self.path))
         return sorted(name for name in folders if f"{name}{STEP_MEDIA}" in folders)
 
+    @property
+    def table_names(self) -> list[str]:
+        """Names of the tables: those of every dataset, then those of enrichments."""
+        steps = (name for step in self.steps for name in (step, f"{step}{STEP_MEDIA}"))
+        return [*(table.name for table in TABLES), *steps]
+
     def arrow_schema(self, name: str) -> pa.Schema:
         """The columns that a table has now."""
         return pa.schema(self.delta(name).schema().to_arrow())
@@ -190,6 +196,11 @@ class Dataset:
         """The table as SQL names it, by its path."""
         return f"delta.`{self.table_path(name).replace('`', '``')}`"
 
+    def relation(self, name: str, version: int | None = None) -> str:
+        """SQL of all rows of a table, at a version if one is given."""
+        at = "" if version is None else f" VERSION AS OF {version}"
+        return f"SELECT * FROM {self.sql_name(name)}{at}"
+
     def read(self, spark: SparkSession, name: str, *, version: int | None = None) -> DataFrame:
         """A table as a DataFrame, at a version if one is given."""
         reader = spark.read.format("delta")
@@ -203,8 +214,7 @@ class Dataset:
 
     def versions(self) -> dict[str, int]:
         """The newest version of each table."""
-        steps = (name for step in self.steps for name in (step, f"{step}{STEP_MEDIA}"))
-        return {name: self.delta(name).version() for name in (*(table.name for table in TABLES), *steps)}
+        return {name: self.delta(name).version() for name in self.table_names}
 
     def row_count(self, name: str) -> int | None:
         """How many rows a table's files have, as its log tells, deleted ones included; None where it does not tell."""
