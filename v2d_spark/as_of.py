@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 # Delta's own words for a version whose files it no longer vouches for, which a session may be told to read all the same.
 _TOO_OLD = "DELTA_UNSUPPORTED_TIME_TRAVEL_BEYOND_DELETED_FILE_RETENTION_DURATION"
-_READS_OLD = "spark.databricks.delta.vacuum.enforceTimeTravelWithinDeletedFileRetentionDuration"
+READS_OLD = "spark.databricks.delta.vacuum.enforceTimeTravelWithinDeletedFileRetentionDuration"
 _MISSING = re.compile(r"FILE_NOT_EXIST|FileNotFound|NoSuchKey|DELTA_VERSION_NOT_FOUND|DELTA_\w*FILE_NOT_FOUND")
 
 
@@ -67,10 +67,9 @@ class Past(Dataset):
         """Names of the enrichments that had tables, in order."""
         return sorted(name for name in self.moment.versions if f"{name}{STEP_MEDIA}" in self.moment.versions)
 
-    @property
     def table_names(self) -> list[str]:
-        """Names of the tables that there were."""
-        return [name for name in super().table_names if name in self.moment.versions]
+        """The names of the tables that there were, those of enrichments last."""
+        return [name for name in super().table_names() if name in self.moment.versions]
 
     def versions(self) -> dict[str, int]:
         """The version of each table."""
@@ -91,14 +90,14 @@ class Past(Dataset):
             raise self._gone(name)
         return table
 
-    def relation(self, name: str, version: int | None = None) -> str:
-        """SQL of the rows that a table had, whatever version is given."""
-        if name == RUNS.name:
+    def relation(self, name: str, *, version: int | None = None) -> str:
+        """SQL relation of a table, for reading: as it was, or at a version if one is given."""
+        if name == RUNS.name and version is None:
             # Its version was noted before the batch's own row was appended. Rows are never changed, so those until then
             # are what it was, in files of any version.
-            newest = super().relation(name)
-            return f"{newest} WHERE finished_at <= TIMESTAMP '{self.moment.finished_at.isoformat(sep=' ')}'"
-        return super().relation(name, self.moment.versions[name])
+            then = f"TIMESTAMP '{self.moment.finished_at.isoformat(sep=' ')}'"
+            return f"(SELECT * FROM {super().relation(name)} WHERE finished_at <= {then})"
+        return super().relation(name, version=self.moment.versions[name] if version is None else version)
 
     def read(self, spark: SparkSession, name: str, *, version: int | None = None) -> DataFrame:
         """A table as a DataFrame, as it was, or at a version if one is given."""
@@ -136,7 +135,7 @@ class Past(Dataset):
             if _TOO_OLD in told:
                 raise DatasetError(
                     f"Delta refuses to read what is older than delta.deletedFileRetentionDuration, as batch {self.moment} is; "
-                    f"start the session with {_READS_OLD}=false to read what VACUUM has left."
+                    f"start the session with {READS_OLD}=false to read what VACUUM has left."
                 ) from None
             self.check(names)
             if _MISSING.search(told):

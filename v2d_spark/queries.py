@@ -206,7 +206,7 @@ def _tables(dataset: Dataset, text: str, versions: Mapping[str, int], max_attemp
     views = {view.name: view for view in VIEWS}
 
     def rows(name: str) -> str:
-        return dataset.relation(name, versions.get(name))
+        return f"SELECT * FROM {dataset.relation(name, version=versions.get(name))}"
 
     named = _named(dataset, text) or [TABLES[0].name]
     return ", ".join(
@@ -219,6 +219,6 @@ def _named(dataset: Dataset, text: str) -> list[str]:
 
 
 def _names(dataset: Dataset) -> list[str]:
-    tables = dataset.table_names
+    tables = dataset.table_names()
     own = [table.name for table in TABLES if table.name in tables]
     return [*own, *(view.name for view in VIEWS), *tables[len(own) :]]

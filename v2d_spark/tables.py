@@ -173,9 +173,8 @@ class Dataset:
         folders = set(locations.list_folders(self.path))
         return sorted(name for name in folders if f"{name}{STEP_MEDIA}" in folders)
 
-    @property
     def table_names(self) -> list[str]:
-        """Names of the tables: those of every dataset, then those of enrichments."""
+        """The names of the tables that are there, those of enrichments last."""
         steps = (name for step in self.steps for name in (step, f"{step}{STEP_MEDIA}"))
         return [*(table.name for table in TABLES), *steps]
 
@@ -196,10 +195,10 @@ class Dataset:
         """The table as SQL names it, by its path."""
         return f"delta.`{self.table_path(name).replace('`', '``')}`"
 
-    def relation(self, name: str, version: int | None = None) -> str:
-        """SQL of all rows of a table, at a version if one is given."""
+    def relation(self, name: str, *, version: int | None = None) -> str:
+        """SQL relation of a table, for reading: at a version if one is given."""
         at = "" if version is None else f" VERSION AS OF {version}"
-        return f"SELECT * FROM {self.sql_name(name)}{at}"
+        return f"{self.sql_name(name)}{at}"
 
     def read(self, spark: SparkSession, name: str, *, version: int | None = None) -> DataFrame:
         """A table as a DataFrame, at a version if one is given."""
@@ -214,7 +213,7 @@ class Dataset:
 
     def versions(self) -> dict[str, int]:
         """The newest version of each table."""
-        return {name: self.delta(name).version() for name in self.table_names}
+        return {name: self.delta(name).version() for name in self.table_names()}
 
     def row_count(self, name: str) -> int | None:
         """How many rows a table's files have, as its log tells, deleted ones included; None where it does not tell."""

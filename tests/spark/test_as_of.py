@@ -15,7 +15,7 @@ from deltalake import write_deltalake
 from tests.support.rows import Row, add_batch, end_batch, made_row, stream, write_made
 from tests.support.sources import add_sources
 from v2d_spark import media_log, queries, schema
-from v2d_spark.as_of import Past, find
+from v2d_spark.as_of import READS_OLD, Past, find
 from v2d_spark.cli import main
 from v2d_spark.steps.export import ExportResult, export
 from v2d_spark.tables import Dataset
@@ -173,6 +173,18 @@ def test_a_state_whose_files_are_gone(
     assert main(["sql", "--dataset", dataset.path, "--as-of", str(FLOW), query]) == 2
     assert "cannot be read any more" in capsys.readouterr().err
     assert queries.query(spark, state, "SELECT 'samples', count(*) FROM sources").collect()[0][1] == 10
+
+    # A session that is not ours may hold that what is older than the retention is gone.
+    own = find(dataset, BEFORE)
+    retention = "'delta.deletedFileRetentionDuration' = 'interval 0 days'"
+    spark.sql(f"ALTER TABLE {dataset.sql_name('sources')} SET TBLPROPERTIES ({retention})")
+    assert queries.query(spark, own, "SELECT count(*) FROM sources").collect()[0][0] == 10
+    spark.conf.set(READS_OLD, "true")
+    try:
+        with pytest.raises(DatasetError, match=f"Delta refuses to read .* start the session with {READS_OLD}=false"):
+            queries.query(spark, own, "SELECT count(*) FROM sources")
+    finally:
+        spark.conf.set(READS_OLD, "false")
 
     # As if they went while Spark reads.
     checked = Past.check

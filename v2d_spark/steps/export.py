@@ -473,7 +473,9 @@ def choose(
     from pyspark.sql import functions as F
 
     streams = streams or Streams()
-    wanted = samples_where(spark, dataset, where, versions=versions)
+    # A condition may name any table: of the past each one as it was.
+    read = None if isinstance(dataset, Past) else versions
+    wanted = samples_where(spark, dataset, where, versions=read)
     samples = _without_suppressed(spark, dataset, wanted)
     inner = [F.col(name).alias(f"_{name}") for name in INPUT_COLUMNS if name != "metadata"]
     told = samples if select else _with_cuts_of_sources(spark, dataset, samples, versions)

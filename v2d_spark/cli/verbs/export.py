@@ -91,4 +91,6 @@ def command(
         click.echo(
             f"{counted(result.samples, 'sample')} in {counted(result.shards, 'shard')}{kept}, {size(result.bytes)}, in {to}."
         )
+        if result.removed:
+            click.echo(f"{counted(result.removed, 'shard')} without a sample removed.")
     return EXIT_DONE
