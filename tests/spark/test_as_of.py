@@ -201,7 +201,6 @@ def test_bytes_that_are_gone(spark: SparkSession, told: tuple[Dataset, Path], tm
     """As maintenance leaves it, which lets go of rows that newer ones replaced."""
     dataset = Dataset.open(shutil.copytree(told[0].path, str(tmp_path / "dataset")))
     spark.sql(f"DELETE FROM {dataset.sql_name('media')} WHERE source_num = 3 AND batch_id = {FIRST}").collect()
-    assert export(spark, dataset, str(tmp_path / "now")).samples == 11
     with pytest.raises(
         DatasetError, match=r"1 of 3 shards as of batch 2000001 .* cannot be had any more, as bytes .* 00000000: "
     ):
