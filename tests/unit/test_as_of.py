@@ -30,7 +30,7 @@ NOON = datetime(2026, 1, 31, 12, tzinfo=timezone.utc)
         ("2026-01-31 12:00:00", NOON),
         ("2026-01-31T12:00:00Z", NOON),
         ("2026-01-31T18:00+06:00", NOON),
-        ("2026-01-31T12:00:00.5-00:00", NOON + timedelta(seconds=0.5)),
+        ("2026-01-31T12:00:00.500-00:00", NOON + timedelta(seconds=0.5)),
     ],
 )
 def test_a_batch_or_a_time(text: str | int, meaning: int | datetime) -> None:
