@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
-from v2d_spark.merges.due import due_condition
+from v2d_spark import choice
+from v2d_spark.merges.due import due_condition, kind_conditions
 from v2d_spark.schema import SAMPLES, SOURCES, STEP_KEYS
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs.vocabulary import FAILED, SKIPPED
@@ -51,7 +52,9 @@ def _enriched(dataset: Dataset, rows: Rows, now: datetime, max_attempts: int) ->
 
 
 def _pending(dataset: Dataset, rows: Rows, now: datetime, max_attempts: int) -> str:
-    why = f"CASE WHEN status = '{FAILED}' THEN 'failed' WHEN fingerprint IS NULL THEN 'new' ELSE 'changed' END"
+    kinds = kind_conditions(f"TIMESTAMP '{now.isoformat(sep=' ')}'", max_attempts, "")
+    cases = " ".join(f"WHEN {kinds[kind]} THEN '{kind}'" for kind in choice.USUAL)
+    why = f"CASE {cases} END"
     since = f"if(status = '{FAILED}', next_retry_at, updated_at)"
     due = due_condition(dataset, now, max_attempts)
     return f"SELECT *, {why} AS why, {since} AS since FROM ({rows(SOURCES.name)}) WHERE {due}"
