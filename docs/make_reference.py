@@ -1,4 +1,4 @@
-"""Print docs/reference.md: every setting and every column, from the code that declares them.
+"""Print docs/reference.md: every setting, column and view, from the code that declares them.
 
     .venv/bin/python docs/make_reference.py > docs/reference.md
 
@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from v2d_spark import config, schema
 from v2d_spark.udfs.enrichers import enrichers
+from v2d_spark.views import VIEWS
 
 NOTE = "<!-- Made by docs/make_reference.py. -->"
 
@@ -47,6 +48,19 @@ def lines() -> Iterator[str]:
         for column in table.columns:
             comment = column.metadata[b"comment"].decode()
             yield f"| `{column.name}` | {sql_type(column.type)}{'' if column.nullable else ', never null'} | {comment} |"
+    yield from ("", "## Views", "")
+    yield "`v2d sql` knows them by their names, beside the tables; they are stored nowhere."
+    for view in VIEWS:
+        yield from (
+            "",
+            f"### `{view.name}`",
+            "",
+            f"A row is {view.comment}.",
+            "",
+            "| column | type | what it is |",
+            "|---|---|---|",
+        )
+        yield from (f"| {name} | {kind} | {comment} |" for name, kind, comment in view.columns)
 
 
 def sql_type(kind: pa.DataType) -> str:

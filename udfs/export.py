@@ -84,6 +84,7 @@ class ExportTask:
         made: bytes of enrichments that are wanted.
         verify: whether checksums of streams are compared.
         progress: file on this host to append counts to; None where nobody reads it.
+        update: whether a shard is kept for its samples alone, even if the rest of the export now gives it other columns.
     """
 
     dataset_path: str
@@ -100,6 +101,7 @@ class ExportTask:
     made: tuple[StepMedia, ...] = ()
     verify: bool = False
     progress: str | None = None
+    update: bool = False
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Write every shard of the partition, or find that it is there.
@@ -158,11 +160,12 @@ class _ShardWriter:
         keys, batches = rows["key"].to_pylist(), rows["batch_id"].to_pylist()
         captions = [caption or "" for caption in rows["caption"].to_pylist()]
         made = [rows[batch_column(one.step)].to_pylist() for one in task.made]
-        fingerprint = self._fingerprint(name, zip(keys, batches, captions, texts, strict=True), made)
+        fingerprints = self._fingerprints(name, zip(keys, batches, captions, texts, strict=True), made)
         stats = locations.join(task.destination, name + STATS_SUFFIX)
         there = _read_stats(stats)
+        which = "samples_fingerprint" if task.update else "fingerprint"
         if (
-            there.get("fingerprint") == fingerprint
+            there.get(which) == fingerprints[which]
             and self.exporter.size(task.destination, name) == there.get("bytes")
             and locations.exists(locations.join(task.destination, f"{name}.parquet"))
         ):
@@ -187,7 +190,7 @@ class _ShardWriter:
         locations.remove(stats)
         shard = Shard(task.destination, name, metadata_table(metadata, task.user_columns), task.streams, task.verify)
         written = self.exporter.write(shard, samples())
-        self._write_stats(stats, fingerprint, len(keys), written)
+        self._write_stats(stats, fingerprints, len(keys), written)
         return {"kept": False, "bytes": written.bytes, "sha256": written.sha256}
 
     def _made_streams(
@@ -200,23 +203,26 @@ class _ShardWriter:
         for batch in batches:
             yield {} if batch is None else {one.stream: next(found).streams[one.step]}
 
-    def _fingerprint(
+    def _fingerprints(
         self, name: str, samples: Iterator[tuple[str, int, str, bytes]], made: Sequence[Sequence[int | None]]
-    ) -> str:
-        """Checksum over all that makes a shard what it is."""
+    ) -> dict[str, str]:
+        """Checksums over all that makes a shard what it is, and over what of that is its samples'."""
         kind, task = self.exporter, self.task
-        # The other samples of the export decide which columns there are, of streams only in a format that has such.
-        told: list[Any] = [kind.name, kind.version, name, task.user_columns, kind.stream_columns(task.streams)]
+        own: list[Any] = [kind.name, kind.version, name]
         if task.media_streams != STREAMS or task.made:
-            told.append([task.media_streams, [one.stream for one in task.made], made])
-        digest = hashlib.sha256(json.dumps(told).encode())
+            own.append([task.media_streams, [one.stream for one in task.made], made])
+        digest = hashlib.sha256(json.dumps(own).encode())
         for key, batch_id, caption, text in samples:
             for part in (key.encode(), caption.encode(), text):
                 digest.update(struct.pack("<qq", batch_id, len(part)))
                 digest.update(part)
-        return digest.hexdigest()
+        of_samples = digest.hexdigest()
+        # The other samples of the export decide which columns there are, of streams only in a format that has such.
+        columns = [task.user_columns, kind.stream_columns(task.streams)]
+        digest.update(json.dumps(columns).encode())
+        return {"fingerprint": digest.hexdigest(), "samples_fingerprint": of_samples}
 
-    def _write_stats(self, location: str, fingerprint: str, count: int, written: Written) -> None:
+    def _write_stats(self, location: str, fingerprints: dict[str, str], count: int, written: Written) -> None:
         stats = {
             "count": count,
             "successes": count,
@@ -224,7 +230,7 @@ class _ShardWriter:
             "bytes": written.bytes,
             "sha256": written.sha256,
             "format": self.exporter.name,
-            "fingerprint": fingerprint,
+            **fingerprints,
         }
         with locations.write_whole(location) as file:
             file.write(json.dumps(stats, indent=4).encode())

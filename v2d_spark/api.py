@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from v2d_spark import as_of as past
 from v2d_spark import config as configuration
 from v2d_spark import overview, planning, queries
 from v2d_spark.choice import Choice
@@ -243,11 +244,13 @@ def export(
     dataset: str,
     to: str,
     *,
-    format: str = "webdataset",
+    format: str | None = None,
     where: str | None = None,
     select: Sequence[str] | None = None,
     streams: Sequence[str] | None = None,
     shard_size: int | None = None,
+    as_of: str | int | None = None,
+    update: bool = False,
     config: Config = None,
     overrides: Sequence[str] = (),
     progress_file: str | None = None,
@@ -257,12 +260,15 @@ def export(
     Args:
         dataset: folder of the dataset.
         to: where they go.
-        format: the format's name.
+        format: the format's name; `webdataset` by default.
         where: a condition on `samples`; all by default.
         select: columns of the metadata, or SQL expressions over `samples`; all columns by default.
         streams: what leaves of a sample: `video`, `audio`, `image` (all three by default), and enrichments that make bytes,
             such as `optical_flow`.
         shard_size: samples in a shard; each in the shard of its source by default.
+        as_of: a batch_id of `runs`, or a time: the samples are those of then.
+        update: make an export that is there what the tables are now, by the arguments that it was made with. Shards whose
+            samples are the same stay as they are, and no sample moves to another.
         config: settings.
         overrides: `key=value` texts.
         progress_file: a file on this host that tasks append their counts to.
@@ -275,28 +281,29 @@ def export(
     """
     settings = _settings(config, overrides)
     opened = Dataset.open(dataset)
-    exporting.check(opened, to, format=format, where=where, select=select, streams=streams, shard_size=shard_size)
+    asked: dict[str, Any] = {
+        "format": format,
+        "where": where,
+        "select": select,
+        "streams": streams,
+        "shard_size": shard_size,
+        "as_of": as_of,
+        "update": update,
+    }
+    exporting.check(opened, to, **asked)
     spark = get_session(scratch=settings.scratch)
-    return exporting.export(
-        spark,
-        opened,
-        to,
-        format=format,
-        where=where,
-        select=select,
-        streams=streams,
-        shard_size=shard_size,
-        settings=settings,
-        progress_file=progress_file,
-    )
+    return exporting.export(spark, opened, to, **asked, settings=settings, progress_file=progress_file)
 
 
-def sql(dataset: str, query: str, *, config: Config = None, overrides: Sequence[str] = ()) -> DataFrame:
+def sql(
+    dataset: str, query: str, *, as_of: str | int | None = None, config: Config = None, overrides: Sequence[str] = ()
+) -> DataFrame:
     """Ask the tables, read only.
 
     Args:
         dataset: folder of the dataset.
-        query: a SELECT over `sources`, `samples`, `media`, `runs`, ….
+        query: a SELECT over `sources`, `samples`, `media`, `runs`, … and the views `enriched`, `pending`, `failures`.
+        as_of: a batch_id of `runs`, or a time: the tables are read as they were then.
         config: settings.
         overrides: `key=value` texts.
 
@@ -304,8 +311,23 @@ def sql(dataset: str, query: str, *, config: Config = None, overrides: Sequence[
         V2dError: with one sentence that says what to change.
     """
     settings = _settings(config, overrides)
+    opened = opened_as_of(dataset, as_of)
+    spark = get_session(scratch=settings.scratch)
+    return queries.query(spark, opened, query, max_attempts=settings.fetch.max_attempts)
+
+
+def opened_as_of(dataset: str, as_of: str | int | None) -> Dataset:
+    """A dataset as it was at a batch or a time; as it is without one.
+
+    Args:
+        dataset: its folder.
+        as_of: a batch_id of `runs`, or a time.
+
+    Raises:
+        V2dError: with one sentence that says what to change.
+    """
     opened = Dataset.open(dataset)
-    return queries.query(get_session(scratch=settings.scratch), opened, query)
+    return opened if as_of is None else past.find(opened, as_of)
 
 
 def status(dataset: str, *, config: Config = None, overrides: Sequence[str] = ()) -> Status:

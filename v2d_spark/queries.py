@@ -1,4 +1,4 @@
-"""Read-only SQL over a dataset's tables, by their names.
+"""Read-only SQL over a dataset's tables and views, by their names.
 
 The query becomes a subquery under a WITH clause that names the tables: there Spark's grammar has no statement that
 changes anything, and the session's own views stay as they are.
@@ -8,66 +8,108 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
+from v2d_spark.as_of import Past
 from v2d_spark.complaints import explain
-from v2d_spark.schema import STEP_KEYS, STEP_MEDIA, TABLES
+from v2d_spark.config import Settings
+from v2d_spark.schema import TABLES
 from v2d_spark.tables import Dataset
-from v2d_spark.udfs.vocabulary import QueryError
+from v2d_spark.udfs.vocabulary import DatasetError, QueryError
+from v2d_spark.views import ENRICHED as ENRICHED_VIEW
+from v2d_spark.views import VIEWS
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 # The view of samples with what enrichments say of them.
-ENRICHED = "enriched"
+ENRICHED = ENRICHED_VIEW.name
+# Texts and comments of a query, in which names mean nothing; names in backticks are told from them.
+_TEXTS = re.compile(r"""(`[^`]*`)|'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*"|--[^\n]*|/\*.*?\*/""", re.DOTALL)
 
 
-def query(spark: SparkSession, dataset: Dataset, text: str, *, versions: Mapping[str, int] | None = None) -> DataFrame:
+def query(
+    spark: SparkSession,
+    dataset: Dataset,
+    text: str,
+    *,
+    versions: Mapping[str, int] | None = None,
+    max_attempts: int | None = None,
+) -> DataFrame:
     """Ask the tables.
 
     Args:
         spark: the session.
         dataset: the dataset.
         text: a SELECT (WITH, VALUES, …) over `sources`, `samples`, `media`, `runs`, …, the tables of enrichments, and
-            `enriched`; one statement.
+            the views (`views.VIEWS`); one statement. It may name whatever else the session can read.
         versions: versions of tables, by name, for those that shall not be read at their newest.
+        max_attempts: failed sources with as many attempts rest; as the default settings have it if not given.
 
     Returns:
         Its rows, not computed yet.
 
     Raises:
         QueryError: if it is wrong, or no query.
+        DatasetError: if the dataset is one of the past that cannot be read any more.
     """
     text = text.strip().rstrip(";").strip()
-    return _query(spark, dataset, text, text, versions)
+    return _query(spark, dataset, text, text, versions, max_attempts)
 
 
-def _query(spark: SparkSession, dataset: Dataset, text: str, asked: str, versions: Mapping[str, int] | None) -> DataFrame:
+def _query(
+    spark: SparkSession,
+    dataset: Dataset,
+    text: str,
+    asked: str,
+    versions: Mapping[str, int] | None,
+    max_attempts: int | None = None,
+) -> DataFrame:
     """As `query`, of a text that has on lines of its own what the user asked."""
     if not text:
         raise QueryError("The query is empty; try: SELECT status, count(*) FROM sources GROUP BY status.")
     word = re.match(r"\w+", text)
     if word and word[0].upper() in _CHANGING:
         raise QueryError(f"`v2d sql` only reads; {word[0].upper()} would change something.")
+    if isinstance(dataset, Past):
+        dataset.check(_read(dataset, text))
     try:
-        # The line break keeps a comment at the end of the query from hiding the parenthesis.
-        return spark.sql(f"WITH {_tables(dataset, text, versions or {})} SELECT * FROM (\n{text}\n)")
+        with dataset.reading(_read(dataset, text)) if isinstance(dataset, Past) else contextlib.nullcontext():
+            # The line break keeps a comment at the end of the query from hiding the parenthesis.
+            return spark.sql(f"WITH {_tables(dataset, text, versions or {}, max_attempts)} SELECT * FROM (\n{text}\n)")
+    except DatasetError:
+        raise
     except Exception as error:
         tables = ", ".join(_names(dataset))
-        hint = f"; tables are: {tables}" if "TABLE_OR_VIEW_NOT_FOUND" in str(error) else ""
+        then = f" as of batch {dataset.moment}" if isinstance(dataset, Past) else ""
+        hint = f"; tables{then} are: {tables}" if "TABLE_OR_VIEW_NOT_FOUND" in str(error) else ""
         raise QueryError(f"{explain(error, asked)}{hint}.") from None
 
 
+def _read(dataset: Dataset, text: str) -> list[str]:
+    """The tables that a query names, by themselves or by views of them."""
+    views = {view.name: view for view in VIEWS}
+    named = _named(dataset, _TEXTS.sub(lambda found: found[1] or "''", text))
+    return [table for name in named for table in (views[name].reads(dataset) if name in views else (name,))]
+
+
 @contextlib.contextmanager
-def computing() -> Iterator[None]:
+def computing(dataset: Dataset | None = None, text: str = "") -> Iterator[None]:
     """Around what computes a user's rows: what is wrong with the query shows only there, `1 / 0` for one.
+
+    Args:
+        dataset: the dataset, where it may be one of the past.
+        text: the query.
 
     Raises:
         QueryError: if it is wrong.
+        DatasetError: if files of a dataset of the past are gone.
     """
     try:
-        yield
+        with dataset.reading(_read(dataset, text)) if isinstance(dataset, Past) else contextlib.nullcontext():
+            yield
     except Exception as error:
         if not is_mistake(error):
             raise
@@ -157,29 +199,26 @@ _CHANGING = frozenset((
 # fmt: on
 
 
-def _tables(dataset: Dataset, text: str, versions: Mapping[str, int]) -> str:
-    """The tables that a query may name: Spark opens each one that is here."""
+def _tables(dataset: Dataset, text: str, versions: Mapping[str, int], max_attempts: int | None = None) -> str:
+    """The tables and views that a query may name: Spark opens each one that is here."""
+    attempts = Settings().fetch.max_attempts if max_attempts is None else max_attempts
+    now = dataset.moment.finished_at if isinstance(dataset, Past) else datetime.now(timezone.utc)
+    views = {view.name: view for view in VIEWS}
 
     def rows(name: str) -> str:
         return f"SELECT * FROM {dataset.relation(name, version=versions.get(name))}"
 
-    named = [name for name in _names(dataset) if re.search(rf"\b{name}\b", text, re.IGNORECASE)]
+    named = _named(dataset, text) or [TABLES[0].name]
     return ", ".join(
-        f"{name} AS ({_enriched(dataset, rows) if name == ENRICHED else rows(name)})" for name in named or [TABLES[0].name]
+        f"{name} AS ({views[name].sql(dataset, rows, now, attempts) if name in views else rows(name)})" for name in named
     )
 
 
+def _named(dataset: Dataset, text: str) -> list[str]:
+    return [name for name in _names(dataset) if re.search(rf"\b{name}\b", text, re.IGNORECASE)]
+
+
 def _names(dataset: Dataset) -> list[str]:
-    steps = [name for step in dataset.steps for name in (step, f"{step}{STEP_MEDIA}")]
-    return [*(table.name for table in TABLES), ENRICHED, *steps]
-
-
-def _enriched(dataset: Dataset, rows: Callable[[str], str]) -> str:
-    """SQL of all samples with what enrichments say of them as they are now, not of what they were before a redo."""
-    columns, joins = ["s.*"], []
-    for step in dataset.steps:
-        told = [f"`{step}`.`{name}`" for name in dataset.arrow_schema(step).names if name not in STEP_KEYS]
-        columns.append(f"CASE WHEN `{step}`.key IS NOT NULL THEN struct({', '.join(told)}) END AS `{step}`")
-        same = f"s.source_num = `{step}`.source_num AND s.key = `{step}`.key AND s.batch_id = `{step}`.sample_batch_id"
-        joins.append(f"LEFT JOIN ({rows(step)}) `{step}` ON {same}")
-    return f"SELECT {', '.join(columns)} FROM ({rows('samples')}) s {' '.join(joins)}"
+    tables = dataset.table_names()
+    own = [table.name for table in TABLES if table.name in tables]
+    return [*own, *(view.name for view in VIEWS), *tables[len(own) :]]

@@ -18,7 +18,7 @@ from tfrecord.reader import tfrecord_loader
 from tests.support.rows import Row, append_samples, commit_media, content_of, media_row, sample_row, stream, write_media
 from v2d_spark import config
 from v2d_spark.media_log import candidate_files
-from v2d_spark.steps.export import choose, export, plan
+from v2d_spark.steps.export import choose, export, plan, repacked
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs import processes
 from v2d_spark.udfs.exporters import exporter
@@ -191,7 +191,9 @@ def test_no_step_of_the_plan_has_bytes(
     dataset, versions = datasets["one"], {"samples": 1, "media": 2}
     chosen = choose(spark, dataset, "width > 100", None, versions=versions)
     folder, kind, settings = str(tmp_path / "tars"), exporter("parquet"), config.load({})
-    job = plan(spark, dataset, folder, f"{folder}/_staging", kind, chosen, versions, shard_size, settings, None)
+    if shard_size is not None:
+        chosen, _ = repacked(spark, chosen, folder, shard_size, 2, f"{folder}/_staging", None, update=False)
+    job = plan(spark, dataset, folder, kind, chosen, versions, shard_size, settings, None)
     assert "string" in types_in(job) and "binary" not in " ".join(types_in(job) | types_in(chosen.rows))
     # Bytes are found where they are, however deep, and dropped before the end.
     media = dataset.read(spark, "media").select("key", "video")

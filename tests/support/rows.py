@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Sequence
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -101,3 +102,27 @@ def append_samples(dataset: Dataset, rows: Sequence[Row]) -> None:
     """Append rows to a dataset's samples."""
     table = pa.Table.from_pylist(list(rows), schema=SAMPLES.arrow_schema)
     write_deltalake(dataset.table_path("samples"), table, mode="append")
+
+
+def end_batch(dataset: Dataset, batch: int, finished_at: datetime | None = None, step: str = "download") -> None:
+    """Append a batch's row to a dataset's runs, with the versions of all tables as they are."""
+    told = {"step": step, "batch_id": batch, "finished_at": finished_at or datetime.now(timezone.utc)}
+    dataset.append_control("runs", [told | {"versions": dataset.versions()}])
+
+
+def add_batch(dataset: Dataset, batch: int, numbers: Sequence[int], *, row: Row | None = None, **values: Any) -> None:
+    """Commit good sources as one batch: their bytes, their samples in place of those of before, and the row in runs.
+
+    Args:
+        dataset: the dataset.
+        batch: the batch.
+        numbers: of the sources.
+        row: values of their rows of media.
+        values: values of their samples.
+    """
+    made = [media_row(number, batch, size=300, shard_size=dataset.shard_size, **(row or {})) for number in numbers]
+    commit_media(dataset, batch, [made])
+    if dataset.delta("samples").version():
+        dataset.delta("samples").delete(f"source_num IN ({', '.join(map(str, numbers))})")
+    append_samples(dataset, [sample_row(one, **values) for one in made])
+    end_batch(dataset, batch)

@@ -77,6 +77,12 @@ def test_a_shard_is_kept_where_a_fresh_one_would_have_the_same_columns(arguments
     assert {"a", "b"} < set(pq.read_schema(table).names)
 
 
+def test_an_update_keeps_a_shard_for_its_samples_alone(arguments: dict[str, Any]) -> None:
+    assert run(arguments, "parquet", (), ("video",))["kept"] is False
+    assert run(arguments | {"update": True}, "parquet", ("a",), ("video", "audio"))["kept"] is True
+    assert run(arguments | {"update": True, "media_streams": ("video",)}, "parquet", (), ("video",))["kept"] is False
+
+
 def test_a_parquet_shard_has_a_column_for_each_stream_of_the_export(arguments: dict[str, Any]) -> None:
     table = Path(arguments["destination"]) / "00000000.parquet"
     assert run(arguments, "parquet", ("a",), ("video",))["kept"] is False

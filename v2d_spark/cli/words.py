@@ -28,6 +28,13 @@ def dataset_option(command: Command) -> Command:
     return click.option("--dataset", required=True, metavar="DIR", help="Folder of the dataset: a path or a URL.")(command)
 
 
+def as_of_option(command: Command) -> Command:
+    """Add `--as-of`."""
+    return click.option(
+        "--as-of", metavar="WHEN", help="As it was after a batch (batch_id of the table runs), or at a time (ISO 8601, UTC)."
+    )(command)
+
+
 def settings_options(command: Command) -> Command:
     """Add `--config`."""
     return click.option("--config", metavar="FILE|PRESET", help="Settings: a YAML file or a preset's name.")(command)

@@ -29,6 +29,7 @@ from v2d_spark.udfs.media_writer import WrittenFile
 from v2d_spark.udfs.report import Report
 from v2d_spark.udfs.task import OUTPUT_DDL
 from v2d_spark.udfs.vocabulary import OK, STREAMS, ConfigError, V2dError
+from v2d_spark.views import VIEWS
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -51,7 +52,8 @@ def check(step: str, settings: Settings) -> Enricher:
         ConfigError: if there is no such enrichment, its settings make no sense, or its name is a table's or column's.
     """
     kind = enricher(step)
-    taken = {table.name for table in schema.TABLES} | {*schema.SAMPLES.column_names, *STREAMS, queries.ENRICHED, "writer"}
+    views = {view.name for view in VIEWS}
+    taken = {table.name for table in schema.TABLES} | {*schema.SAMPLES.column_names, *STREAMS, *views, "writer"}
     if step in taken or not re.fullmatch(r"[a-z][a-z0-9_]*", step):
         raise ConfigError(f"An enrichment cannot be named {step}; its author must choose another name.")
     one = kind(getattr(settings.enrich, step))

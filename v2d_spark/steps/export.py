@@ -7,13 +7,15 @@ import json
 import re
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from v2d_spark import as_of as past
+from v2d_spark.as_of import Past
 from v2d_spark.complaints import explain
 from v2d_spark.config import Settings
 from v2d_spark.media_log import candidate_files
@@ -34,7 +36,10 @@ if TYPE_CHECKING:
 MARK = "_export.json"
 MANIFEST = "_manifest.parquet"
 _STAGING = "_staging"
-_OWNED = re.compile(rf"{_STAGING}~(?P<host>[^~]*)~(?P<pid>[0-9]+)~(?P<mark>[^~]+)~[0-9a-f]{{8}}")
+# What tells of each key in which shard it is, where samples are packed by number: a folder of narrow Parquet files.
+_PLACES = "_shards"
+_PLACES_DDL = "key string, shard string"
+_OWNED = re.compile(rf"(?:{_STAGING}|{_PLACES})~(?P<host>[^~]*)~(?P<pid>[0-9]+)~(?P<mark>[^~]+)~[0-9a-f]{{8}}")
 
 MANIFEST_SCHEMA = pa.schema(
     [
@@ -45,6 +50,7 @@ MANIFEST_SCHEMA = pa.schema(
         pa.field("batch_id", pa.int64(), metadata={"comment": "the newest batch that it holds"}),
         pa.field("samples_version", pa.int64(), metadata={"comment": "version of the table samples"}),
         pa.field("media_version", pa.int64(), metadata={"comment": "version of the table media"}),
+        pa.field("as_of", pa.int64(), metadata={"comment": "the batch after which the tables were so; null: the newest"}),
     ]
 )
 
@@ -53,6 +59,9 @@ _TASKS_PER_CORE = 4
 # As many digits as the names of sources' shards have.
 _SHARD_DIGITS = 8
 _SHARD = rf"[0-9]{{{_SHARD_DIGITS},}}"
+_DEFAULT_FORMAT = "webdataset"
+# Keys of samples that are left out, as many as are told of.
+_KEYS_TOLD = 100
 # The user's columns that get a column of their own; the names may come from anywhere, and each row may have others.
 _MOST_USER_COLUMNS = 1000
 # Functions that are another value each time, and texts and comments, in which their names mean nothing.
@@ -72,6 +81,10 @@ class ExportResult:
         kept: how many of them were there already.
         samples: samples in all of them.
         bytes: bytes of their data.
+        removed: shards of before that have no sample any more, and are gone.
+        as_of: the batch after which the tables were as they are exported; None for as they are.
+        suppressed: samples that were wanted and are left out, because they must not come back.
+        suppressed_keys: the first of their keys.
     """
 
     destination: str
@@ -79,6 +92,56 @@ class ExportResult:
     kept: int
     samples: int
     bytes: int
+    removed: int = 0
+    as_of: int | None = None
+    suppressed: int = 0
+    suppressed_keys: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What an export is asked to be, an update's own arguments among it.
+
+    Attributes:
+        dataset: the dataset that is read, which may be one of the past.
+        folder: where it goes.
+        format: name of the format.
+        where: a boolean SQL expression, if any.
+        select: SQL expressions, if any.
+        streams: what leaves of each sample.
+        shard_size: samples in a shard, if they are packed by number.
+        before: what the mark of the folder said; empty where there was none.
+    """
+
+    dataset: Dataset
+    folder: str
+    format: str
+    where: str | None
+    select: list[str] | None
+    streams: Streams
+    shard_size: int | None
+    before: Mapping[str, Any]
+
+    @property
+    def as_of(self) -> int | None:
+        """The batch after which the dataset was as it is read; None for as it is."""
+        return self.dataset.moment.batch_id if isinstance(self.dataset, Past) else None
+
+    @property
+    def told(self) -> dict[str, Any]:
+        """What the mark says: that, of which dataset and with which arguments it is an export."""
+        # A dataset keeps its identifier, and the table that has it may be gone as it was then.
+        dataset = Dataset(self.dataset.path, self.dataset.shard_size)
+        return {
+            "made_by": "v2d_spark",
+            "dataset": dataset.identifier,
+            "format": self.format,
+            "where": self.where,
+            "select": self.select,
+            "streams": self.streams.names,
+            "shard_size": self.shard_size,
+            "as_of": self.as_of,
+        }
 
 
 @dataclass(frozen=True)
@@ -87,19 +150,25 @@ class Selection:
 
     Attributes:
         rows: `INPUT_COLUMNS`, a row a sample.
+        keys: the column key alone.
         columns: names of the metadata columns.
         user_columns: names of the user's columns, sorted, at most so many as a Parquet file bears.
         everything: whether these are all there are.
         found: what was found out about the samples in one query.
         streams: what leaves of each.
+        suppressed: samples that were wanted and are left out, because they must not come back.
+        suppressed_keys: the first of their keys.
     """
 
     rows: DataFrame
+    keys: DataFrame
     columns: tuple[str, ...]
     user_columns: tuple[str, ...]
     everything: bool
     found: Row
     streams: Streams
+    suppressed: int = 0
+    suppressed_keys: tuple[str, ...] = ()
 
 
 def export(
@@ -107,11 +176,13 @@ def export(
     dataset: Dataset,
     to: str,
     *,
-    format: str = "webdataset",
+    format: str | None = None,
     where: str | None = None,
     select: Sequence[str] | None = None,
     streams: Sequence[str] | None = None,
     shard_size: int | None = None,
+    as_of: str | int | None = None,
+    update: bool = False,
     settings: Settings | None = None,
     progress_file: str | None = None,
 ) -> ExportResult:
@@ -121,12 +192,15 @@ def export(
         spark: the session.
         dataset: the dataset.
         to: folder or URL; new, empty, or an earlier export of the same dataset with the same arguments.
-        format: name of the format.
+        format: name of the format; `webdataset` by default.
         where: a boolean SQL expression over `samples` with a struct for each enrichment; all by default.
         select: SQL expressions over the same, what the metadata has; all columns by default.
         streams: names of the streams that leave: `video`, `audio`, `image` (all three by default), and enrichments that
             make bytes.
         shard_size: samples in a shard, numbered in key order; by default a sample goes into its source's shard.
+        as_of: a batch of `runs`, or a time: the samples are those of then.
+        update: make an export that is there what the tables are now, by the arguments that it was made with. Shards whose
+            samples are the same stay as they are, and no sample moves to another.
         settings: the settings.
         progress_file: file on this host that tasks on it append counts to.
 
@@ -135,67 +209,117 @@ def export(
 
     Raises:
         QueryError: if `where` or `select` is wrong.
-        ConfigError: if there is no such format or stream.
-        InputError: if the folder holds something else.
-        DatasetError: if the bytes of a shard's samples are not in the dataset; the other shards are whole.
+        ConfigError: if there is no such format, stream, or batch.
+        InputError: if the folder holds something else, or is to be updated and holds no export.
+        DatasetError: if the bytes of a shard's samples are not in the dataset; the other shards are whole. If a state is
+            asked for whose files are gone.
         StorageError: if a disk or a store failed at a shard; the others are whole.
     """
     settings = settings or Settings()
-    check(dataset, to, format=format, where=where, select=select, streams=streams, shard_size=shard_size)
-    kind = exporter(format)
-    leaving = choose_streams(dataset, streams)
-    folder = _folder(to)
-    # In this order: media holds what any version of samples that is older refers to, and so with enrichments.
-    in_order = ("samples", *dataset.steps, "media", *(f"{step}{STEP_MEDIA}" for step in leaving.steps))
-    versions = {name: dataset.delta(name).version() for name in in_order}
+    asked = check(
+        dataset,
+        to,
+        format=format,
+        where=where,
+        select=select,
+        streams=streams,
+        shard_size=shard_size,
+        as_of=as_of,
+        update=update,
+    )
+    if isinstance(asked.dataset, Past):
+        with asked.dataset.reading(("samples", *asked.dataset.steps)):
+            return _export(spark, dataset, asked, settings, progress_file, update=update)
+    return _export(spark, dataset, asked, settings, progress_file, update=update)
+
+
+def _export(
+    spark: SparkSession, dataset: Dataset, asked: Asked, settings: Settings, progress_file: str | None, *, update: bool
+) -> ExportResult:
+    read, folder, leaving = asked.dataset, asked.folder, asked.streams
+    kind = exporter(asked.format)
+    versions = _versions(dataset, read, leaving)
     own_columns = _own_columns(kind, leaving)
-    selection = choose(spark, dataset, where, select, versions=versions, own_columns=own_columns, streams=leaving)
-    _prepare(folder, _told(dataset, format, where, select, leaving, shard_size))
+    selection = choose(spark, read, asked.where, asked.select, versions=versions, own_columns=own_columns, streams=leaving)
+    mark = dict(asked.told)
+    if asked.as_of is not None:
+        left_out = {"samples": selection.suppressed, "keys": list(selection.suppressed_keys)}
+        mark |= {"versions": versions, "left_out": left_out}
+    places = asked.before.get("shards")
+    _prepare(folder, mark | ({"shards": places} if places else {}))
     spool.sweep(settings.scratch)
     # It tells of shards that are about to change.
     locations.remove(locations.join(folder, MANIFEST))
-    _sweep_staging(folder)
+    _sweep(folder, places)
     # Another export to this folder has a staging folder of its own.
-    staging = locations.join(folder, "~".join((_STAGING, *map(str, processes.this_process()), secrets.token_hex(4))))
+    staging = _own_folder(folder, _STAGING)
     try:
         done: list[Row] = []
+        if asked.shard_size is not None:
+            selection, places = repacked(
+                spark,
+                selection,
+                folder,
+                asked.shard_size,
+                _tasks(spark, selection, asked.shard_size, settings),
+                staging,
+                places,
+                update=update,
+            )
+            # From here on a key's shard is settled: whoever goes on after a kill finds it here.
+            _prepare(folder, mark | {"shards": places})
         if selection.found["samples"]:
-            shards = plan(spark, dataset, folder, staging, kind, selection, versions, shard_size, settings, progress_file)
+            shards = plan(
+                spark,
+                read,
+                folder,
+                kind,
+                selection,
+                versions,
+                asked.shard_size,
+                settings,
+                progress_file,
+                update=update,
+            )
             done = sorted(shards.collect(), key=lambda row: row["shard"])
     finally:
         locations.remove_tree(staging)
-    failed = [row for row in done if row["error"]]
-    if failed:
-        kind_of_error = StorageError if failed[0]["is_storage"] else DatasetError
-        raise kind_of_error(
-            f"{len(failed)} of {len(done)} shards could not be written; the first is {failed[0]['shard']}: "
-            f"{failed[0]['error'].rstrip('.')}. The others are whole, and are kept when this is run again."
-        )
-    remove_others(folder, kind, {row["shard"] for row in done})
-    _write_manifest(folder, kind, done, versions)
+    _raise_failed([row for row in done if row["error"]], len(done), read)
+    removed = remove_others(folder, kind, {row["shard"] for row in done})
+    _sweep(folder, places)
+    _write_manifest(folder, kind, done, versions, asked.as_of)
     result = ExportResult(
         destination=folder,
         shards=len(done),
         kept=sum(row["kept"] for row in done),
         samples=sum(row["samples"] for row in done),
         bytes=sum(row["bytes"] for row in done),
+        removed=len(removed),
+        as_of=asked.as_of,
+        suppressed=selection.suppressed,
+        suppressed_keys=selection.suppressed_keys,
     )
     dataset.append_control(
         "exports",
         [
             {
                 "destination": folder,
-                "format": format,
-                "where_sql": where,
+                "format": asked.format,
+                "where_sql": asked.where,
                 "batch_id": selection.found["batch_id"],
                 "shards": result.shards,
                 "samples": result.samples,
                 "bytes": result.bytes,
                 "settings": json.dumps(
                     {
-                        "select": select and list(select),
+                        "select": asked.select,
                         "streams": leaving.names,
-                        "shard_size": shard_size,
+                        "shard_size": asked.shard_size,
+                        "as_of": asked.as_of,
+                        "update": update,
+                        "kept": result.kept,
+                        "written": result.shards - result.kept,
+                        "removed": result.removed,
                         "versions": versions,
                     }
                 ),
@@ -206,16 +330,48 @@ def export(
     return result
 
 
+def _versions(dataset: Dataset, read: Dataset, leaving: Streams) -> dict[str, int]:
+    """The versions of the tables that are read.
+
+    Of tables with bytes it is the newest, in an export of the past too: key and batch name a row of it, whenever it was
+    written, and the files of an older version may have been rewritten and removed.
+    """
+    # In this order: media holds what any version of samples that is older refers to, and so with enrichments.
+    narrow = ("samples", *read.steps)
+    told = read.versions() if isinstance(read, Past) else {name: dataset.delta(name).version() for name in narrow}
+    with_bytes = ("media", *(f"{step}{STEP_MEDIA}" for step in leaving.steps))
+    return {name: told[name] for name in narrow} | {name: dataset.delta(name).version() for name in with_bytes}
+
+
+def _raise_failed(failed: Sequence[Row], shards: int, read: Dataset) -> None:
+    """Raise what is said of shards that could not be written, if any."""
+    if not failed:
+        return
+    first = f"the first is {failed[0]['shard']}: {failed[0]['error'].rstrip('.')}"
+    kind_of_error = StorageError if failed[0]["is_storage"] else DatasetError
+    if isinstance(read, Past) and kind_of_error is DatasetError:
+        raise DatasetError(
+            f"{len(failed)} of {shards} shards as of batch {read.moment} cannot be had any more, as bytes that were replaced "
+            f"since are gone; {first}."
+        )
+    raise kind_of_error(
+        f"{len(failed)} of {shards} shards could not be written; {first}. "
+        "The others are whole, and are kept when this is run again."
+    )
+
+
 def check(
     dataset: Dataset,
     to: str,
     *,
-    format: str = "webdataset",
+    format: str | None = None,
     where: str | None = None,
     select: Sequence[str] | None = None,
     streams: Sequence[str] | None = None,
     shard_size: int | None = None,
-) -> None:
+    as_of: str | int | None = None,
+    update: bool = False,
+) -> Asked:
     """See what is wrong with an export before a session is started for it; nothing is changed.
 
     Args:
@@ -226,27 +382,47 @@ def check(
         select: SQL expressions.
         streams: names of streams.
         shard_size: samples in a shard.
+        as_of: a batch or a time.
+        update: whether an export that is there is to become what the tables are.
+
+    Returns:
+        What is asked for.
 
     Raises:
-        ConfigError: if there is no such format or stream, or the shard size is none.
-        InputError: if the folder holds something else.
+        ConfigError: if there is no such format, stream, or batch, or the shard size is none.
+        InputError: if the folder holds something else, or is to be updated and holds no export.
+        DatasetError: if files of a state that is asked for are gone.
         QueryError: if an expression is another value each time.
     """
+    folder = _folder(to)
+    if locations.is_local(folder) and locations.exists(folder) and not locations.is_folder(folder):
+        raise InputError(f"{folder} is a file; choose a folder.")
+    before = _read_mark(folder)
+    if update:
+        if not before:
+            raise InputError(f"{folder} holds no export that could be updated; run this without --update first.")
+        format = before.get("format") if format is None else format
+        where = before.get("where") if where is None else where
+        select = before.get("select") if select is None else select
+        streams = before.get("streams") if streams is None else streams
+        shard_size = before.get("shard_size") if shard_size is None else shard_size
+        if before.get("as_of") is not None and as_of is None:
+            raise InputError(
+                f"{folder} holds the export of a fixed state, that of batch {before['as_of']}, which no update changes; "
+                f"export to another folder, or complete it with --as-of {before['as_of']}."
+            )
+    format = format or _DEFAULT_FORMAT
     exporter(format)
     if shard_size is not None and shard_size < 1:
         raise ConfigError(f"A shard holds at least 1 sample, not {shard_size}.")
-    leaving = choose_streams(dataset, streams)
+    read = dataset if as_of is None else past.find(dataset, as_of)
+    leaving = choose_streams(read, streams)
     _refuse_chance(where, *(select or ()))
-    folder = _folder(to)
-    mark = locations.join(folder, MARK)
-    if locations.is_local(folder) and locations.exists(folder) and not locations.is_folder(folder):
-        raise InputError(f"{folder} is a file; choose a folder.")
-    if locations.exists(mark):
-        told = _told(dataset, format, where, select, leaving, shard_size)
-        try:
-            before = json.loads(locations.read_bytes(mark))
-        except ValueError:
-            before = {}
+    if isinstance(read, Past):
+        read.check(("samples", *read.steps))
+    asked = Asked(read, folder, format, where, list(select) if select else None, leaving, shard_size, before or {})
+    if before is not None:
+        told = asked.told
         other = [name for name, value in told.items() if before.get(name) != value]
         if other:
             raise InputError(
@@ -255,6 +431,19 @@ def check(
             )
     elif locations.list_files(folder, recursive=True):
         raise InputError(f"{folder} is not empty and holds no export; choose another folder, or empty it.")
+    return asked
+
+
+def _read_mark(folder: str) -> dict[str, Any] | None:
+    """What the mark of an export says; nothing of one that cannot be read, None where there is none."""
+    mark = locations.join(folder, MARK)
+    if not locations.exists(mark):
+        return None
+    try:
+        before = json.loads(locations.read_bytes(mark))
+    except ValueError:
+        return {}
+    return before if isinstance(before, dict) else {}
 
 
 def choose(
@@ -284,7 +473,10 @@ def choose(
     from pyspark.sql import functions as F
 
     streams = streams or Streams()
-    samples = samples_where(spark, dataset, where, versions=versions)
+    # A condition may name any table: of the past each one as it was.
+    read = None if isinstance(dataset, Past) else versions
+    wanted = samples_where(spark, dataset, where, versions=read)
+    samples = _without_suppressed(spark, dataset, wanted)
     inner = [F.col(name).alias(f"_{name}") for name in INPUT_COLUMNS if name != "metadata"]
     told = samples if select else _with_cuts_of_sources(spark, dataset, samples, versions)
     looked_at = samples
@@ -331,7 +523,29 @@ def choose(
             *(F.max(F.col(f"{stream}_size").isNotNull()).alias(stream) for stream in STREAMS),
             *selected,
         ).collect()
-    return Selection(rows, tuple(columns), user_columns, select is None, found, streams)
+        suppressed, keys = 0, ()
+        if samples is not wanted:
+            left_out = wanted.select("key").join(samples.select("key"), "key", "left_anti")
+            suppressed = left_out.count()
+            keys = tuple(row["key"] for row in left_out.orderBy("key").limit(_KEYS_TOLD).collect())
+    only_keys = samples.select("key")
+    return Selection(rows, only_keys, tuple(columns), user_columns, select is None, found, streams, suppressed, keys)
+
+
+def _without_suppressed(spark: SparkSession, dataset: Dataset, samples: DataFrame) -> DataFrame:
+    """The samples without those that must not come back; the same frame where nothing is suppressed."""
+    from pyspark.sql import functions as F
+
+    rows = dataset.read_control("suppressions", ["kind", "value"])
+    if not rows:
+        return samples
+    names = [row["value"] for row in rows if row["kind"] in ("identity", "url")]
+    checksums = [row["value"] for row in rows if row["kind"] == "sha256"]
+    sources = dataset.read(spark, "sources").where(F.col("identity").isin(names) | F.col("url").isin(names))
+    kept = samples.join(sources.select("source_num"), "source_num", "left_anti").select(samples.columns)
+    for stream in STREAMS:
+        kept = kept.where(F.col(f"{stream}_sha256").isNull() | ~F.col(f"{stream}_sha256").isin(checksums))
+    return kept
 
 
 def _with_cuts_of_sources(spark: SparkSession, dataset: Dataset, samples: DataFrame, versions: Mapping[str, int]) -> DataFrame:
@@ -340,8 +554,11 @@ def _with_cuts_of_sources(spark: SparkSession, dataset: Dataset, samples: DataFr
 
     if sample_json.CUTS not in samples.columns:
         return samples
-    # Numbers of frames are enough: with time stamps, what many clips repeat would be twice as long.
-    of_source = F.col(sample_json.CUTS).withField("cuts_pts", F.lit(None).cast("array<array<bigint>>"))
+    # Numbers of frames are enough: with time stamps, what many clips repeat would be twice as long. Of an older state
+    # the samples may have fewer fields.
+    fields = samples.select(f"{sample_json.CUTS}.*").columns
+    cuts_of_source = F.struct(*(F.col(f"{sample_json.CUTS}.{name}").alias(name) for name in fields))
+    of_source = cuts_of_source.withField("cuts_pts", F.lit(None).cast("array<array<bigint>>"))
     sources = (
         dataset.read(spark, "media", version=versions["media"])
         .where(f"role = '{ROLE_SOURCE}' AND {sample_json.CUTS} IS NOT NULL")
@@ -358,13 +575,14 @@ def plan(
     spark: SparkSession,
     dataset: Dataset,
     folder: str,
-    staging: str,
     kind: Exporter,
     selection: Selection,
     versions: Mapping[str, int],
     shard_size: int | None,
     settings: Settings,
     progress_file: str | None,
+    *,
+    update: bool = False,
 ) -> DataFrame:
     """The job that writes all shards; no column of it has bytes.
 
@@ -372,23 +590,19 @@ def plan(
         spark: the session.
         dataset: the dataset.
         folder: the export's folder.
-        staging: folder for narrow rows between two jobs.
         kind: the format.
-        selection: what is exported; not nothing.
+        selection: what is exported, in the shards that it goes into; not nothing.
         versions: versions of the tables.
         shard_size: as for `export`, like those that follow.
         settings: the settings.
         progress_file: file on this host that tasks append counts to.
+        update: whether shards are kept for their samples alone.
 
     Returns:
         A row of `OUTPUT_SCHEMA` for each shard, which is written when the rows are collected.
     """
-    found, leaving = selection.found, selection.streams
-    shards = found["shards"] if shard_size is None else -(-found["samples"] // shard_size)
-    tasks = settings.export.tasks or max(1, min(shards, _TASKS_PER_CORE * parallelism(spark)))
-    rows = selection.rows
-    if shard_size is not None:
-        rows = _repacked(spark, rows, shard_size, tasks, staging)
+    found, leaving, rows = selection.found, selection.streams, selection.rows
+    tasks = _tasks(spark, selection, shard_size, settings)
     own_columns = _own_columns(kind, leaving)
     task = ExportTask(
         dataset_path=dataset.path,
@@ -405,8 +619,15 @@ def plan(
         scratch=settings.scratch,
         verify=settings.export.verify,
         progress=progress_file if is_on_this_host(spark) else None,
+        update=update,
     )
     return rows.repartitionByRange(tasks, "shard").sortWithinPartitions("shard", "key").mapInArrow(task, OUTPUT_DDL)
+
+
+def _tasks(spark: SparkSession, selection: Selection, shard_size: int | None, settings: Settings) -> int:
+    found = selection.found
+    shards = found["shards"] if shard_size is None else -(-found["samples"] // shard_size)
+    return settings.export.tasks or max(1, min(shards, _TASKS_PER_CORE * parallelism(spark)))
 
 
 def _own_columns(kind: Exporter, streams: Streams) -> tuple[str, ...]:
@@ -420,39 +641,85 @@ def _step_media(dataset: Dataset, step: str, stream: str, versions: Mapping[str,
     return StepMedia(step, stream, dataset.table_path(name), files)
 
 
-def _repacked(spark: SparkSession, rows: DataFrame, shard_size: int, tasks: int, staging: str) -> DataFrame:
-    """Give the samples, in key order, to shards of one size; they are staged in order, and numbered."""
+def repacked(
+    spark: SparkSession,
+    selection: Selection,
+    folder: str,
+    shard_size: int,
+    tasks: int,
+    staging: str,
+    before: Mapping[str, Any] | None,
+    *,
+    update: bool,
+) -> tuple[Selection, dict[str, Any]]:
+    """Give the samples to shards of one size, in key order; in an update only those that are in none yet.
+
+    Args:
+        spark: the session.
+        selection: the samples.
+        folder: the export's folder.
+        shard_size: samples in a shard.
+        tasks: tasks that sort them.
+        staging: folder for narrow rows between two jobs.
+        before: what the mark says of shards, if it does: `places` is a folder that tells each key's shard, `highest` the
+            highest number that a shard ever had.
+        update: whether samples stay in the shards that they are in.
+
+    Returns:
+        The samples in their shards, and what the mark is to say. The number of a shard that is gone is not given again.
+    """
     from pyspark.sql import functions as F
 
     from v2d_spark import numbering
 
-    in_order = rows.repartitionByRange(tasks, "key").sortWithinPartitions("key")
-    numbering.with_id(in_order).write.mode("overwrite").parquet(staging)
-    staged = spark.read.parquet(literal(staging))
+    keys = selection.keys
+    highest = before["highest"] if before else -1
+    known = _known_places(spark, folder, before["places"]) if update and before else None
+    new = keys if known is None else keys.join(known, "key", "left_anti")
+    numbering.with_id(new.repartitionByRange(tasks, "key").sortWithinPartitions("key")).write.parquet(staging)
+    staged = spark.read.schema("key string, id long").parquet(literal(staging))
     counts = staged.groupBy(numbering.partition_of().alias("partition")).count().orderBy("partition").collect()
-    placed = numbering.numbered(spark, staged, [(row["partition"], row["count"]) for row in counts], 0, "number")
-    shard = F.lpad(F.floor(F.col("number") / shard_size).cast("string"), _SHARD_DIGITS, "0")
-    return placed.withColumn("shard", shard).select(*rows.columns)
+    total = sum(row["count"] for row in counts)
+    first = 0 if known is None else highest + 1
+    # Where each sample is known, and is one of as many as are known, the list is right as it is.
+    if known is not None and before and not total and known.count() == selection.found["samples"]:
+        return replace(selection, rows=_placed(selection.rows, known)), dict(before)
+    places = known.join(keys, "key", "left_semi") if known is not None else None
+    if total or places is None:
+        numbers = [(row["partition"], row["count"]) for row in counts] or [(0, 0)]
+        numbered = numbering.numbered(spark, staged, numbers, first * shard_size, "number")
+        shard = F.lpad(F.floor(F.col("number") / shard_size).cast("string"), _SHARD_DIGITS, "0")
+        added = numbered.select("key", shard.alias("shard"))
+        places = added if places is None else places.unionByName(added)
+    there = _own_folder(folder, _PLACES)
+    places.write.parquet(there)
+    told = {"places": there.rpartition("/")[2], "highest": max(highest, first + -(-total // shard_size) - 1)}
+    placed = spark.read.schema(_PLACES_DDL).parquet(literal(there))
+    return replace(selection, rows=_placed(selection.rows, placed)), told
+
+
+def _placed(rows: DataFrame, places: DataFrame) -> DataFrame:
+    return rows.drop("shard").join(places, "key").select(*rows.columns)
+
+
+def _known_places(spark: SparkSession, folder: str, name: str) -> DataFrame:
+    """The shard of each key of an export that is there."""
+    there = locations.join(folder, name)
+    if not locations.list_files(there):
+        raise InputError(
+            f"{folder} has lost {name}, which tells the shard of each sample, and cannot be updated; export without --update, "
+            "which packs all samples anew."
+        )
+    return spark.read.schema(_PLACES_DDL).parquet(literal(there))
+
+
+def _own_folder(folder: str, what: str) -> str:
+    """A folder in an export's folder that is this run's, and may be swept once its process has ended."""
+    return locations.join(folder, "~".join((what, *map(str, processes.this_process()), secrets.token_hex(4))))
 
 
 def _folder(to: str) -> str:
     return str(locations.local_path(to).absolute()) if locations.is_local(to) else to.rstrip("/")
-
-
-def _told(
-    dataset: Dataset, format: str, where: str | None, select: Sequence[str] | None, streams: Streams, shard_size: int | None
-) -> dict[str, Any]:
-    """What an export's mark says: that, of which dataset and with which arguments it is."""
-    identifier = str(dataset.delta("sources").metadata().id)
-    return {
-        "made_by": "v2d_spark",
-        "dataset": identifier,
-        "format": format,
-        "where": where,
-        "select": select and list(select),
-        "streams": streams.names,
-        "shard_size": shard_size,
-    }
 
 
 def _prepare(folder: str, told: Mapping[str, Any]) -> None:
@@ -466,39 +733,54 @@ def _prepare(folder: str, told: Mapping[str, Any]) -> None:
         raise InputError(f"{folder} cannot be written: {error.strerror or error}.") from None
 
 
-def _sweep_staging(folder: str) -> None:
-    """Remove what earlier exports to this folder left; what a process on this host still uses stays."""
-    host = processes.this_process()[0]
+def _sweep(folder: str, places: Mapping[str, Any] | None) -> None:
+    """Remove what runs left in an export's folder; what another process on this host still uses stays.
+
+    Args:
+        folder: the folder.
+        places: what the mark says of shards: what that names stays.
+    """
+    host, pid, mark = processes.this_process()
     for name in locations.list_folders(folder):
         owner = _OWNED.fullmatch(name)
-        if owner and not (owner["host"] == host and processes.is_alive(int(owner["pid"]), owner["mark"])):
+        if owner is None or (places and name == places["places"]):
+            continue
+        is_ours = (owner["host"], int(owner["pid"]), owner["mark"]) == (host, pid, mark)
+        is_used = owner["host"] == host and processes.is_alive(int(owner["pid"]), owner["mark"])
+        if not is_used or (is_ours and name.startswith(_PLACES)):
             locations.remove_tree(locations.join(folder, name))
 
 
-def remove_others(folder: str, kind: Exporter, shards: set[str]) -> None:
+def remove_others(folder: str, kind: Exporter, shards: set[str]) -> list[str]:
     """Remove shards of an earlier run that no sample is in any more.
 
     Args:
         folder: the export's folder.
         kind: its format.
         shards: names of the shards that stay.
+
+    Returns:
+        Names of those that went.
     """
     # A run that was cut off may have left any part of one, its statistics among the first that go.
     parts = "|".join(map(re.escape, (kind.suffix, STATS_SUFFIX, ".parquet")))
     names = [location.rpartition("/")[2] for location in locations.list_files(folder)]
     found = (re.fullmatch(rf"({_SHARD})(?:{parts})", name) for name in (*names, *locations.list_folders(folder)))
-    for shard in sorted({match[1] for match in found if match} - shards):
+    gone = sorted({match[1] for match in found if match} - shards)
+    for shard in gone:
         kind.remove(folder, shard)
         locations.remove(locations.join(folder, shard + STATS_SUFFIX))
+    return gone
 
 
-def _write_manifest(folder: str, kind: Exporter, done: Sequence[Row], versions: Mapping[str, int]) -> None:
+def _write_manifest(folder: str, kind: Exporter, done: Sequence[Row], versions: Mapping[str, int], as_of: int | None) -> None:
     rows = [
         {
             **{name: row[name] for name in ("samples", "bytes", "sha256", "batch_id")},
             "name": row["shard"] + kind.suffix,
             "samples_version": versions["samples"],
             "media_version": versions["media"],
+            "as_of": as_of,
         }
         for row in done
     ]
