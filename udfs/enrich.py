@@ -197,7 +197,7 @@ class _Partition:
         else:
             # Named by batch and attempt: what an attempt that failed leaves is never taken for another's.
             folder = f"files/{task.batch_id}"
-            stream["uri"] = f"{folder}/{key}-{self._attempt}-{task.step}.{extension}"
+            stream["uri"] = f"{folder}/{locations.file_name(key)}-{self._attempt}-{task.step}.{extension}"
             try:
                 locations.makedirs(locations.join(task.dataset_path, folder))
                 locations.place(path, locations.join(task.dataset_path, stream["uri"]))

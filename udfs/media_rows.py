@@ -332,7 +332,7 @@ class RowMaker:
         # Named by batch and attempt: what an attempt that failed leaves is never taken for another's.
         folder = f"files/{self._batch_id}"
         role = "" if row.values["is_sample"] else "-original"
-        stream["uri"] = f"{folder}/{row.values['key']}{role}-{self._attempt}-{name}.{extension}"
+        stream["uri"] = f"{folder}/{locations.file_name(row.values['key'])}{role}-{self._attempt}-{name}.{extension}"
         locations.makedirs(locations.join(self._dataset_path, folder))
         location = locations.join(self._dataset_path, stream["uri"])
         for told in (row.beside, self._beside):
