@@ -22,11 +22,10 @@ from v2d_spark.lease import step_lease, writer_lease
 from v2d_spark.limits import Budget, Limits
 from v2d_spark.overview import Status
 from v2d_spark.session import get_session, interpreted, warm_workers
-from v2d_spark.steps import choosing
+from v2d_spark.steps import choosing, importing
 from v2d_spark.steps import download as downloading
 from v2d_spark.steps import enrich as enriching
 from v2d_spark.steps import export as exporting
-from v2d_spark.steps import importing
 from v2d_spark.steps import ingest as ingesting
 from v2d_spark.steps import subsample as subsampling
 from v2d_spark.steps.export import ExportResult
