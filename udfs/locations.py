@@ -216,9 +216,8 @@ def state(location: str) -> FileState:
         return FileState(found.st_size, None, f"{when:%Y-%m-%dT%H:%M:%S}.{rest:09d}Z")
     filesystem, path = _store(location)
     told = filesystem.info(path)
-    etag = told.get("ETag") or told.get("etag")
-    names = ("LastModified", "last_modified", "updated", "mtime", "modified", "created")
-    changed = next((told[name] for name in names if told.get(name)), None)
+    etag = next((told[name] for name in _ETAGS if told.get(name)), None)
+    changed = next((told[name] for name in (*_CHANGED, "created") if told.get(name)), None)
     return FileState(int(told["size"]), None if etag is None else str(etag), None if changed is None else str(changed))
 
 
@@ -236,7 +235,7 @@ def folder_state(folder: str) -> FileState:
     else:
         filesystem, path = _store(folder)
         for name, info in sorted(filesystem.find(path, detail=True).items()):
-            mark = info.get("ETag") or info.get("etag") or info.get("LastModified") or info.get("created")
+            mark = next((info[key] for key in (*_ETAGS, *_CHANGED, "created") if info.get(key)), None)
             told.append((name.removeprefix(path), int(info["size"] or 0), str(mark)))
     digest = hashlib.sha256(repr(told).encode("utf-8", "surrogatepass")).hexdigest()
     return FileState(sum(size for _, size, _ in told), f"listing {digest}", None)
@@ -273,9 +272,10 @@ def matches(pattern: str) -> list[str]:
     if is_local(pattern):
         return sorted(glob.glob(str(local_path(pattern)), recursive=True))  # noqa: PTH207 - it may be absolute
     filesystem, path = _store(pattern)
-    # What the store's own library takes off the front of a URL.
-    front = pattern.removesuffix(path) if pattern.endswith(path) else f"{scheme(pattern)}://"
-    return sorted(front + found for found in filesystem.glob(path))
+    # The store's own library names things by another beginning than the URL has; from some place on they are alike.
+    alike = len(os.path.commonprefix((pattern[::-1], path[::-1])))  # noqa: RUF071 - of texts
+    front, root = pattern[: len(pattern) - alike], path[: len(path) - alike]
+    return sorted(front + found.removeprefix(root) for found in filesystem.glob(path))
 
 
 def file_name(text: str) -> str:

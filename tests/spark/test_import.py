@@ -16,6 +16,7 @@ import webdataset
 
 from tests.support.tables import ask
 from v2d_spark import api, media_log, merges
+from v2d_spark.inputs.sources import not_named
 from v2d_spark.steps import importing
 from v2d_spark.steps.importing import ImportResult
 from v2d_spark.tables import Dataset
@@ -232,6 +233,9 @@ def test_a_run_that_is_cut_off_anywhere_is_ended_by_the_next(
     due = merges.due_condition(Dataset.open(work.path), datetime.now(timezone.utc), 3)
     pending = Dataset.open(work.path).read(spark, "sources").where("status = 'pending'")
     assert (pending.count(), pending.where(due).count()) == (3, 0)
+    # Nor are they gone because a list does not name them.
+    listed = spark.createDataFrame([("http://x",)], "identity string")
+    assert not_named(listed, pending).count() == 0
     work.do(work.tars, other)
     done = work.do(work.tars, other)
 

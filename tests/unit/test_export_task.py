@@ -13,6 +13,7 @@ import pytest
 from tests.support.rows import made_row, media_row, write_made, write_media
 from v2d_spark import api, cli
 from v2d_spark.steps.export import MARK, remove_others
+from v2d_spark.streams import choose_streams
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs.export import ExportTask, StepMedia, batch_column
 from v2d_spark.udfs.exporters import exporter
@@ -229,3 +230,13 @@ def test_shards_of_any_name_go_if_an_export_wrote_them_and_no_others(tmp_path: P
             (tmp_path / f"{name}_stats.json").write_text(stats)
     remove_others(str(tmp_path), exporter("webdataset"), {"stays"}, before={"listed"})
     assert {path.stem for path in tmp_path.glob("*.tar")} == {"stays", "mine", "other"}
+
+
+def test_metadata_leaves_without_media(arguments: dict[str, Any], tmp_path: Path) -> None:
+    dataset = Dataset.create(str(tmp_path / "dataset"))
+    chosen = choose_streams(dataset, [])
+    assert (chosen.names, chosen.media, chosen.steps) == ([], (), ())
+    told = run(arguments | {"media_streams": chosen.media}, "webdataset", ("a",), ())
+    assert told["samples"] == len(ROWS) and told["error"] is None
+    with tarfile.open(Path(arguments["destination"]) / "00000000.tar") as tar:
+        assert {name.partition(".")[2] for name in tar.getnames()} == {"txt", "json"}

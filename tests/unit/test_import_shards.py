@@ -255,6 +255,18 @@ def test_members_in_any_order_are_the_same_samples(names: list[tuple[str, str]])
     assert set(rows(names)) == {key for key, _ in names}
 
 
+def test_a_member_that_cannot_be_read_is_told() -> None:
+    def fails() -> bytes:
+        raise OSError(5, "Input/output error")
+
+    told = Told()
+    members = [Member("0.mp4", "/0.tar", 0, 4, bytes), Member("0.json", "/0.tar", 4, 9, fails)]
+    (row,) = samples.samples(members, told)
+    assert (row["status"], row["video"]["size"]) == ("ok", 4)
+    assert told.left_out == {".json that could not be read": 1}
+    assert (told.problem, told.is_storage) == ("0.json cannot be read: Input/output error", True)
+
+
 def test_what_webdataset_wrote_is_read(tmp_path: Path) -> None:
     with webdataset.TarWriter(str(tmp_path / "0.tar")) as writer:
         writer.write({"__key__": "a/0", "mp4": b"film", "txt": "caption", "json": {"url": "http://x"}})

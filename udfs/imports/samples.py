@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -29,7 +31,7 @@ class _Parts:
 
 
 def samples(members: Iterable[Member], told: Told) -> Iterator[dict[str, Any]]:
-    """Put members together.
+    """Put members together. Until the last has come all are held, without the bytes of media: any two may be one sample.
 
     Args:
         members: of one shard; what is read of each is read before the next.
@@ -93,7 +95,14 @@ def _add_text(parts: _Parts, extension: str, member: Member, told: Told) -> None
         kind = {_CAPTION: "caption", _METADATA: ".json"}.get(extension)
         told.left_out[f".{extension}" if kind is None else f".{extension} {_TOO_LARGE.format(kind)}"] += 1
         return
-    content = member.read()
+    try:
+        content = member.read()
+    except (OSError, EOFError, zlib.error) as error:
+        told.left_out[f".{extension} that could not be read"] += 1
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        told.problem = told.problem or f"{member.name} cannot be read: {reason}"
+        told.is_storage |= isinstance(error, OSError) and not isinstance(error, gzip.BadGzipFile)
+        return
     if len(content) < member.size:
         told.left_out[f".{extension} cut off"] += 1
         return

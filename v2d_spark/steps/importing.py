@@ -576,7 +576,12 @@ class _Work:
 def _known(dataset: Dataset) -> list[Known]:
     """The shards that were imported, each as its newest row says."""
     newest: dict[str, dict[str, Any]] = {}
-    for row in sorted(dataset.read_control("imports"), key=lambda row: row["written_at"]):
+
+    def age(row: dict[str, Any]) -> tuple[int, bool, bool]:
+        # By what a row tells, not by the clock, which may go back.
+        return row["batch_id"], row["size"] is not None, row["finished_at"] is not None
+
+    for row in sorted(dataset.read_control("imports"), key=age):
         newest[row["shard"]] = row
     return [
         Known(
