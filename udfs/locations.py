@@ -6,6 +6,8 @@ A location is a local path, a `file:` URL, or a URL of a store that fsspec knows
 
 from __future__ import annotations
 
+import glob
+import hashlib
 import os
 import re
 import secrets
@@ -13,6 +15,7 @@ import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO, Any, cast
@@ -187,6 +190,100 @@ def size(location: str) -> int:
         return local_path(location).stat().st_size
     filesystem, path = _store(location)
     return int(filesystem.size(path))
+
+
+@dataclass(frozen=True)
+class FileState:
+    """What a file or its store says of it: another one means that it was written again.
+
+    Attributes:
+        size: in bytes.
+        etag: a store's mark of the content; None where it gives none.
+        modified: when it was changed, as text, UTC; None where that is not told.
+    """
+
+    size: int
+    etag: str | None
+    modified: str | None
+
+
+def state(location: str) -> FileState:
+    """What is said of a file without reading it; errors as `open_read`."""
+    if is_local(location):
+        found = local_path(location).stat()
+        seconds, rest = divmod(found.st_mtime_ns, 10**9)
+        when = datetime.fromtimestamp(seconds, timezone.utc)
+        return FileState(found.st_size, None, f"{when:%Y-%m-%dT%H:%M:%S}.{rest:09d}Z")
+    filesystem, path = _store(location)
+    told = filesystem.info(path)
+    etag = next((told[name] for name in _ETAGS if told.get(name)), None)
+    changed = next((told[name] for name in (*_CHANGED, "created") if told.get(name)), None)
+    return FileState(int(told["size"]), None if etag is None else str(etag), None if changed is None else str(changed))
+
+
+def folder_state(folder: str) -> FileState:
+    """What is said of the files of a folder and those below, as one; hidden ones count for nothing.
+
+    Raises:
+        OSError: if it cannot be read.
+    """
+    told: list[tuple[str, int, str]] = []
+    if is_local(folder):
+        for location in list_files(folder, recursive=True):
+            found = local_path(location).stat()
+            told.append((location.removeprefix(folder), found.st_size, str(found.st_mtime_ns)))
+    else:
+        filesystem, path = _store(folder)
+        for name, info in sorted(filesystem.find(path, detail=True).items()):
+            mark = next((info[key] for key in (*_ETAGS, *_CHANGED, "created") if info.get(key)), None)
+            told.append((name.removeprefix(path), int(info["size"] or 0), str(mark)))
+    digest = hashlib.sha256(repr(told).encode("utf-8", "surrogatepass")).hexdigest()
+    return FileState(sum(size for _, size, _ in told), f"listing {digest}", None)
+
+
+def absolute(location: str) -> str:
+    """A location that means the same in every process: a local path from the root on, without `.` and `..`."""
+    return os.path.abspath(local_path(location)) if is_local(location) else location  # noqa: PTH100 - links stay as named
+
+
+def is_absolute(location: str) -> bool:
+    """Whether a location is a path from the root on, or a URL; and not relative to a folder that is not named."""
+    return location.startswith("/") or bool(scheme(location))
+
+
+def is_below(location: str, folder: str) -> bool:
+    """Whether a location is by its name in a folder or below; links are not followed, and `..` is below nothing."""
+    if "::" in location or any(part in ("..", ".") for part in unquote(location).split("/")):
+        return False
+    return location.startswith(folder.rstrip("/") + "/")
+
+
+def parent(location: str) -> str:
+    """The folder that a location is in."""
+    return location.rstrip("/").rpartition("/")[0] or "/"
+
+
+def matches(pattern: str) -> list[str]:
+    """The files and folders that a pattern with `*`, `?` or `[…]` names, sorted.
+
+    Args:
+        pattern: a local path or the URL of a store; `**` are any folders.
+    """
+    if is_local(pattern):
+        return sorted(glob.glob(str(local_path(pattern)), recursive=True))  # noqa: PTH207 - it may be absolute
+    filesystem, path = _store(pattern)
+    # The store's own library names things by another beginning than the URL has; from some place on they are alike.
+    alike = len(os.path.commonprefix((pattern[::-1], path[::-1])))  # noqa: RUF071 - of texts
+    front, root = pattern[: len(pattern) - alike], path[: len(path) - alike]
+    return sorted(front + found.removeprefix(root) for found in filesystem.glob(path))
+
+
+def file_name(text: str) -> str:
+    """A text as a name that every file system and store takes: itself if it is one, else so much of it and a checksum."""
+    if re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.=+-]{0,99}", text):
+        return text
+    digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+    return f"{re.sub(r'[^A-Za-z0-9_=+-]', '_', text)[:60]}-{digest}"
 
 
 def list_files(folder: str, *, recursive: bool = False) -> list[str]:

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
 from typing import Any
 
@@ -25,6 +26,7 @@ import pyarrow.compute as pc
 from v2d_spark.udfs import locations
 from v2d_spark.udfs.media_file import MediaFile, Ranges
 from v2d_spark.udfs.parquet_pages import UnexpectedPages
+from v2d_spark.udfs.references import STATE_COLUMN, References, roots_of
 from v2d_spark.udfs.spool import Spool
 from v2d_spark.udfs.vocabulary import STREAMS, DatasetError
 
@@ -68,6 +70,7 @@ class Stream:
         inline: the bytes, where they are in memory.
         location: the file that holds them, where they are not.
         offset: where in that file they begin, in bytes.
+        check: makes sure that the file may be read; None where it is the dataset's own.
     """
 
     size: int
@@ -76,6 +79,7 @@ class Stream:
     inline: memoryview | None = None
     location: str | None = None
     offset: int = 0
+    check: Callable[[], None] | None = None
 
     def chunks(self, *, verify: bool = False) -> Iterator[memoryview]:
         """The bytes, in one piece where they are in memory; other pieces are good until the next is asked for.
@@ -112,6 +116,8 @@ class Stream:
     def _pieces(self) -> Iterator[memoryview]:
         if self.location is None:
             return
+        if self.check is not None:
+            self.check()
         try:
             yield from locations.read_stretch(self.location, self.offset, self.size)
         except FileNotFoundError:
@@ -144,7 +150,7 @@ class MediaReader:
     """Finds and reads rows of a table such as `media`; one for a task, used for one selection after the other.
 
     Args:
-        dataset_path: folder of the dataset, which uris of side files are relative to.
+        dataset_path: folder of the dataset, which uris of side files are relative to; others are of files that were imported.
         table_path: folder of the table.
         files: the table's files at one version, as `FILES_SCHEMA`: paths relative to the table, and the least and
             greatest source_num and batch_id in each, null where unknown.
@@ -175,6 +181,10 @@ class MediaReader:
         self._streams = tuple(streams)
         self._extra = tuple(extra)
         self._open: OrderedDict[str, MediaFile] = OrderedDict()
+        roots = roots_of(files)
+        self._references = References(roots)
+        # What is needed for rows that refer to files which are not the dataset's own.
+        self._beside = (STATE_COLUMN,) if roots else ()
 
     def rows(self, keys: Sequence[str], source_nums: Sequence[int], batch_ids: Sequence[int]) -> Generator[MediaRow]:
         """Read the rows of these keys and batches, in this order.
@@ -247,7 +257,7 @@ class MediaReader:
                 rows = rows[np.sort(np.unique(positions[rows], return_index=True)[1])]
                 if len(rows):
                     missing[positions[rows]] = False
-                    size = file.bytes_of(group, file.leaves((*self._streams, *self._extra)))
+                    size = file.bytes_of(group, file.leaves((*self._streams, *self._extra, *self._beside)))
                     places.append(_Place(path, group, size, rows, positions[rows].astype(np.int64), len(rows)))
         if missing.any():
             first = int(np.flatnonzero(missing)[0])
@@ -276,7 +286,9 @@ class MediaReader:
         """Read the narrow columns of a row group, and of the others the values that are wanted."""
         streams = [name for name in self._streams if name in file.columns]
         picked = {f"{name}.{part}" for name in streams for part in ("inline", "sha256")}
-        leaves = [leaf for leaf in file.leaves(("key", "batch_id", *streams, *self._extra)) if leaf not in picked]
+        leaves = [
+            leaf for leaf in file.leaves(("key", "batch_id", *streams, *self._extra, *self._beside)) if leaf not in picked
+        ]
         if file.bytes_of(place.group, leaves) > _STEP_BYTES or not all(file.has_values(place.group, leaf) for leaf in picked):
             return
         narrow = file.read(place.group, leaves)
@@ -294,7 +306,8 @@ class MediaReader:
         """Read a row group from its beginning to its end, for the wanted rows without the first, which came."""
         wanted, positions = place.rows[came:], place.positions[came:]
         step = _STEP_BYTES * file.rows_of(place.group) // max(1, place.bytes)
-        columns = [name for name in ("key", "batch_id", *self._streams, *self._extra) if name in file.columns]
+        wanted_columns = ("key", "batch_id", *self._streams, *self._extra, *self._beside)
+        columns = [name for name in wanted_columns if name in file.columns]
         begin = 0
         for batch in file.batches_of(place.group, columns, min(max(1, step), _STEP_ROWS)):
             end = begin + len(batch)
@@ -310,16 +323,17 @@ class MediaReader:
     def _rows_of(self, batch: pa.RecordBatch, rows: Iterable[int], picked: Mapping[str, _Picked]) -> Iterator[MediaRow]:
         columns = {name: batch.column(name) for name in batch.schema.names}
         streams = {
-            name: _StreamColumn(columns[name], self._dataset_path, picked.get(name))
+            name: _StreamColumn(columns[name], self._dataset_path, self._references, picked.get(name))
             for name in self._streams
             if name in columns
         }
         plain = {name: column.to_pylist() for name, column in columns.items() if name not in self._streams}
+        states = plain.get(STATE_COLUMN) or [None] * len(batch)
         for row in rows:
             yield MediaRow(
                 key=plain["key"][row],
                 batch_id=plain["batch_id"][row],
-                streams={name: stream for name, column in streams.items() if (stream := column.stream(row))},
+                streams={name: stream for name, column in streams.items() if (stream := column.stream(row, states[row]))},
                 extra={name: plain[name][row] for name in self._extra if name in plain},
             )
 
@@ -380,7 +394,7 @@ class _Picked:
 class _StreamColumn:
     """A stream's column of a batch, its struct taken apart once."""
 
-    def __init__(self, column: pa.StructArray, dataset_path: str, picked: _Picked | None) -> None:
+    def __init__(self, column: pa.StructArray, dataset_path: str, references: References, picked: _Picked | None) -> None:
         fields = dict(zip((field.name for field in column.type), column.flatten(), strict=True))
         self._bytes: _Values | Sequence[memoryview | None]
         self._bytes = _Values(fields.pop("inline")) if picked is None else picked.inline
@@ -388,20 +402,33 @@ class _StreamColumn:
         if picked is not None:
             self._told["sha256"] = [None if value is None else str(value, "utf-8") for value in picked.sha256]
         self._dataset_path = dataset_path
+        self._references = references
 
-    def stream(self, row: int) -> Stream | None:
-        """The stream of a row, its bytes not copied; None where it has none."""
+    def stream(self, row: int, state: Mapping[str, Any] | None) -> Stream | None:
+        """The stream of a row, its bytes not copied; None where it has none.
+
+        Args:
+            row: number of the row.
+            state: of the file that it refers to, when that was imported.
+        """
         size = self._told["size"][row]
         if size is None:
             return None
         inline, uri = self._bytes[row], self._told["uri"][row]
+        location, check = None, None
+        if uri is not None and inline is None:
+            location = uri if locations.is_absolute(uri) else locations.join(self._dataset_path, uri)
+            # What leads out of the dataset is looked at too.
+            if location == uri or ".." in uri.split("/"):
+                check = partial(self._references.check, location, state)
         return Stream(
             size=size,
             content_type=self._told["content_type"][row],
             sha256=self._told["sha256"][row],
             inline=inline,
-            location=None if uri is None or inline is not None else locations.join(self._dataset_path, uri),
+            location=location,
             offset=self._told["offset"][row] or 0,
+            check=check,
         )
 
 

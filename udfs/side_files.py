@@ -38,7 +38,7 @@ class SideFiles:
         Returns:
             Its place relative to the dataset.
         """
-        return f"{self._folder}/{name}-{self._attempt}-{stream}.{extension}"
+        return f"{self._folder}/{locations.file_name(name)}-{self._attempt}-{stream}.{extension}"
 
     def place(self, body: Path | memoryview, uri: str) -> None:
         """Put bytes into a file, whole or not at all.

@@ -28,6 +28,10 @@ STEP_INGEST = "ingest"
 STEP_DOWNLOAD = "download"
 STEP_SUBSAMPLE = "subsample"
 STEP_RETRY = "retry"
+STEP_IMPORT = "import"
+
+# --- identities of imported sources begin so; no URL does ---
+IMPORTED = "tar:"
 
 # --- error classes: True where the fault may pass by itself, so that a later run tries again ---
 ERROR_CLASSES: dict[str, bool] = {

@@ -17,14 +17,14 @@ from v2d_spark import config as configuration
 from v2d_spark import overview, planning, queries
 from v2d_spark.choice import Choice
 from v2d_spark.config import Settings
-from v2d_spark.inputs import InputOptions
+from v2d_spark.inputs import InputOptions, shards
 from v2d_spark.inputs.checks import check_local
 from v2d_spark.lease import step_lease, writer_lease
 from v2d_spark.limits import Budget, Limits
 from v2d_spark.overview import Status
 from v2d_spark.planning import Plan
 from v2d_spark.session import get_session, interpreted, warm_workers
-from v2d_spark.steps import choosing
+from v2d_spark.steps import choosing, importing
 from v2d_spark.steps import download as downloading
 from v2d_spark.steps import enrich as enriching
 from v2d_spark.steps import export as exporting
@@ -33,6 +33,7 @@ from v2d_spark.steps import ingest as ingesting
 from v2d_spark.steps import maintain as maintaining
 from v2d_spark.steps import subsample as subsampling
 from v2d_spark.steps.export import ExportResult
+from v2d_spark.steps.importing import ImportResult
 from v2d_spark.steps.ingest import IngestResult
 from v2d_spark.steps.maintain import MaintainResult
 from v2d_spark.steps.making import MakeResult, Unwatched, Watcher
@@ -203,6 +204,41 @@ def subsample(
     with _quick(spark, taken), writer_lease(made, "subsample") as lease:
         choosing.check(spark, made, choice)
         return subsampling.subsample(spark, taken, made, lease, settings, watcher=watcher, choice=choice, budget=budget)
+
+
+def import_shards(
+    inputs: Sequence[str],
+    dataset: str,
+    *,
+    copy: bool = False,
+    config: Config = None,
+    overrides: Sequence[str] = (),
+    watcher: Watcher | None = None,
+) -> ImportResult:
+    """Make an existing WebDataset, or video2dataset's or our folders or Parquet files, a dataset; names and keys stay.
+
+    Args:
+        inputs: tars, folders, Parquet files; patterns such as `{00000..00004}.tar` and `*.tar`.
+        dataset: folder of the dataset, made if it is not there.
+        copy: whether the bytes are copied; else the dataset refers to them where they are.
+        config: settings.
+        overrides: `key=value` texts.
+        watcher: who watches the run, and may end it.
+
+    Returns:
+        What was done.
+
+    Raises:
+        V2dError: with one sentence that says what to change.
+    """
+    settings = _settings(config, overrides)
+    watcher = watcher or Unwatched()
+    watcher.phase("looking for shards")
+    found = shards.find(inputs)
+    opened = Dataset.create(dataset, shard_size=settings.shard_size)
+    spark = get_session(scratch=settings.scratch)
+    with _quick(spark, opened), writer_lease(opened, "import") as lease:
+        return importing.import_shards(spark, opened, found, lease, settings, copy=copy, watcher=watcher)
 
 
 def enrich(

@@ -20,13 +20,14 @@ from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction, RemoveAction
 
 from v2d_spark.lease import BATCHES_PER_EPOCH
-from v2d_spark.schema import MEDIA
+from v2d_spark.schema import IMPORT_ROOTS_PROPERTY, MEDIA
 from v2d_spark.session import narrowly_read
 from v2d_spark.spark_paths import literal
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs import locations
 from v2d_spark.udfs.media_reader import FILES_SCHEMA
 from v2d_spark.udfs.media_writer import WrittenFile
+from v2d_spark.udfs.references import with_roots
 from v2d_spark.udfs.vocabulary import DatasetError
 
 if TYPE_CHECKING:
@@ -132,13 +133,16 @@ def candidate_files(dataset: Dataset, version: int, first: int, last: int, *, na
         name: the table's name.
 
     Returns:
-        A table of `FILES_SCHEMA`.
+        A table of `FILES_SCHEMA`, with the folders that rows may refer to.
 
     Raises:
         DatasetError: if the files are not all there is to the table: rows deleted beside them, columns renamed.
     """
-    files = _files(dataset, DeltaTable(dataset.table_path(name), version=version), name)
-    return files.filter(_may_hold(files, "source", first, last)).sort_by("path")
+    table = DeltaTable(dataset.table_path(name), version=version)
+    files = _files(dataset, table, name)
+    held = files.filter(_may_hold(files, "source", first, last)).sort_by("path")
+    # At that version too: what was imported later is in none of these files.
+    return with_roots(held, json.loads(table.metadata().configuration.get(IMPORT_ROOTS_PROPERTY) or "[]"))
 
 
 @contextlib.contextmanager

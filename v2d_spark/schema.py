@@ -20,6 +20,8 @@ SCHEMA_VERSION_PROPERTY = "v2d.schema_version"
 SHARD_SIZE_PROPERTY = "v2d.shard_size"
 # Of the dataset that a dataset was made from: the id of its table `sources`.
 MADE_FROM_PROPERTY = "v2d.made_from"
+# Of the table `media`: folders outside the dataset that its rows may refer to, as JSON.
+IMPORT_ROOTS_PROPERTY = "v2d.import_roots"
 
 _STRINGS = pa.map_(pa.string(), pa.string())
 _TIME = pa.timestamp("us", tz="UTC")
@@ -371,7 +373,8 @@ MEDIA = Table(
             _column(
                 stream,
                 STREAM,
-                f"the {stream}: bytes inline, or a uri relative to the dataset; offset and size in bytes, sha256 in hex",
+                f"the {stream}: bytes inline, or a uri: relative to the dataset, or of what was imported by reference; "
+                "offset and size in bytes, sha256 in hex",
             )
             for stream in STREAMS
         ),
@@ -432,6 +435,26 @@ SUPPRESSIONS = Table(
         _column("value", pa.string(), "the identity, URL or checksum", required=True),
         _column("reason", pa.string(), "why"),
         _column("created_at", _TIME, "since when"),
+    ),
+)
+
+IMPORTS = Table(
+    "imports",
+    "what became of a shard of an existing dataset when it was imported; the newest row of a shard counts",
+    (
+        _column("shard", pa.string(), "name of the shard here", required=True),
+        _column("location", pa.string(), "the tar, the folder or the Parquet file", required=True),
+        _column("kind", pa.string(), "tar, folder or parquet", required=True),
+        _column("copied", pa.bool_(), "whether the bytes were copied; else media refers to them"),
+        _column("size", pa.int64(), "bytes of the file, or of all in the folder, when it was looked at; null before that"),
+        _column("etag", pa.string(), "the store's mark of its content; of a folder a checksum over its listing"),
+        _column("modified", pa.string(), "when it was last changed, UTC"),
+        _column("samples", pa.int64(), "samples found in it"),
+        _column("left_out", pa.map_(pa.string(), pa.int64()), "members that are in no row, by what they are"),
+        _column("problem", pa.string(), "why not all of it could be read; null where all was"),
+        _column("batch_id", pa.int64(), "the batch that numbered its samples", required=True),
+        _column("written_at", _TIME, "when this row was written"),
+        _column("finished_at", _TIME, "when all its samples were in media; null before that"),
     ),
 )
 
@@ -578,4 +601,4 @@ def arrow_type(ddl: str) -> pa.DataType:
     return kind
 
 
-TABLES: tuple[Table, ...] = (SOURCES, SAMPLES, MEDIA, RUNS, EXPORTS, SUPPRESSIONS, DELETIONS, LEASES)
+TABLES: tuple[Table, ...] = (SOURCES, SAMPLES, MEDIA, RUNS, EXPORTS, SUPPRESSIONS, IMPORTS, DELETIONS, LEASES)

@@ -48,18 +48,17 @@ def choose_streams(dataset: Dataset, names: Sequence[str] | None) -> Streams:
 
     Args:
         dataset: the dataset.
-        names: `video`, `audio`, `image`, and enrichments that make bytes; those of samples by default.
+        names: `video`, `audio`, `image`, and enrichments that make bytes; those of samples by default, and none for an
+            empty list.
 
     Raises:
-        ConfigError: if there is no such stream, or none is named.
+        ConfigError: if there is no such stream.
     """
     if names is None:
         return Streams()
     known = enrichers()
     extensions = {step: made.extension for step in dataset.steps if step in known and (made := known[step].made)}
     streams = ", ".join((*STREAMS, *extensions))
-    if not names:
-        raise ConfigError(f"No stream is named; streams are: {streams}.")
     for name in names:
         if name not in STREAMS and name not in extensions:
             # Whoever knows the enrichment is told how its bytes come.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -21,6 +21,7 @@ from v2d_spark import schema
 from v2d_spark.config import Settings
 from v2d_spark.conflicts import pause
 from v2d_spark.schema import (
+    IMPORT_ROOTS_PROPERTY,
     MADE_FROM_PROPERTY,
     SCHEMA_VERSION,
     SCHEMA_VERSION_PROPERTY,
@@ -208,6 +209,18 @@ class Dataset:
         for table in schema.step_tables(kind):
             self.make_table(table)
             self.add_columns(table.name, table.columns)
+
+    def allow_roots(self, folders: Collection[str]) -> None:
+        """Let rows of `media` refer to files in these folders too, from the next version of the table on.
+
+        Args:
+            folders: absolute paths and URLs.
+        """
+        media = self.delta(schema.MEDIA.name)
+        known = json.loads(media.metadata().configuration.get(IMPORT_ROOTS_PROPERTY) or "[]")
+        if new := sorted(set(folders) - set(known)):
+            value = json.dumps([*known, *new], ensure_ascii=False)
+            media.alter.set_table_properties({IMPORT_ROOTS_PROPERTY: value}, raise_if_not_exists=False)
 
     @property
     def steps(self) -> list[str]:

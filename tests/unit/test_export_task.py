@@ -13,6 +13,7 @@ import pytest
 from tests.support.rows import made_row, media_row, write_made, write_media
 from v2d_spark import api, cli
 from v2d_spark.steps.export import MARK, remove_others
+from v2d_spark.streams import choose_streams
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs.export import ExportTask, StepMedia, batch_column
 from v2d_spark.udfs.exporters import exporter
@@ -205,7 +206,6 @@ def test_any_part_of_a_shard_that_nothing_is_in_goes(tmp_path: Path, format: str
         ({"shard_size": 0}, {}, "at least 1 sample"),
         ({"streams": ["video", "flow"]}, {}, "no stream 'flow' in this dataset; streams are: video, audio, image.$"),
         ({"streams": ["optical_flow"]}, {}, "streams are: video, audio, image; `v2d enrich optical_flow` makes it.$"),
-        ({"streams": []}, {}, "No stream is named; streams are: video, audio, image.$"),
         ({"where": "rand() < 0.1"}, {}, r"rand\(\) would choose other samples each time"),
         ({}, {"photo.jpg": "x"}, "not empty and holds no export"),
         ({"format": "files"}, {MARK: '{"made_by": "v2d_spark"}'}, "holds an export with another dataset"),
@@ -226,3 +226,23 @@ def test_mistakes_are_told_before_a_session_is_started(
     with pytest.raises(V2dError, match=message):
         api.export(dataset.path, str(folder), **arguments)
     assert sorted(path.name for path in folder.glob("*")) == sorted(there)
+
+
+def test_shards_of_any_name_go_if_an_export_wrote_them_and_no_others(tmp_path: Path) -> None:
+    ours, theirs = '{"fingerprint": "f", "sha256": "s"}', '{"count": 1}'
+    for name, stats in (("gone", ours), ("stays", ours), ("mine", theirs), ("listed", None), ("other", None)):
+        (tmp_path / f"{name}.tar").write_bytes(b"x")
+        if stats is not None:
+            (tmp_path / f"{name}_stats.json").write_text(stats)
+    remove_others(str(tmp_path), exporter("webdataset"), {"stays"}, before={"listed"})
+    assert {path.stem for path in tmp_path.glob("*.tar")} == {"stays", "mine", "other"}
+
+
+def test_metadata_leaves_without_media(arguments: dict[str, Any], tmp_path: Path) -> None:
+    dataset = Dataset.create(str(tmp_path / "dataset"))
+    chosen = choose_streams(dataset, [])
+    assert (chosen.names, chosen.media, chosen.steps) == ([], (), ())
+    told = run(arguments | {"media_streams": chosen.media}, "webdataset", ("a",), ())
+    assert told["samples"] == len(ROWS) and told["error"] is None
+    with tarfile.open(Path(arguments["destination"]) / "00000000.tar") as tar:
+        assert {name.partition(".")[2] for name in tar.getnames()} == {"txt", "json"}

@@ -29,6 +29,9 @@ class Files(Exporter):
 
         def write(name: str, chunks: Iterable[bytes | memoryview]) -> None:
             nonlocal total
+            if "/" in name:
+                # Keys of imported samples may have folders.
+                locations.makedirs(locations.parent(locations.join(folder, name)))
             with locations.write_whole(locations.join(folder, name)) as file:
                 sink = Checksummed(file)
                 for chunk in chunks:
@@ -46,7 +49,7 @@ class Files(Exporter):
 
     def size(self, folder: str, name: str) -> int | None:
         """See `Exporter.size`."""
-        files = locations.list_files(locations.join(folder, name))
+        files = locations.list_files(locations.join(folder, name), recursive=True)
         return sum(map(locations.size, files)) if files else None
 
     def remove(self, folder: str, name: str) -> None:

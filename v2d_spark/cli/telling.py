@@ -77,6 +77,35 @@ def told_of_ingest(result: Any) -> str:
     return "\n".join(told)
 
 
+def told_of_import(result: Any) -> str:
+    """What an import did, in sentences."""
+    from v2d_spark.printing import printable
+
+    told = [
+        f"{counted(result.shards, 'shard')}, {result.unchanged} of them as before: {counted(result.new, 'new source')}, "
+        f"{result.again} made anew, {result.vanished} gone."
+    ]
+    if result.renamed:
+        location, name = next(iter(result.renamed.items()))
+        told.append(
+            f"{counted(len(result.renamed), 'shard')} renamed, because others have the names: {printable(location)} is {name}."
+        )
+    if result.prefixed:
+        told.append(
+            f"{counted(result.prefixed, 'shard')} with keys that others have already: new keys there begin with its name."
+        )
+    if result.suppressed:
+        told.append(f"{counted(result.suppressed, 'sample')} left out, because they must not come back.")
+    if result.left_out:
+        kinds = ", ".join(f"{count} {printable(kind)}" for kind, count in result.left_out.most_common())
+        told.append(f"Members that are in no row: {kinds}.")
+    for location, problem in result.problems.items():
+        told.append(f"Not all of {printable(location)} could be read: {printable(problem)}.")
+    if result.broken > len(result.problems):
+        told.append(f"Nor could {counted(result.broken - len(result.problems), 'other shard')}; the table imports has them.")
+    return "\n".join(told)
+
+
 def print_made(result: Any, dataset: str, origin: str | None = None) -> None:
     """Print what a run of batches did, and what can be done about what failed; `origin` as `v2d subsample` has it."""
     report = result.report

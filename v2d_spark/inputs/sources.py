@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 
 from v2d_spark import numbering
 from v2d_spark.inputs.cells import ORDER, no_text
+from v2d_spark.merges import FROM_SHARD
 from v2d_spark.udfs.vocabulary import GONE
 
 if TYPE_CHECKING:
@@ -203,13 +204,14 @@ def may_be_meant(gathered: DataFrame, sources: DataFrame, rows: int, known: int 
 
 
 def not_named(gathered: DataFrame, sources: DataFrame) -> DataFrame:
-    """The numbers of the sources that inputs do not name, without those that are gone already.
+    """The numbers of the sources that inputs do not name, without those that are gone already, and imported ones.
 
     Args:
         gathered: as `gather` gives it.
         sources: the table.
     """
-    there = sources.where(F.col("status") != GONE)
+    # What was imported is named by shards, never by rows.
+    there = sources.where(F.col("status") != GONE).where(f"NOT ({FROM_SHARD})")
     return there.join(gathered.select("identity"), "identity", "left_anti").select("source_num")
 
 
@@ -228,6 +230,17 @@ def named(shard_size: int) -> tuple[Column, Column]:
     shard = F.format_string("%08d", F.floor(F.col("source_num") / F.lit(shard_size)).cast("long"))
     index = F.format_string(f"%0{len(str(shard_size))}d", F.col("source_num") % shard_size)
     return shard, F.concat(shard, index)
+
+
+def name_of(source_num: int, shard_size: int) -> tuple[str, str]:
+    """Shard and key of one source, as `named` makes them.
+
+    Args:
+        source_num: its number.
+        shard_size: sources in a shard.
+    """
+    shard = f"{source_num // shard_size:08d}"
+    return shard, f"{shard}{source_num % shard_size:0{len(str(shard_size))}d}"
 
 
 def _times() -> Column:

@@ -7,14 +7,16 @@ replay changes nothing.
 from __future__ import annotations
 
 from v2d_spark.merges.chain import merge_origins
-from v2d_spark.merges.due import MADE, due_condition, kind_conditions, reset_sources
+from v2d_spark.merges.due import FROM_SHARD, MADE, due_condition, kind_conditions, reset_sources
 from v2d_spark.merges.enrichment import due_samples, merge_enrichment
+from v2d_spark.merges.importing import merge_imported
 from v2d_spark.merges.ingest import append_sources, merge_captions, merge_changed_sources
 from v2d_spark.merges.making import merge_outcomes, merge_samples, outcomes_query, samples_query
 from v2d_spark.merges.prune import merge_gone
 from v2d_spark.merges.statements import may_have_samples, not_in, remove_samples, run_merge
 
 __all__ = [
+    "FROM_SHARD",
     "MADE",
     "append_sources",
     "due_condition",
@@ -25,6 +27,7 @@ __all__ = [
     "merge_changed_sources",
     "merge_enrichment",
     "merge_gone",
+    "merge_imported",
     "merge_origins",
     "merge_outcomes",
     "merge_samples",

@@ -12,7 +12,7 @@ from v2d_spark.merges.statements import (
     run_merge,
 )
 from v2d_spark.tables import Dataset
-from v2d_spark.udfs.vocabulary import ERROR_CLASSES, FAILED, GONE, OK, PENDING, SKIP_CLASSES, SKIPPED
+from v2d_spark.udfs.vocabulary import ERROR_CLASSES, FAILED, GONE, IMPORTED, OK, PENDING, SKIP_CLASSES, SKIPPED
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -77,8 +77,14 @@ def due_condition(
         taken.append(f"({MADE})")
     suppressed = [row["value"] for row in dataset.read_control("suppressions") if row["kind"] in ("identity", "url")]
     not_done = "" if done_up_to is None else f"coalesce(batch_id, 0) <= {done_up_to} AND "
-    return f"({' OR '.join(taken)}) AND {not_done}{not_in('identity', suppressed)} AND {not_in('url', suppressed)}"
+    return (
+        f"({' OR '.join(taken)}) AND {not_done}NOT ({FROM_SHARD}) "
+        f"AND {not_in('identity', suppressed)} AND {not_in('url', suppressed)}"
+    )
 
+
+# What was imported has no URL to fetch: its shard has it, and `v2d import` makes it. A URL that looks so is its source's own.
+FROM_SHARD = f"identity LIKE '{IMPORTED}%' AND url IS DISTINCT FROM identity"
 
 # What was made, or skipped for what was found in the bytes: what can be stale, and can be asked for again. Sources that are
 # skipped because their wanted spans make no sense are of another class.

@@ -6,7 +6,7 @@ import io
 import json
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -248,6 +248,7 @@ def _export(
     places = asked.before.get("shards")
     _prepare(folder, mark | ({"shards": places} if places else {}))
     spool.sweep(settings.scratch)
+    before = _shards_before(folder, kind)
     # It tells of shards that are about to change.
     locations.remove(locations.join(folder, MANIFEST))
     _sweep(folder, places)
@@ -285,7 +286,7 @@ def _export(
     finally:
         locations.remove_tree(staging)
     _raise_failed([row for row in done if row["error"]], len(done), read)
-    removed = remove_others(folder, kind, {row["shard"] for row in done})
+    removed = remove_others(folder, kind, {row["shard"] for row in done}, before)
     _sweep(folder, places)
     _write_manifest(folder, kind, done, versions, asked.as_of)
     result = ExportResult(
@@ -751,13 +752,15 @@ def _sweep(folder: str, places: Mapping[str, Any] | None) -> None:
             locations.remove_tree(locations.join(folder, name))
 
 
-def remove_others(folder: str, kind: Exporter, shards: set[str]) -> list[str]:
+def remove_others(folder: str, kind: Exporter, shards: set[str], before: Collection[str] = ()) -> list[str]:
     """Remove shards of an earlier run that no sample is in any more.
 
     Args:
         folder: the export's folder.
         kind: its format.
         shards: names of the shards that stay.
+        before: names of the shards that the run before wrote. Shards that were imported have any name: one that is no
+            number goes if it is among these, or has statistics of ours.
 
     Returns:
         Names of those that went.
@@ -765,12 +768,38 @@ def remove_others(folder: str, kind: Exporter, shards: set[str]) -> list[str]:
     # A run that was cut off may have left any part of one, its statistics among the first that go.
     parts = "|".join(map(re.escape, (kind.suffix, STATS_SUFFIX, ".parquet")))
     names = [location.rpartition("/")[2] for location in locations.list_files(folder)]
-    found = (re.fullmatch(rf"({_SHARD})(?:{parts})", name) for name in (*names, *locations.list_folders(folder)))
-    gone = sorted({match[1] for match in found if match} - shards)
+    found = (re.fullmatch(rf"(.+?)(?:{parts})", name) for name in (*names, *locations.list_folders(folder)))
+    there = {match[1] for match in found if match}
+    gone = [
+        shard
+        for shard in sorted(there - shards)
+        if shard in before or re.fullmatch(_SHARD, shard) or _is_ours(locations.join(folder, shard + STATS_SUFFIX))
+    ]
     for shard in gone:
         kind.remove(folder, shard)
         locations.remove(locations.join(folder, shard + STATS_SUFFIX))
     return gone
+
+
+def _shards_before(folder: str, kind: Exporter) -> set[str]:
+    """Names of the shards that the run before wrote here, by its manifest."""
+    manifest = locations.join(folder, MANIFEST)
+    if not locations.exists(manifest):
+        return set()
+    try:
+        names = pq.read_table(io.BytesIO(locations.read_bytes(manifest)), columns=["name"])["name"].to_pylist()
+    except pa.ArrowException:
+        return set()
+    return {name.removesuffix(kind.suffix) for name in names}
+
+
+def _is_ours(stats: str) -> bool:
+    """Whether there are statistics as an export writes them: those of other tools have no checksum of what a shard is."""
+    try:
+        told = json.loads(locations.read_bytes(stats))
+    except (OSError, ValueError):
+        return False
+    return isinstance(told, dict) and {"fingerprint", "sha256"} <= told.keys()
 
 
 def _write_manifest(folder: str, kind: Exporter, done: Sequence[Row], versions: Mapping[str, int], as_of: int | None) -> None:

@@ -21,6 +21,20 @@ class _FormatOption(click.Option):
         return super().get_help_record(ctx)
 
 
+def _names(streams: str | None) -> list[str] | None:
+    """The names in `--streams`.
+
+    Raises:
+        BadParameter: if there is none in it.
+    """
+    if streams is None or streams.strip() == "none":
+        return None if streams is None else []
+    names = [name.strip() for name in streams.split(",") if name.strip()]
+    if not names:
+        raise click.BadParameter("No stream is named; write none for metadata alone.", param_hint="--streams")
+    return names
+
+
 @click.command(name="export")
 @click.argument("words", nargs=-1, metavar="[KEY=VALUE]...")
 @dataset_option
@@ -33,7 +47,8 @@ class _FormatOption(click.Option):
 @click.option(
     "--streams",
     metavar="A,B",
-    help="What leaves: video, audio, image, and enrichments that make bytes (optical_flow); the first three by default.",
+    help="What leaves: video, audio, image, and enrichments that make bytes (optical_flow); the first three by default; "
+    "none for metadata alone.",
 )
 @click.option(
     "--shard-size", type=click.IntRange(min=1), metavar="N", help="Samples in a shard; as the sources' shards by default."
@@ -73,7 +88,7 @@ def command(
             format=export_format,
             where=where,
             select=expressions(select) if select else None,
-            streams=None if streams is None else [name.strip() for name in streams.split(",") if name.strip()],
+            streams=_names(streams),
             shard_size=shard_size,
             as_of=as_of,
             update=update,
