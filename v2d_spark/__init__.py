@@ -13,11 +13,23 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from v2d_spark.api import download, export, ingest, retry, sql, status, subsample
+    from v2d_spark.api import delete, download, export, ingest, retry, sql, status, subsample
     from v2d_spark.inputs import InputOptions
     from v2d_spark.udfs.vocabulary import V2dError
 
-__all__ = ["InputOptions", "V2dError", "download", "enrich", "export", "ingest", "retry", "sql", "status", "subsample"]
+__all__ = [
+    "InputOptions",
+    "V2dError",
+    "delete",
+    "download",
+    "enrich",
+    "export",
+    "ingest",
+    "retry",
+    "sql",
+    "status",
+    "subsample",
+]
 
 _HOMES = {"InputOptions": "v2d_spark.inputs", "V2dError": "v2d_spark.udfs.vocabulary"}
 

@@ -95,17 +95,18 @@ def writer_lease(dataset: Dataset, command: str) -> Iterator[Lease]:
 
 
 @contextlib.contextmanager
-def step_lease(dataset: Dataset, step: str) -> Iterator[Lease]:
+def step_lease(dataset: Dataset, step: str, command: str | None = None) -> Iterator[Lease]:
     """Hold the lease for writing an enrichment's tables; other enrichments, and the writer, go on beside it.
 
     Args:
         dataset: the dataset.
         step: the enrichment's name.
+        command: what the holder does, where it is no enrichment.
 
     Raises:
         LeaseHeldError: if a living process holds it; the message says which.
     """
-    with _held(dataset, step, f"enrich {step}") as lease:
+    with _held(dataset, step, command or f"enrich {step}") as lease:
         yield lease
 
 

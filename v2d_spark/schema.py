@@ -20,6 +20,8 @@ SCHEMA_VERSION_PROPERTY = "v2d.schema_version"
 SHARD_SIZE_PROPERTY = "v2d.shard_size"
 # Of the dataset that a dataset was made from: the id of its table `sources`.
 MADE_FROM_PROPERTY = "v2d.made_from"
+# Of `sources`: the first source_num that was never given, once sources are erased, which would tell it otherwise.
+NUMBERS_GIVEN_PROPERTY = "v2d.numbers_given"
 
 _STRINGS = pa.map_(pa.string(), pa.string())
 _TIME = pa.timestamp("us", tz="UTC")
@@ -427,8 +429,13 @@ SUPPRESSIONS = Table(
     "suppressions",
     "something that must not come back",
     (
-        _column("kind", pa.string(), "identity, url or sha256", required=True),
-        _column("value", pa.string(), "the identity, URL or checksum", required=True),
+        _column(
+            "kind",
+            pa.string(),
+            "identity, url, or sha256 of bytes; identity_sha256 or url_sha256 where the text itself is erased",
+            required=True,
+        ),
+        _column("value", pa.string(), "the identity or URL, or the checksum in hex", required=True),
         _column("reason", pa.string(), "why"),
         _column("created_at", _TIME, "since when"),
     ),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from v2d_spark import suppressions
 from v2d_spark.complaints import explain
 from v2d_spark.config import Settings
 from v2d_spark.media_log import candidate_files
@@ -72,6 +73,7 @@ class ExportResult:
         kept: how many of them were there already.
         samples: samples in all of them.
         bytes: bytes of their data.
+        suppressed: samples that were wanted and are left out, because they must not come back.
     """
 
     destination: str
@@ -79,6 +81,7 @@ class ExportResult:
     kept: int
     samples: int
     bytes: int
+    suppressed: int = 0
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,7 @@ class Selection:
         everything: whether these are all there are.
         found: what was found out about the samples in one query.
         streams: what leaves of each.
+        suppressed: samples that were wanted and are left out, because they must not come back.
     """
 
     rows: DataFrame
@@ -100,6 +104,7 @@ class Selection:
     everything: bool
     found: Row
     streams: Streams
+    suppressed: int = 0
 
 
 def export(
@@ -179,6 +184,7 @@ def export(
         kept=sum(row["kept"] for row in done),
         samples=sum(row["samples"] for row in done),
         bytes=sum(row["bytes"] for row in done),
+        suppressed=selection.suppressed,
     )
     dataset.append_control(
         "exports",
@@ -284,7 +290,8 @@ def choose(
     from pyspark.sql import functions as F
 
     streams = streams or Streams()
-    samples = samples_where(spark, dataset, where, versions=versions)
+    wanted = samples_where(spark, dataset, where, versions=versions)
+    samples = suppressions.without_suppressed(spark, dataset, wanted)
     inner = [F.col(name).alias(f"_{name}") for name in INPUT_COLUMNS if name != "metadata"]
     told = samples if select else _with_cuts_of_sources(spark, dataset, samples, versions)
     looked_at = samples
@@ -331,7 +338,8 @@ def choose(
             *(F.max(F.col(f"{stream}_size").isNotNull()).alias(stream) for stream in STREAMS),
             *selected,
         ).collect()
-    return Selection(rows, tuple(columns), user_columns, select is None, found, streams)
+        left_out = 0 if samples is wanted else wanted.count() - found["samples"]
+    return Selection(rows, tuple(columns), user_columns, select is None, found, streams, left_out)
 
 
 def _with_cuts_of_sources(spark: SparkSession, dataset: Dataset, samples: DataFrame, versions: Mapping[str, int]) -> DataFrame:

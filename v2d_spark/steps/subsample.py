@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from v2d_spark import batches, merges, numbering
+from v2d_spark import batches, merges, numbering, suppressions
 from v2d_spark.choice import Choice
 from v2d_spark.config import Settings
 from v2d_spark.lease import Lease
@@ -200,7 +200,8 @@ def _comparison(spark: SparkSession, origin: Dataset, dataset: Dataset, versions
     """Rows of what is new, changed, due again or vanished: the columns of `_TAKEN`, source_num if known, and what."""
     from pyspark.sql import functions as F
 
-    samples = origin.read(spark, "samples", version=versions["samples"])
+    samples = suppressions.without_suppressed(spark, origin, origin.read(spark, "samples", version=versions["samples"]))
+    samples = suppressions.without_named(spark, dataset, samples, identity=F.concat(F.lit("sample:"), "key"), url=F.col("url"))
     sources = origin.read(spark, "sources", version=versions["sources"]).select("source_num", "spans")
     # Wanted spans are whole in a whole sample alone.
     spans = F.when(F.col("clip_index").isNull(), F.col("spans"))
@@ -257,7 +258,7 @@ def _append(
         spark,
         ordered,
         [(row["partition"], row["count"]) for row in counts],
-        0 if highest is None else highest + 1,
+        max(0 if highest is None else highest + 1, dataset.numbers_given),
         "source_num",
     )
     merges.append_sources(

@@ -72,6 +72,8 @@ def command(
     if not result.samples:
         which = "matches --where" if where else "is in the dataset"
         click.echo(f"No sample {which}; the export is empty.", err=True)
+    if result.suppressed and not quiet:
+        click.echo(f"{counted(result.suppressed, 'sample')} left out, because they must not come back.")
     if not quiet:
         kept = f" ({result.kept} of them unchanged)" if result.kept else ""
         click.echo(
