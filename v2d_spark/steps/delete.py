@@ -232,7 +232,7 @@ def _family(dataset: Dataset) -> tuple[list[tuple[Dataset, Dataset]], list[str]]
 
 @contextlib.contextmanager
 def _all_leases(datasets: Sequence[Dataset]) -> Iterator[dict[str, Lease]]:
-    """Hold the leases of all that writes to some datasets: the writer's by the dataset's path."""
+    """Hold the leases of all that writes to some datasets, the writer's by the dataset's path; nothing is left half done."""
     with contextlib.ExitStack() as stack:
         leases = {}
         for dataset in datasets:
@@ -242,6 +242,9 @@ def _all_leases(datasets: Sequence[Dataset]) -> Iterator[dict[str, Lease]]:
                 stack.enter_context(step_lease(dataset, step, _COMMAND))
         for dataset in datasets:
             dataset.widen()
+            # What a step held between two jobs when it died, and trials, whose clones of tables refer to files that go.
+            for folder in (dataset.staging_path, locations.join(dataset.path, _TRIALS)):
+                locations.remove_tree(folder)
         yield leases
 
 
@@ -560,9 +563,6 @@ def _erase(spark: SparkSession, dataset: Dataset, lease: Lease, part: _Part | No
     if part is None:
         goes = _suppressed_by_deletions(spark, dataset)
         part = _look(spark, dataset, goes, begins=False) if goes.num_rows else None
-    # What a step holds between two jobs, and trials: their clones of tables refer to files that go.
-    for folder in (dataset.staging_path, locations.join(dataset.path, _TRIALS)):
-        locations.remove_tree(folder)
     files = _erase_rows(spark, part, lease) if part else 0
     files += locations.remove_unfinished(locations.join(dataset.path, _FILES))
     small = {table.name for table in TABLES} - {"sources", "samples", "media", "leases"}
