@@ -196,8 +196,20 @@ def do_batch(dataset: Dataset, settings: Settings, first: int, count: int, choic
         def task(batch: batches.Batch, **common: object) -> DownloadTask:
             raise AssertionError("nothing is fetched")
 
+        budget = Budget(Limits(), settings.cost)
         work = making._Work(
-            spark, dataset, lease, settings, "download", task, due, choice, Budget(Limits(), settings.cost), Unwatched(), 2
+            spark,
+            dataset,
+            lease,
+            settings,
+            "download",
+            task,
+            due,
+            choice,
+            Budget(Limits(), settings.cost),
+            Unwatched(),
+            2,
+            frozenset(),
         )
 
         def take() -> None:

@@ -528,6 +528,31 @@ def sweep_unfinished(folder: str) -> int:
     return count
 
 
+def remove_unfinished(folder: str) -> int:
+    """Remove what anybody left in `write_whole`, in a local folder and below it, where it is known that nobody writes there.
+
+    Args:
+        folder: where they wrote; a store has none.
+
+    Returns:
+        The number of files removed.
+    """
+    if not is_local(folder):
+        return 0
+    unfinished = [path for path in local_path(folder).rglob(".*.unfinished") if _UNFINISHED.fullmatch(path.name)]
+    for path in unfinished:
+        path.unlink(missing_ok=True)
+    return len(unfinished)
+
+
+def remove_lonely_checksums(folder: str) -> None:
+    """Remove the checksum files that Hadoop writes beside local files, in a folder and below it, whose files are gone."""
+    if is_local(folder):
+        for path in local_path(folder).rglob(".*.crc"):
+            if not path.with_name(path.name[1:].removesuffix(".crc")).exists():
+                path.unlink(missing_ok=True)
+
+
 def _store_url(location: str) -> str:
     name = scheme(location)
     return _ALIASES.get(name, name) + location[len(name) :]

@@ -25,6 +25,7 @@ from v2d_spark.udfs.vocabulary import (
     OK,
     ROLE_SAMPLE,
     ROLE_SOURCE,
+    SKIP_CLASSES,
     SKIPPED,
     UNCHANGED,
     SampleError,
@@ -117,6 +118,7 @@ class RowMaker:
         inline_limit: streams over this many bytes go to files beside the tables.
         max_attempts: failed sources with as many attempts rest.
         keep_originals: whether the bytes of sources are kept beside what is made of them.
+        suppressed: checksums of bytes that must not be stored.
     """
 
     def __init__(
@@ -128,6 +130,7 @@ class RowMaker:
         inline_limit: int,
         max_attempts: int,
         keep_originals: bool,
+        suppressed: frozenset[str] = frozenset(),
     ) -> None:
         self._side_files = side_files
         self._batch_id = batch_id
@@ -135,6 +138,7 @@ class RowMaker:
         self._inline_limit = inline_limit
         self._max_attempts = max_attempts
         self._keep_originals = keep_originals
+        self._suppressed = suppressed
 
     def failed(
         self, source: Mapping[str, Any], error: SampleError, timings: dict[str, float], fetched: Fetched | None = None
@@ -150,7 +154,7 @@ class RowMaker:
         values = self._source_values(source, timings, fetched)
         attempts = values["attempts"]
         values |= {
-            "status": FAILED,
+            "status": SKIPPED if error.error_class in SKIP_CLASSES else FAILED,
             "error_class": error.error_class,
             "error_message": redact(error.message),
             "next_retry_at": _next_retry(error, attempts, self._max_attempts),
@@ -224,6 +228,8 @@ class RowMaker:
         values["next_clip_index"] = unused
         stores_original = False
         for sample, number in zip(answer["samples"], numbers, strict=True):
+            if self._is_suppressed(sample, folder):
+                continue
             is_whole = number is None and sample["still"] is None
             has_original = any(stream["path"] is None for stream in sample["streams"].values())
             if is_whole and (has_original or not self._keep_originals):
@@ -244,6 +250,14 @@ class RowMaker:
             kept = look["kind"]
             self._add_stream(first, kept, fetched.body, look["content_type"], look["extension"], fetched.size, fetched.sha256)
         outcome.rows[1:] = sorted(outcome.rows[1:], key=lambda row: str(row.values["key"]))
+        if answer["samples"] and not outcome.samples:
+            reason = "all that can be made of it by these settings must not come back"
+            values |= {"status": SKIPPED, "error_class": "suppressed", "error_message": reason}
+
+    def _is_suppressed(self, sample: Mapping[str, Any], folder: Path) -> bool:
+        """Whether any stream that was made for a sample must not be stored. Those that are copies came, and were looked at."""
+        paths = [folder / Path(stream["path"]).name for stream in sample["streams"].values() if stream["path"] is not None]
+        return bool(self._suppressed) and any(_sha256(path) in self._suppressed for path in paths)
 
     def _numbers(self, source: Mapping[str, Any], samples: list[dict[str, Any]]) -> tuple[list[int | None], int]:
         """The clip's number of each sample, None for what is no part of a clip; and the first that is unused."""
@@ -307,10 +321,7 @@ class RowMaker:
             return
         # By its name alone: who decodes strangers' files is not trusted with paths.
         path = folder / Path(stream["path"]).name
-        digest = hashlib.sha256()
-        for piece in _pieces(path):
-            digest.update(piece)
-        self._add_stream(row, name, path, *told, path.stat().st_size, digest.hexdigest())
+        self._add_stream(row, name, path, *told, path.stat().st_size, _sha256(path))
 
     def _add_stream(
         self, row: Row, name: str, body: Path | memoryview, content_type: str, extension: str, size: int, sha256: str
@@ -340,6 +351,13 @@ def _before(look: Mapping[str, Any]) -> dict[str, Any] | None:
     codecs = {f"{kind}_codec": (probe[kind] or {}).get("codec") for kind in ("video", "audio")}
     sizes = {name: look[name] for name in ("width", "height", "fps", "duration_s")}
     return {"container": probe["container"], **codecs, **sizes, "bit_rate": probe["bit_rate"]}
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    for piece in _pieces(path):
+        digest.update(piece)
+    return digest.hexdigest()
 
 
 def _pieces(path: Path) -> Iterator[bytes]:

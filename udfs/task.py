@@ -115,6 +115,7 @@ class SampleTask(ABC):
         file_bytes: bytes after which another file is begun.
         progress: file on this host to append counts to; None where nobody reads it.
         stop_file: a file whose presence on this host asks to start nothing more; None where there is none.
+        suppressed: checksums of bytes that must not be stored.
     """
 
     dataset_path: str
@@ -138,6 +139,7 @@ class SampleTask(ABC):
     file_bytes: int
     progress: str | None = None
     stop_file: str | None = None
+    suppressed: frozenset[str] = frozenset()
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -185,6 +187,7 @@ class _Partition:
             inline_limit=task.inline_limit,
             max_attempts=task.fetch.max_attempts,
             keep_originals=task.keep_originals,
+            suppressed=task.suppressed,
         )
         self._child_lock = threading.Lock()
         self._fetched_bytes = 0
@@ -280,6 +283,8 @@ class _Partition:
                 )
                 timings["fetch_s"] = fetched.seconds
                 self._fetched_bytes += fetched.size
+                if fetched.sha256 in task.suppressed:
+                    raise SampleError("suppressed", "these bytes must not come back; nothing of them is kept")
                 if fetched.is_unchanged:
                     outcome = self._rows.unchanged(source, fetched, timings)
                 elif decodes:

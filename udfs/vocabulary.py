@@ -74,13 +74,14 @@ ERROR_CLASSES: dict[str, bool] = {
     "no_video": False,
     "no_audio": False,
     "no_image": False,
+    "suppressed": False,
     # A fault of this package itself; a sample must not take a job down all the same.
     "internal": False,
 }
 
 
 # Classes of sources that are skipped and never failed.
-SKIP_CLASSES = frozenset(("not_selected", "no_clip", "no_video", "no_audio", "no_image"))
+SKIP_CLASSES = frozenset(("not_selected", "no_clip", "no_video", "no_audio", "no_image", "suppressed"))
 
 
 def passes_by_itself(error_class: str) -> bool:

@@ -13,7 +13,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from v2d_spark.api import download, export, import_shards, ingest, plan, retry, sql, status, subsample
+    from v2d_spark.api import delete, download, export, import_shards, ingest, plan, retry, sql, status, subsample
     from v2d_spark.choice import Choice
     from v2d_spark.inputs import InputOptions
     from v2d_spark.limits import Limits
@@ -24,6 +24,7 @@ __all__ = [
     "InputOptions",
     "Limits",
     "V2dError",
+    "delete",
     "download",
     "enrich",
     "export",

@@ -25,6 +25,7 @@ from v2d_spark.overview import Status
 from v2d_spark.planning import Plan
 from v2d_spark.session import get_session, interpreted, warm_workers
 from v2d_spark.steps import choosing, importing
+from v2d_spark.steps import delete as deleting
 from v2d_spark.steps import download as downloading
 from v2d_spark.steps import enrich as enriching
 from v2d_spark.steps import export as exporting
@@ -32,6 +33,7 @@ from v2d_spark.steps import follow as following
 from v2d_spark.steps import ingest as ingesting
 from v2d_spark.steps import maintain as maintaining
 from v2d_spark.steps import subsample as subsampling
+from v2d_spark.steps.delete import DeleteResult
 from v2d_spark.steps.export import ExportResult
 from v2d_spark.steps.importing import ImportResult
 from v2d_spark.steps.ingest import IngestResult
@@ -447,6 +449,40 @@ def retry(dataset: str, where: str | None = None, *, config: Config = None, over
     spark = get_session(scratch=settings.scratch)
     with _quick(spark, opened), writer_lease(opened, "retry") as lease:
         return downloading.retry(spark, opened, lease, where)
+
+
+def delete(
+    dataset: str,
+    where: str | None = None,
+    *,
+    reason: str | None = None,
+    dry_run: bool = False,
+    config: Config = None,
+    overrides: Sequence[str] = (),
+) -> DeleteResult:
+    """Erase sources and all that was made of them for good, here and in datasets made from this one.
+
+    Deletions that were cut off are ended first.
+
+    Args:
+        dataset: folder of the dataset.
+        where: a condition on `sources`; nothing new by default.
+        reason: why, for the record in `deletions`.
+        dry_run: whether to say only what would go.
+        config: settings.
+        overrides: `key=value` texts.
+
+    Returns:
+        What was erased, and which exports hold it still.
+
+    Raises:
+        V2dError: with one sentence that says what to change.
+    """
+    settings = _settings(config, overrides)
+    opened = Dataset.open(dataset)
+    spark = get_session(scratch=settings.scratch)
+    with _quick(spark, opened):
+        return deleting.delete(spark, opened, where, reason=reason, dry_run=dry_run)
 
 
 def maintain(

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from v2d_spark import choice as choices
 from v2d_spark import config as configuration
-from v2d_spark import merges, overview, queries
+from v2d_spark import merges, overview, queries, suppressions
 from v2d_spark.choice import Choice
 from v2d_spark.config import Settings
 from v2d_spark.inputs import InputOptions
@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 # What a source is, beside the kinds that `--only` names.
 WAITING, FOR_GOOD, UP_TO_DATE, NO_SENSE, SUPPRESSED = "waiting", "for_good", "up_to_date", "no_sense", "suppressed"
+IMPORTED = "imported"
 # Batches that rates are taken from: the newest.
 _BATCHES_ASKED = 20
 _UNKNOWN = "unknown, nothing has run yet"
@@ -120,7 +121,7 @@ class Plan:
         dataset: its folder.
         inputs: what the inputs are; None without inputs.
         sources: the sources of the dataset as it is, by what they are: new, changed, failed (and due), waiting (failed, and
-            not due yet), for_good (failed, and not tried again), stale, gone, no_sense (wanted spans that make no sense),
+            not due yet), for_good (failed, and not tried again), imported (due at the next import of their shards), stale, gone, no_sense (wanted spans that make no sense),
             suppressed, up_to_date.
         first_retry_at: when the first of those that wait is due; None without any.
         last_retry_at: when the last of them is.
@@ -220,36 +221,32 @@ class _Rules:
         self._fingerprint = settings.fingerprint
         self._max_attempts = settings.fetch.max_attempts
         self._now = datetime.now(timezone.utc)
-        rows = [] if dataset is None else dataset.read_control("suppressions", ["kind", "value"])
-        self.suppressed = sorted({row["value"] for row in rows if row["kind"] in ("identity", "url")})
 
     def groups_here(self) -> list[dict[str, Any]]:
         """Groups of the sources of the dataset as it is."""
         if self._dataset is None:
             return []
-        # The library's SQL has no backslash in a text.
-        values = ", ".join("'" + value.replace("'", "''") + "'" for value in self.suppressed)
-        suppressed = f"coalesce(identity IN ({values}) OR url IN ({values}), false)" if values else "false"
+        values = ", ".join(f"'{name}'" for name in sorted(suppressions.names(self._dataset)))
+        told = " OR ".join(f"encode(sha256({text}), 'hex') IN ({values})" for text in ("identity", "url"))
+        suppressed = f"coalesce({told}, false)" if values else "false"
         now = f"to_timestamp('{self._now.isoformat()}')"
         return overview.ask(self._dataset, "sources", self._groups("sources", now, suppressed))
 
     def groups_in(self, spark: SparkSession, view: str) -> list[dict[str, Any]]:
         """Groups of the rows of a view of Spark."""
-        listed = self.suppressed
-        suppressed = f"NOT ({merges.not_in('identity', listed)} AND {merges.not_in('url', listed)})" if listed else "false"
-        rows = spark.sql(self._groups(f"`{view}`", f"TIMESTAMP '{self._now.isoformat(sep=' ')}'", suppressed)).collect()
+        rows = spark.sql(self._groups(f"`{view}`", f"TIMESTAMP '{self._now.isoformat(sep=' ')}'", "is_named")).collect()
         return [row.asDict() for row in rows]
 
     def _groups(self, relation: str, now: str, suppressed: str) -> str:
         return f"""
-            SELECT status, error_class, fingerprint, is_due, may_try, is_suppressed, count(*) AS sources,
+            SELECT status, error_class, fingerprint, is_due, may_try, is_suppressed, from_shard, count(*) AS sources,
                    min(next_retry_at) AS first_retry_at, max(next_retry_at) AS last_retry_at
             FROM (
               SELECT status, error_class, fingerprint, next_retry_at, next_retry_at <= {now} AS is_due,
-                     attempts < {self._max_attempts} AS may_try, {suppressed} AS is_suppressed
+                     attempts < {self._max_attempts} AS may_try, {suppressed} AS is_suppressed, {merges.FROM_SHARD} AS from_shard
               FROM {relation}
             )
-            GROUP BY status, error_class, fingerprint, is_due, may_try, is_suppressed
+            GROUP BY status, error_class, fingerprint, is_due, may_try, is_suppressed, from_shard
             """
 
     def kind(self, row: Mapping[str, Any]) -> str:
@@ -259,6 +256,8 @@ class _Rules:
             return GONE
         if row["is_suppressed"]:
             return SUPPRESSED
+        if row["from_shard"] and status in (PENDING, FAILED):
+            return IMPORTED
         if status == PENDING:
             return choices.NEW if row["fingerprint"] is None else choices.CHANGED
         if status == FAILED:
@@ -274,7 +273,7 @@ class _Rules:
         counts: Counter[str] = Counter()
         for row in groups:
             counts[self.kind(row)] += row["sources"]
-        order = (*choices.KINDS, WAITING, FOR_GOOD, GONE, NO_SENSE, SUPPRESSED, UP_TO_DATE)
+        order = (*choices.KINDS, WAITING, FOR_GOOD, IMPORTED, GONE, NO_SENSE, SUPPRESSED, UP_TO_DATE)
         return {kind: counts[kind] for kind in order}
 
     def taken(self, groups: Sequence[Mapping[str, Any]], choice: Choice) -> dict[str, int]:
@@ -332,13 +331,18 @@ def _then(
     prune: bool,
 ) -> tuple[list[dict[str, Any]], InputPlan | None]:
     """Groups of the sources that the condition chooses, as they would be after the ingest; and what the inputs are."""
+    from pyspark.sql import functions as F
+
     told = None
     there = None if dataset is None else dataset.read(spark, "sources")
     with queries.computing():
         if inputs:
+            suppressed = None
+            if dataset is not None and not suppressions.are_none(dataset):
+                suppressed = spark.sql(suppressions.names_query(dataset))
             alive = sum(row["sources"] for row in now if row["status"] != GONE)
             known = None if dataset is None else dataset.row_count("sources")
-            there, told = _after(spark, there, (alive, known), inputs, options, rules.suppressed, views, prune=prune)
+            there, told = _after(spark, there, (alive, known), inputs, options, suppressed, views, prune=prune)
         assert there is not None
         if choice.condition is not None:
             assert dataset is not None, "a condition needs the tables"
@@ -347,7 +351,11 @@ def _then(
             there = queries.query(
                 spark, dataset, f"WITH sources AS ({rows}) SELECT * FROM sources AS sources WHERE (\n{choice.condition}\n)"
             )
-        return rules.groups_in(spark, views.named(there)), told
+        named = there.withColumn("is_named", F.lit(False))
+        if dataset is not None:
+            flagged, is_named = suppressions.flagged(spark, dataset, there, F.col("identity"), F.col("url"))
+            named = flagged.withColumn("is_named", is_named)
+        return rules.groups_in(spark, views.named(named)), told
 
 
 def _after(
@@ -356,7 +364,7 @@ def _after(
     counted: tuple[int, int | None],
     inputs: Sequence[str],
     options: InputOptions,
-    suppressed: Sequence[str],
+    suppressed: DataFrame | None,
     views: _Views,
     *,
     prune: bool,
@@ -380,7 +388,7 @@ def _after(
     if census.has_repeated:
         gathered = views.kept(gathered)
     meant = None if there is None else sources.may_be_meant(gathered, there, census.rows, counted[1])
-    compared = views.kept(sources.compare(spark, gathered, meant, suppressed))
+    compared = views.kept(sources.compare(gathered, meant, suppressed))
     counts = {row["what"]: row["count"] for row in compared.groupBy("what").count().collect()}
     not_named = 0
     never = F.lit(None).cast("timestamp").alias("next_retry_at"), F.lit(None).cast("string").alias("fingerprint")

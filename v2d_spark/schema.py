@@ -22,6 +22,8 @@ SHARD_SIZE_PROPERTY = "v2d.shard_size"
 MADE_FROM_PROPERTY = "v2d.made_from"
 # Of the table `media`: folders outside the dataset that its rows may refer to, as JSON.
 IMPORT_ROOTS_PROPERTY = "v2d.import_roots"
+# Of `sources`: the first source_num that was never given, once sources are erased, which would tell it otherwise.
+NUMBERS_GIVEN_PROPERTY = "v2d.numbers_given"
 
 _STRINGS = pa.map_(pa.string(), pa.string())
 _TIME = pa.timestamp("us", tz="UTC")
@@ -431,8 +433,13 @@ SUPPRESSIONS = Table(
     "suppressions",
     "something that must not come back",
     (
-        _column("kind", pa.string(), "identity, url or sha256", required=True),
-        _column("value", pa.string(), "the identity, URL or checksum", required=True),
+        _column(
+            "kind",
+            pa.string(),
+            "identity, url, or sha256 of bytes; identity_sha256 or url_sha256 where the text itself is erased",
+            required=True,
+        ),
+        _column("value", pa.string(), "the identity or URL, or the checksum in hex", required=True),
         _column("reason", pa.string(), "why"),
         _column("created_at", _TIME, "since when"),
     ),

@@ -23,6 +23,7 @@ from v2d_spark.conflicts import pause
 from v2d_spark.schema import (
     IMPORT_ROOTS_PROPERTY,
     MADE_FROM_PROPERTY,
+    NUMBERS_GIVEN_PROPERTY,
     SCHEMA_VERSION,
     SCHEMA_VERSION_PROPERTY,
     SHARD_SIZE_PROPERTY,
@@ -131,6 +132,20 @@ class Dataset:
     def identifier(self) -> str:
         """What tells this dataset from all others, wherever it is moved."""
         return str(self.delta(_MARK.name).metadata().id)
+
+    @property
+    def numbers_given(self) -> int:
+        """The first source_num that was never given, where sources have been erased; 0 where the table itself tells it."""
+        return int(self.delta(_MARK.name).metadata().configuration.get(NUMBERS_GIVEN_PROPERTY) or 0)
+
+    def keep_numbers(self, given: int) -> None:
+        """Remember which numbers were given: the last sources are about to be erased.
+
+        Args:
+            given: the first source_num that was never given.
+        """
+        if given > self.numbers_given:
+            self.delta(_MARK.name).alter.set_table_properties({NUMBERS_GIVEN_PROPERTY: str(given)}, raise_if_not_exists=False)
 
     def stored_schema_version(self) -> int:
         """The schema version that the tables have now; `schema_version` is what they had when they were opened."""

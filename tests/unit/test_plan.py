@@ -79,6 +79,7 @@ def test_every_source_is_of_one_kind(dataset: Dataset) -> None:
         "stale": 4,
         "waiting": 2,
         "for_good": 2,
+        "imported": 0,
         "gone": 1,
         "no_sense": 1,
         "suppressed": 1,

@@ -213,6 +213,25 @@ def test_what_is_not_wanted_is_skipped_with_a_reason(
         assert (report.errors, report.samples) == ({error_class: 1}, 0)
 
 
+def test_what_must_not_come_back_is_not_stored(tmp_path: Path, film: Path) -> None:
+    settings = config.load({"subsample": {"clip": {}}})
+    wanted = [span(1, 2), span(3, 4)]
+    (_, first, second), _ = work(tmp_path, film, settings, spans=wanted)
+
+    def again(*checksums: str) -> tuple[list[Row], Report]:
+        return work(tmp_path, film, settings, spans=wanted, suppressed=frozenset(checksums), inline_limit=1000)
+
+    clips = [row["video"]["sha256"] for row in (first, second)]
+    (source, left), report = again(clips[0])
+    assert (source["status"], left["key"], report.samples) == ("ok", second["key"], 1)
+    nothing = {"skipped": 1}, {"suppressed": 1}
+    for checksums in (clips, [hashlib.sha256(film.read_bytes()).hexdigest()]):
+        ((row,), report) = again(*checksums)
+        assert (report.statuses, report.errors) == nothing
+        assert (row["is_sample"], row["next_retry_at"], row["video"]) == (False, None, None)
+    assert len(list((tmp_path / "files").rglob("*.*"))) == 1  # of the clip that may be kept
+
+
 @pytest.mark.parametrize(
     ("clip", "wanted", "told"),
     [

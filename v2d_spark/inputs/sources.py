@@ -5,7 +5,6 @@ All of it is DataFrame in, DataFrame out; `steps/ingest` runs it and writes the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,7 +16,7 @@ from v2d_spark.merges import FROM_SHARD
 from v2d_spark.udfs.vocabulary import GONE
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame, SparkSession
+    from pyspark.sql import Column, DataFrame
 
 # What an identity of this ingest is; `what` of the rows of `compare`.
 NEW, CHANGED, REFETCH, UNCHANGED, SUPPRESSED = "new", "changed", "refetch", "unchanged", "suppressed"
@@ -137,14 +136,13 @@ def _grouped(rows: DataFrame) -> DataFrame:
     )
 
 
-def compare(spark: SparkSession, gathered: DataFrame, sources: DataFrame | None, suppressed: Sequence[str]) -> DataFrame:
+def compare(gathered: DataFrame, sources: DataFrame | None, suppressed: DataFrame | None) -> DataFrame:
     """Say of each identity what it is to the dataset.
 
     Args:
-        spark: the session.
         gathered: as `gather` gives it; it is read more than once.
         sources: the table; None if it is empty.
-        suppressed: identities that must not come back.
+        suppressed: checksums of identities that must not come back, each once, in the column `suppressed`; None for none.
 
     Returns:
         `gathered` with `what` and, where it is known, `source_num`; content only where it is new or changed.
@@ -163,10 +161,9 @@ def compare(spark: SparkSession, gathered: DataFrame, sources: DataFrame | None,
         )
         known = gathered.join(old, "identity", "left")
     is_suppressed = F.lit(False)
-    if suppressed:
-        values = spark.createDataFrame([(value, True) for value in set(suppressed)], "identity string, is_suppressed boolean")
-        known = known.join(F.broadcast(values), "identity", "left")
-        is_suppressed = F.coalesce("is_suppressed", F.lit(False))
+    if suppressed is not None:
+        known = known.join(suppressed, F.sha2("identity", 256) == F.col("suppressed"), "left")
+        is_suppressed = F.col("suppressed").isNotNull()
     what = (
         F.when(is_suppressed, SUPPRESSED)
         .when(F.col("source_num").isNull(), NEW)

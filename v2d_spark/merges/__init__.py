@@ -9,11 +9,12 @@ from __future__ import annotations
 from v2d_spark.merges.chain import merge_origins
 from v2d_spark.merges.due import FROM_SHARD, MADE, due_condition, kind_conditions, reset_sources
 from v2d_spark.merges.enrichment import due_samples, merge_enrichment
+from v2d_spark.merges.erase import erase_rows, erase_rows_with_bytes, forget_log, purge, rewrite_small_table
 from v2d_spark.merges.importing import merge_imported
 from v2d_spark.merges.ingest import append_sources, merge_captions, merge_changed_sources
 from v2d_spark.merges.making import merge_outcomes, merge_samples, outcomes_query, samples_query
 from v2d_spark.merges.prune import merge_gone
-from v2d_spark.merges.statements import may_have_samples, not_in, remove_samples, run_merge
+from v2d_spark.merges.statements import may_have_samples, remove_samples, run_merge
 
 __all__ = [
     "FROM_SHARD",
@@ -21,6 +22,9 @@ __all__ = [
     "append_sources",
     "due_condition",
     "due_samples",
+    "erase_rows",
+    "erase_rows_with_bytes",
+    "forget_log",
     "kind_conditions",
     "may_have_samples",
     "merge_captions",
@@ -31,10 +35,11 @@ __all__ = [
     "merge_origins",
     "merge_outcomes",
     "merge_samples",
-    "not_in",
     "outcomes_query",
+    "purge",
     "remove_samples",
     "reset_sources",
+    "rewrite_small_table",
     "run_merge",
     "samples_query",
 ]

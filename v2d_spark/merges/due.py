@@ -6,9 +6,9 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from v2d_spark import choice as choices
+from v2d_spark import suppressions
 from v2d_spark.choice import Choice
 from v2d_spark.merges.statements import (
-    not_in,
     run_merge,
 )
 from v2d_spark.tables import Dataset
@@ -75,12 +75,8 @@ def due_condition(
     taken = [f"({kinds[kind]})" for kind in choice.only]
     if choice.revalidate:
         taken.append(f"({MADE})")
-    suppressed = [row["value"] for row in dataset.read_control("suppressions") if row["kind"] in ("identity", "url")]
     not_done = "" if done_up_to is None else f"coalesce(batch_id, 0) <= {done_up_to} AND "
-    return (
-        f"({' OR '.join(taken)}) AND {not_done}NOT ({FROM_SHARD}) "
-        f"AND {not_in('identity', suppressed)} AND {not_in('url', suppressed)}"
-    )
+    return f"({' OR '.join(taken)}) AND {not_done}NOT ({FROM_SHARD}) AND {suppressions.source_condition(dataset)}"
 
 
 # What was imported has no URL to fetch: its shard has it, and `v2d import` makes it. A URL that looks so is its source's own.

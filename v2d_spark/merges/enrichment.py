@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from v2d_spark import suppressions
 from v2d_spark.merges.statements import (
     run_merge,
 )
@@ -71,4 +72,5 @@ def due_samples(dataset: Dataset, step: str, *, samples: str, stream: str, finge
           AND (error_class IS NULL OR error_class NOT IN ({passing}) OR batch_id >= {since})
       ) d
       ON s.source_num = d.source_num AND s.key = d.key AND s.batch_id = d.sample_batch_id
+      WHERE {suppressions.sample_condition(dataset, "s")}
     """

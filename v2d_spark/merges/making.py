@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from v2d_spark import suppressions
 from v2d_spark.merges.statements import (
     clip_captions,
     clip_columns,
     may_have_samples,
-    not_in,
     run_merge,
     whole_captions,
 )
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 def merge_samples(spark: SparkSession, dataset: Dataset, media: str, batch_id: int, first: int, last: int) -> None:
     """Take a batch's good samples from `media` into `samples`, and remove the clips that no longer come.
 
-    A sample whose source was written by a newer batch since is left out. A source that failed this time, or is unchanged
-    where it comes from, keeps the samples that it has.
+    A sample whose source was written by a newer batch since is left out, and so is one that must not come back. A source
+    that failed this time, or is unchanged where it comes from, keeps the samples that it has.
 
     Args:
         spark: the session.
@@ -90,15 +90,15 @@ def samples_query(dataset: Dataset, media: str, batch_id: int, first: int, last:
     }
     columns = dataset.arrow_schema("samples").names
     made = ", ".join(f"{from_source.get(column, f'm.`{column}`')} AS `{column}`" for column in columns)
-    checksums = [row["value"] for row in dataset.read_control("suppressions") if row["kind"] == "sha256"]
     return f"""
       SELECT {made}
       FROM (
         SELECT * FROM {media}
         WHERE batch_id = {batch_id} AND source_num BETWEEN {first} AND {last} AND is_sample AND status = '{OK}'
-          AND {" AND ".join(not_in(f"{stream}.sha256", checksums) for stream in STREAMS)}
       ) m
       JOIN ({_not_newer(dataset, batch_id, first, last)}) o ON m.source_num = o.source_num
+      WHERE {suppressions.source_condition(dataset, identity="o.identity", url="o.url")}
+        AND {suppressions.bytes_condition(dataset, [f"m.{stream}.sha256" for stream in STREAMS])}
     """
 
 

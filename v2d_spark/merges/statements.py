@@ -67,14 +67,6 @@ def clip_columns(columns: str, span: str) -> str:
     )
 
 
-def not_in(expression: str, values: list[str]) -> str:
-    """SQL condition: an expression is none of some values, which come from users."""
-    if not values:
-        return "true"
-    listed = ", ".join("'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'" for value in values)
-    return f"({expression} IS NULL OR {expression} NOT IN ({listed}))"
-
-
 def may_have_samples(dataset: Dataset, first: int, last: int) -> bool:
     """Whether `samples` may hold rows of these sources already, by the statistics of its files.
 

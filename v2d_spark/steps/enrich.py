@@ -239,7 +239,11 @@ def _recover(spark: SparkSession, dataset: Dataset, lease: Lease, step: str, *, 
                 report.errors[row["error_class"]] += row["samples"]
             report.samples += row["samples"] if row["status"] == OK else 0
             report.bytes += row["bytes"] or 0
-        first, last = min(row["first"] for row in rows), max(row["last"] for row in rows)
+        # A deletion may have taken all of it.
+        first, last = (
+            min((row["first"] for row in rows), default=0),
+            max((row["last"] for row in rows), default=0),
+        )
         outcome = batches.Outcome(step, batch_id, first, last, [], report, datetime.now(timezone.utc))
         _commit(spark, dataset, lease, outcome, run=run, settings=None)
     return len(cut_off)

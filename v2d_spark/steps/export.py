@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from v2d_spark import as_of as past
+from v2d_spark import suppressions
 from v2d_spark.as_of import Past
 from v2d_spark.complaints import explain
 from v2d_spark.config import Settings
@@ -477,7 +478,7 @@ def choose(
     # A condition may name any table: of the past each one as it was.
     read = None if isinstance(dataset, Past) else versions
     wanted = samples_where(spark, dataset, where, versions=read)
-    samples = _without_suppressed(spark, dataset, wanted)
+    samples = suppressions.without_suppressed(spark, dataset, wanted)
     inner = [F.col(name).alias(f"_{name}") for name in INPUT_COLUMNS if name != "metadata"]
     told = samples if select else _with_cuts_of_sources(spark, dataset, samples, versions)
     looked_at = samples
@@ -531,22 +532,6 @@ def choose(
             keys = tuple(row["key"] for row in left_out.orderBy("key").limit(_KEYS_TOLD).collect())
     only_keys = samples.select("key")
     return Selection(rows, only_keys, tuple(columns), user_columns, select is None, found, streams, suppressed, keys)
-
-
-def _without_suppressed(spark: SparkSession, dataset: Dataset, samples: DataFrame) -> DataFrame:
-    """The samples without those that must not come back; the same frame where nothing is suppressed."""
-    from pyspark.sql import functions as F
-
-    rows = dataset.read_control("suppressions", ["kind", "value"])
-    if not rows:
-        return samples
-    names = [row["value"] for row in rows if row["kind"] in ("identity", "url")]
-    checksums = [row["value"] for row in rows if row["kind"] == "sha256"]
-    sources = dataset.read(spark, "sources").where(F.col("identity").isin(names) | F.col("url").isin(names))
-    kept = samples.join(sources.select("source_num"), "source_num", "left_anti").select(samples.columns)
-    for stream in STREAMS:
-        kept = kept.where(F.col(f"{stream}_sha256").isNull() | ~F.col(f"{stream}_sha256").isin(checksums))
-    return kept
 
 
 def _with_cuts_of_sources(spark: SparkSession, dataset: Dataset, samples: DataFrame, versions: Mapping[str, int]) -> DataFrame:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from v2d_spark import batches, merges, migrations, numbering
+from v2d_spark import batches, merges, migrations, numbering, suppressions
 from v2d_spark.config import Settings
 from v2d_spark.inputs import shards as inputs
 from v2d_spark.inputs.shards import Known, Shard
@@ -50,7 +50,7 @@ from v2d_spark.udfs.vocabulary import (
 )
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame, SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
 NEW, AGAIN, DUE, VANISHED, SUPPRESSED = "new", "again", "due", "vanished", "suppressed"
 _TASKS_PER_CORE = 4
@@ -296,13 +296,12 @@ class _Work:
         there = scanned.join(F.broadcast(shards), "shard_num").withColumn(
             "identity", F.concat(F.lit(IMPORTED), "shard", F.lit("/"), "name")
         )
-        suppressed = [row for row in self._dataset.read_control("suppressions") if row["kind"] in ("identity", "url")]
-        if not self._has_sources and not suppressed:
+        if not self._has_sources and suppressions.are_none(self._dataset):
             # All is new, and as many as were found.
             self._compared = there
             self._result.new = sum(report["samples"] for report in self._reports)
             return {NEW: _Found(self._result.new)} if self._result.new else {}
-        self._stored("compared", self._with_what(there, shards, suppressed))
+        self._stored("compared", self._with_what(there, shards))
         self._compared = self._read("compared")
         found = self._compared.groupBy("what").agg(
             F.count("*").alias("sources"), F.min("source_num").alias("first"), F.max("source_num").alias("last")
@@ -312,7 +311,7 @@ class _Work:
             setattr(self._result, name, counts[name].sources if name in counts else 0)
         return counts
 
-    def _with_what(self, there: DataFrame, shards: DataFrame, suppressed: Sequence[dict[str, Any]]) -> DataFrame:
+    def _with_what(self, there: DataFrame, shards: DataFrame) -> DataFrame:
         """Samples that something is to be done with, and what; among them sources that are in their shard no more."""
         from pyspark.sql import functions as F
 
@@ -326,17 +325,19 @@ class _Work:
             F.col("error_class").alias("known_class"),
             "source_num",
         ).join(F.broadcast(of_shards), "known_shard")
+        flagged, is_suppressed = suppressions.flagged(self._spark, self._dataset, there, F.col("identity"), F.col("url"))
         is_gone = F.col("known_status") == GONE
         is_left = (F.col("known_status") == PENDING) | ((F.col("known_status") == FAILED) & (F.col("known_class") == "storage"))
         what = (
             F.when(F.col("identity").isNull(), F.when(F.col("known_whole") & ~is_gone, VANISHED))
-            .when(_is_in(F.col("identity"), suppressed, "identity") | _is_in(F.col("url"), suppressed, "url"), SUPPRESSED)
+            .when(is_suppressed, SUPPRESSED)
             .when(F.col("source_num").isNull(), NEW)
             .when(F.col("changed") | is_gone, AGAIN)
             .when(is_left, DUE)
         )
-        joined = there.join(known, there["identity"] == known["known_identity"], "full_outer").withColumn("what", what)
-        return joined.where("what IS NOT NULL").drop("known_whole", "known_class", "known_status", "known_identity")
+        columns = (*there.columns, "known_key", "known_shard", "source_num", "what")
+        joined = flagged.join(known, flagged["identity"] == known["known_identity"], "full_outer").withColumn("what", what)
+        return joined.where("what IS NOT NULL").select(*columns)
 
     def _number(self, counts: dict[str, _Found]) -> None:
         """Give keys and numbers to what is new; write down what is to be made; take it into `sources`."""
@@ -402,7 +403,7 @@ class _Work:
         highest = None
         if self._has_sources:
             highest = self._dataset.read(self._spark, "sources").agg(F.max("source_num")).collect()[0][0]
-        self._first = 0 if highest is None else highest + 1
+        self._first = max(0 if highest is None else highest + 1, self._dataset.numbers_given)
         return numbering.numbered(self._spark, ordered, by_partition, self._first, "source_num")
 
     def _keyed(self, new: DataFrame) -> DataFrame:
@@ -599,11 +600,3 @@ def _known(dataset: Dataset) -> list[Known]:
 def _state(shard: Shard) -> tuple[int | None, str | None, str | None]:
     state = shard.state
     return (None, None, None) if state is None else (state.size, state.etag, state.modified)
-
-
-def _is_in(column: Column, rows: Sequence[dict[str, Any]], kind: str) -> Column:
-    """Whether a column is one of the suppressed values of a kind."""
-    from pyspark.sql import functions as F
-
-    values = [row["value"] for row in rows if row["kind"] == kind]
-    return F.coalesce(column.isin(values), F.lit(False)) if values else F.lit(False)

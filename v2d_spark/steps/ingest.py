@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from v2d_spark import batches, merges, migrations
+from v2d_spark import batches, merges, migrations, suppressions
 from v2d_spark.config import Settings
 from v2d_spark.inputs import InputOptions
 from v2d_spark.inputs.files import shown
@@ -218,6 +218,8 @@ class _Work:
         if highest is not None:
             self._sources = self._dataset.read(self._spark, "sources")
             self._first = highest + 1
+        # A number that was given to a source which is erased is not given again.
+        self._first = max(self._first, self._dataset.numbers_given)
         with reading():
             rows = self._stored("rows", rows)
         census = sources.count(rows)
@@ -229,7 +231,7 @@ class _Work:
         there = self._sources
         if there is not None:
             there = sources.may_be_meant(gathered, there, census.rows, self._dataset.row_count("sources"))
-        compared = sources.compare(self._spark, gathered, there, self._suppressed())
+        compared = sources.compare(gathered, there, self._suppressed())
         # Without a join it is as cheap to compute it again.
         self._compared = compared if self._sources is None else self._stored("compared", compared)
         counts = self._compared.groupBy("what").agg(
@@ -373,9 +375,10 @@ class _Work:
     def _path(self, name: str) -> str:
         return locations.join(self._staging, name)
 
-    def _suppressed(self) -> list[str]:
-        rows = self._dataset.read_control("suppressions", ["kind", "value"])
-        return [row["value"] for row in rows if row["kind"] in ("identity", "url")]
+    def _suppressed(self) -> DataFrame | None:
+        if suppressions.are_none(self._dataset):
+            return None
+        return self._spark.sql(suppressions.names_query(self._dataset))
 
 
 def new_values() -> list[Column]:

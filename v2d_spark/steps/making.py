@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Protocol
 
-from v2d_spark import batches, merges, migrations, overview, schema
+from v2d_spark import batches, merges, migrations, overview, schema, suppressions
 from v2d_spark.choice import Choice
 from v2d_spark.config import Settings
 from v2d_spark.lease import Lease
@@ -177,8 +177,10 @@ def make(
         fingerprint=settings.fingerprint,
         done_up_to=lease.last_batch_id,
     )
+    suppressed = suppressions.checksums(dataset)
     with choosing.narrowed(spark, dataset, due, choice) as chosen:
-        work = _Work(spark, dataset, lease, settings, step, task, chosen, choice, budget, watcher, parallelism(spark))
+        cores = parallelism(spark)
+        work = _Work(spark, dataset, lease, settings, step, task, chosen, choice, budget, watcher, cores, suppressed)
         while True:
             left = 0
             size = settings.batch.sources
@@ -235,6 +237,7 @@ class _Work:
     budget: Budget
     watcher: Watcher
     cores: int
+    suppressed: frozenset[str]
 
     @property
     def _tag(self) -> str:
@@ -354,4 +357,5 @@ class _Work:
             file_bytes=settings.batch.file_bytes,
             progress=self.watcher.progress_file if on_this_host else None,
             stop_file=self.watcher.stop_file if on_this_host else None,
+            suppressed=self.suppressed,
         )

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from deltalake.exceptions import DeltaError
 
-from v2d_spark import batches, change_feed, merges, numbering
+from v2d_spark import batches, change_feed, merges, numbering, suppressions
 from v2d_spark.config import Settings
 from v2d_spark.lease import Lease
 from v2d_spark.session import parallelism
@@ -283,6 +283,8 @@ class _Work:
             sources = sources.where(F.lit(False) if near_source is None else near_source)
             known = known.where(near_key).join(touched.select("key"), "key", "left_semi")
         spans = F.when(F.col("clip_index").isNull(), F.col("spans"))
+        # What the other dataset must not give away does not come either.
+        samples = suppressions.without_suppressed(self.spark, self.origin, samples)
         there = samples.join(sources.select("source_num", "spans"), "source_num", "left").select(
             "shard",
             "key",
@@ -318,15 +320,8 @@ class _Work:
         """Samples of the other dataset, and an expression on them: whether one must not come, or not come back."""
         from pyspark.sql import functions as F
 
-        rows = self.dataset.read_control("suppressions", ["kind", "value"])
-        is_suppressed = F.lit(False)
-        for kind, value in (("identity", _identity()), ("url", F.col("url"))):
-            values = sorted({row["value"] for row in rows if row["kind"] == kind})
-            if values:
-                listed = self.spark.createDataFrame([(text, True) for text in values], f"by_{kind} string, is_{kind} boolean")
-                there = there.join(F.broadcast(listed), value == F.col(f"by_{kind}"), "left")
-                is_suppressed |= F.coalesce(f"is_{kind}", F.lit(False))
-        return there, F.col("key").isNotNull() & is_suppressed
+        there, is_named = suppressions.flagged(self.spark, self.dataset, there, _identity(), F.col("url"))
+        return there, F.col("key").isNotNull() & is_named
 
     def _changed_samples(self, since: int) -> DataFrame:
         """The samples that a change made, removed, or made other ones; each as it is now, or was when it went."""
@@ -386,7 +381,7 @@ class _Work:
             self.spark,
             ordered,
             [(row["partition"], row["count"]) for row in counts],
-            0 if highest is None else highest + 1,
+            max(0 if highest is None else highest + 1, self.dataset.numbers_given),
             "source_num",
         )
         merges.append_sources(

@@ -28,6 +28,7 @@ _WHAT = {
     **KINDS,
     "waiting": "failed, and due later",
     "for_good": "failed, and not tried again unless v2d retry asks for it",
+    "imported": "of shards that were imported, and due when these are imported again",
     "gone": "the input named them no more",
     "no_sense": "skipped: their wanted spans make no sense",
     "suppressed": "must not come back",

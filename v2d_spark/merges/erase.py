@@ -1,0 +1,172 @@
+"""What is deleted goes for good: rows, the files that held them, old versions, and what logs say of them.
+
+A table's log keeps the predicates of statements and its files' statistics, so predicates name sources by their numbers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from deltalake import DeltaTable, write_deltalake
+
+from v2d_spark.media_log import candidate_files
+from v2d_spark.merges.statements import run_merge
+from v2d_spark.tables import Dataset
+from v2d_spark.udfs import locations
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+# Numbers in one statement: its text is parsed, and kept in the log.
+_NUMBERS = 10_000
+# Of rows with bytes, which go through Spark here and nowhere else: read one by one, written in small row groups, whose
+# pages are what `udfs/parquet_pages.py` reads single values of.
+_ROW_GROUP_BYTES = 32 << 20
+_WITH_BYTES = {
+    "spark.sql.parquet.enableVectorizedReader": "false",
+    "spark.sql.parquet.compression.codec": "uncompressed",
+    "parquet.enable.dictionary": "false",
+    "parquet.page.size.row.check.min": "1",
+    "parquet.page.size.row.check.max": "8",
+}
+# A deletion vector would leave the row where it is.
+_NO_VECTORS = {"spark.databricks.delta.delete.deletionVectors.persistent": "false"}
+_ROWS_OF_A_GROUP = "parquet.block.row.count.limit"
+
+
+def erase_rows(spark: SparkSession, dataset: Dataset, name: str, numbers: Sequence[int]) -> int:
+    """Delete the rows of sources from a table. Files that hold none of them are left as they are.
+
+    Args:
+        spark: the session.
+        dataset: the dataset.
+        name: the table.
+        numbers: source_num of the sources, sorted.
+
+    Returns:
+        How many rows there were.
+    """
+    count = 0
+    with _values(spark, _NO_VECTORS):
+        for at in range(0, len(numbers), _NUMBERS):
+            count += run_merge(spark, f"DELETE FROM {dataset.sql_name(name)} WHERE {_condition(numbers[at : at + _NUMBERS])}")
+    return count
+
+
+def erase_rows_with_bytes(
+    spark: SparkSession, dataset: Dataset, name: str, numbers: Sequence[int], streams: Sequence[str]
+) -> int:
+    """As `erase_rows`, from a table whose rows hold bytes: the other rows of the same files pass through Spark.
+
+    Args:
+        spark: the session.
+        dataset: the dataset.
+        name: the table.
+        numbers: source_num of the sources, sorted.
+        streams: the columns with bytes.
+
+    Returns:
+        How many rows there were.
+
+    Raises:
+        DatasetError: as `candidate_files`.
+    """
+    if not numbers:
+        return 0
+    table = dataset.delta(name)
+    files = candidate_files(dataset, table.version(), numbers[0], numbers[-1], name=name)
+    if not files.num_rows:
+        return 0
+    if max(pa.table(table.get_add_actions())["size_bytes"].to_pylist()) <= _ROW_GROUP_BYTES:
+        with _values(spark, _WITH_BYTES):
+            return erase_rows(spark, dataset, name, numbers)
+    # The largest row of all that share a file with one that goes.
+    unknown = files["first_source"].null_count or files["last_source"].null_count
+    rows = dataset.read(spark, name)
+    if not unknown:
+        rows = rows.where(f"source_num BETWEEN {pc.min(files['first_source'])} AND {pc.max(files['last_source'])}")
+    inline = " + ".join(f"if({stream}.uri IS NULL, coalesce({stream}.size, 0), 0)" for stream in streams) or "0"
+    largest = rows.selectExpr(f"max({inline})").collect()[0][0] or 0
+    group = max(1, _ROW_GROUP_BYTES // (int(largest) + 4096))
+    with _values(spark, {**_WITH_BYTES, _ROWS_OF_A_GROUP: str(group)}):
+        return erase_rows(spark, dataset, name, numbers)
+
+
+def purge(spark: SparkSession, dataset: Dataset, name: str) -> int:
+    """Remove from the storage what no row of a table's newest version is in: deleted rows, old versions, the change feed.
+
+    Nobody must be writing to the table, and readers of older versions fail.
+
+    Args:
+        spark: the session.
+        dataset: the dataset.
+        name: the table.
+
+    Returns:
+        How many files were removed.
+    """
+    table = dataset.delta(name)
+    if "deletionVectors" in (table.protocol().reader_features or ()) and pa.table(table.deletion_vectors()).num_rows:
+        spark.sql(f"REORG TABLE {dataset.sql_name(name)} APPLY (PURGE)").collect()
+    # Not Spark's VACUUM: that needs settings of a session that may be another's, and thousands of tasks.
+    removed = dataset.delta(name).vacuum(0, dry_run=False, enforce_retention_duration=False, full=True)
+    locations.remove_lonely_checksums(dataset.table_path(name))
+    return len(removed)
+
+
+def rewrite_small_table(table: DeltaTable, rows: pa.Table) -> None:
+    """Put other rows in place of all of a small table's.
+
+    Args:
+        table: it, as it was opened to make the rows of: what another process has appended since makes this fail.
+        rows: all rows that it is to have.
+    """
+    write_deltalake(table, rows, mode="overwrite")
+
+
+def forget_log(dataset: Dataset, name: str) -> None:
+    """Remove what a small table's log and files say of earlier versions: the log has the least and greatest texts of a file.
+
+    Args:
+        dataset: the dataset.
+        name: the table.
+    """
+    # It ends with a version of its own, which removes nothing: the log begins with that from here on.
+    dataset.delta(name).vacuum(0, dry_run=False, enforce_retention_duration=False, full=True)
+    table = dataset.delta(name)
+    table.create_checkpoint()
+    newest = table.version()
+    log = locations.join(dataset.table_path(name), "_delta_log")
+    # Oldest first: what is left by a crash is a log that begins later.
+    for location in locations.list_files(log):
+        version = location.rpartition("/")[2].partition(".")[0]
+        if version.isdigit() and int(version) < newest:
+            locations.remove(location)
+    locations.remove_lonely_checksums(log)
+
+
+def _condition(numbers: Sequence[int]) -> str:
+    """SQL of sources by their numbers, by which Delta skips files."""
+    first, last = numbers[0], numbers[-1]
+    between = f"source_num BETWEEN {first} AND {last}"
+    return between if last - first + 1 == len(numbers) else f"{between} AND source_num IN ({', '.join(map(str, numbers))})"
+
+
+@contextlib.contextmanager
+def _values(spark: SparkSession, values: dict[str, str]) -> Iterator[None]:
+    """Set values of the session while inside, be it ours or not."""
+    before = {name: spark.conf.get(name, None) for name in values}
+    try:
+        for name, value in values.items():
+            spark.conf.set(name, value)
+        yield
+    finally:
+        for name, old in before.items():
+            if old is None:
+                spark.conf.unset(name)
+            else:
+                spark.conf.set(name, old)

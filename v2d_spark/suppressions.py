@@ -1,0 +1,224 @@
+"""What must not come back: the one place that knows the table `suppressions`.
+
+Kinds are `identity`, `url` and `sha256`, which users may add by hand, and `identity_sha256` and `url_sha256`, which
+`v2d delete` writes: the text itself is erased there, and its checksum still tells it. An identity or URL that is named
+suppresses sources of that identity and of that URL alike; a `sha256` suppresses bytes, as they came or as a sample's stream.
+
+Conditions are SQL with subqueries, which Spark makes into joins with the table: it may have any number of rows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from v2d_spark.tables import Dataset
+from v2d_spark.udfs.vocabulary import STREAMS
+
+if TYPE_CHECKING:
+    from pyspark.sql import Column, DataFrame, SparkSession
+
+IDENTITY, URL, SHA256 = "identity", "url", "sha256"
+IDENTITY_SHA256, URL_SHA256 = "identity_sha256", "url_sha256"
+_PLAIN = (IDENTITY, URL)
+_NAMES = (*_PLAIN, IDENTITY_SHA256, URL_SHA256)
+_EVERYTHING = "true"
+
+
+def are_none(dataset: Dataset) -> bool:
+    """Whether nothing is suppressed, as the table's log tells: then no query needs to ask."""
+    return dataset.row_count("suppressions") == 0
+
+
+def names_query(dataset: Dataset) -> str:
+    """SQL of the checksums of identities and URLs that must not come back, in the column `suppressed`."""
+    plain, names = (", ".join(f"'{kind}'" for kind in kinds) for kinds in (_PLAIN, _NAMES))
+    return (
+        f"SELECT DISTINCT if(kind IN ({plain}), sha2(value, 256), lower(value)) AS suppressed "
+        f"FROM {dataset.sql_name('suppressions')} WHERE kind IN ({names})"
+    )
+
+
+def checksums_query(dataset: Dataset) -> str:
+    """SQL of the checksums of bytes that must not come back, in the column `suppressed`."""
+    return f"SELECT DISTINCT lower(value) AS suppressed FROM {dataset.sql_name('suppressions')} WHERE kind = '{SHA256}'"
+
+
+def source_condition(dataset: Dataset, *, identity: str = "identity", url: str = "url") -> str:
+    """SQL condition: a source is not suppressed by its identity or URL.
+
+    Args:
+        dataset: the dataset.
+        identity: SQL of the identity.
+        url: SQL of the URL.
+    """
+    if are_none(dataset):
+        return _EVERYTHING
+    names = names_query(dataset)
+    return " AND ".join(
+        f"NOT EXISTS (SELECT 1 FROM ({names}) WHERE suppressed = sha2({text}, 256))" for text in (identity, url)
+    )
+
+
+def bytes_condition(dataset: Dataset, checksums: Sequence[str]) -> str:
+    """SQL condition: none of some bytes is suppressed.
+
+    Args:
+        dataset: the dataset.
+        checksums: SQL of their checksums, each of which may be null.
+    """
+    if are_none(dataset):
+        return _EVERYTHING
+    query = checksums_query(dataset)
+    return " AND ".join(f"NOT EXISTS (SELECT 1 FROM ({query}) WHERE suppressed = {checksum})" for checksum in checksums)
+
+
+def sample_condition(dataset: Dataset, alias: str = "") -> str:
+    """SQL condition on `samples`: neither a sample's source nor any of its bytes is suppressed.
+
+    Args:
+        dataset: the dataset.
+        alias: of the samples, where other relations beside them have the same columns.
+    """
+    if are_none(dataset):
+        return _EVERYTHING
+    at = f"{alias}." if alias else ""
+    suppressed = f"""
+      SELECT source_num AS suppressed_source FROM {dataset.sql_name("sources")}
+      WHERE NOT ({source_condition(dataset)})
+    """
+    of_source = f"NOT EXISTS (SELECT 1 FROM ({suppressed}) WHERE suppressed_source = {at}source_num)"
+    return f"{of_source} AND {bytes_condition(dataset, [f'{at}{stream}_sha256' for stream in STREAMS])}"
+
+
+def without_suppressed(spark: SparkSession, dataset: Dataset, samples: DataFrame) -> DataFrame:
+    """Samples of a dataset, less those that must not leave it; what is not suppressed costs nothing.
+
+    Args:
+        spark: the session.
+        dataset: the dataset that they are of.
+        samples: rows with source_num and the checksum of each stream, as `samples` names them.
+    """
+    if are_none(dataset):
+        return samples
+    # As joins, not as a condition: a session may refuse a correlated column in the midst of a larger query.
+    from pyspark.sql import functions as F
+
+    sources = dataset.read(spark, "sources").select("source_num", "identity", "url")
+    names = spark.sql(names_query(dataset))
+    named = sources.where("false").select("source_num")
+    for text in ("identity", "url"):
+        named = named.union(
+            sources.join(names, F.sha2(F.col(text), 256) == names["suppressed"], "left_semi").select("source_num")
+        )
+    return _without_checksums(spark, dataset, samples.join(named, "source_num", "left_anti").select(samples.columns))
+
+
+def without_named(spark: SparkSession, dataset: Dataset, rows: DataFrame, *, identity: Any, url: Any) -> DataFrame:
+    """Rows that are to become sources of a dataset, less those that it must not take in: for what comes from elsewhere.
+
+    Args:
+        spark: the session.
+        dataset: the dataset that they come into.
+        rows: any columns; checksums of streams are looked at where they are named as `samples` has them.
+        identity: column of the identity that a row will have.
+        url: column of its URL.
+    """
+    if are_none(dataset):
+        return rows
+    from pyspark.sql import functions as F
+
+    names = spark.sql(names_query(dataset))
+    kept = rows
+    for text in (identity, url):
+        kept = kept.join(names, F.sha2(text, 256) == names["suppressed"], "left_anti")
+    return _without_checksums(spark, dataset, kept)
+
+
+def flagged(spark: SparkSession, dataset: Dataset, rows: DataFrame, *texts: Column) -> tuple[DataFrame, Column]:
+    """Rows, and whether each is named by a suppression; what is not suppressed costs nothing.
+
+    Args:
+        spark: the session.
+        dataset: the dataset whose suppressions are obeyed.
+        rows: any rows.
+        texts: columns of their identities and URLs.
+
+    Returns:
+        The rows with columns more, and an expression on them, never null.
+    """
+    from pyspark.sql import functions as F
+
+    is_named = F.lit(False)
+    if are_none(dataset):
+        return rows, is_named
+    names = spark.sql(names_query(dataset))
+    for number, text in enumerate(texts):
+        by = f"suppressed_by_{number}"
+        rows = rows.join(names.withColumnRenamed("suppressed", by), F.sha2(text, 256) == F.col(by), "left")
+        is_named |= F.col(by).isNotNull()
+    return rows, is_named
+
+
+def _without_checksums(spark: SparkSession, dataset: Dataset, rows: DataFrame) -> DataFrame:
+    checksums = spark.sql(checksums_query(dataset))
+    for name in (f"{stream}_sha256" for stream in STREAMS):
+        if name in rows.columns:
+            rows = rows.join(checksums, rows[name] == checksums["suppressed"], "left_anti")
+    return rows
+
+
+def checksums(dataset: Dataset) -> frozenset[str]:
+    """The checksums of bytes that must not come back, for a task that compares what it fetched; 100 bytes each."""
+    if are_none(dataset):
+        return frozenset()
+    rows = dataset.read_control("suppressions", ["kind", "value"])
+    return frozenset(row["value"].lower() for row in rows if row["kind"] == SHA256)
+
+
+def names(dataset: Dataset) -> frozenset[str]:
+    """The checksums of identities and URLs that must not come back: `name_checksum` of a text is among them or not."""
+    if are_none(dataset):
+        return frozenset()
+    rows = dataset.read_control("suppressions", ["kind", "value"])
+    return frozenset(
+        name_checksum(row["value"]) if row["kind"] in _PLAIN else row["value"].lower() for row in rows if row["kind"] in _NAMES
+    )
+
+
+def name_checksum(text: str) -> str:
+    """The checksum of an identity or a URL, as the table has it."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def plain_as_checksums(rows: Sequence[dict[str, Any]], erased: frozenset[str]) -> list[dict[str, Any]]:
+    """Rows of the table in which no text is left of what was erased.
+
+    Args:
+        rows: its rows.
+        erased: checksums of the identities and URLs that were erased.
+    """
+    hashed = {IDENTITY: IDENTITY_SHA256, URL: URL_SHA256}
+    return [
+        row | {"kind": hashed[row["kind"]], "value": checksum}
+        if row["kind"] in hashed and (checksum := name_checksum(row["value"])) in erased
+        else row
+        for row in rows
+    ]
+
+
+def append(dataset: Dataset, found: Sequence[tuple[str, str]], *, reason: str | None, now: datetime) -> None:
+    """Append rows.
+
+    Args:
+        dataset: the dataset.
+        found: kind and value of each.
+        reason: why.
+        now: since when.
+    """
+    if found:
+        dataset.append_control(
+            "suppressions", [{"kind": kind, "value": value, "reason": reason, "created_at": now} for kind, value in found]
+        )
