@@ -23,6 +23,7 @@ from v2d_spark.session import get_session, interpreted, warm_workers
 from v2d_spark.steps import download as downloading
 from v2d_spark.steps import enrich as enriching
 from v2d_spark.steps import export as exporting
+from v2d_spark.steps import fill as filling
 from v2d_spark.steps import ingest as ingesting
 from v2d_spark.steps import subsample as subsampling
 from v2d_spark.steps.export import ExportResult
@@ -161,8 +162,11 @@ def enrich(
 ) -> MakeResult:
     """Let an enrichment look at the samples that it has not looked at, into tables of its own.
 
+    Or measure samples that were made without it: `measure`, `cuts` (of whole sources) and `probe` go into the columns of
+    `samples` of these names, out of the stored bytes.
+
     Args:
-        step: the enrichment's name, such as `optical_flow`.
+        step: the enrichment's name, such as `optical_flow`, or the name of a subsampler that measures.
         dataset: folder of the dataset.
         where: a condition on `enriched`: the columns of `samples`, and a struct for each enrichment; all by default.
         config: settings.
@@ -178,9 +182,16 @@ def enrich(
     settings = _settings(config, overrides)
     watcher = watcher or Unwatched()
     opened = Dataset.open(dataset)
-    enriching.check(step, settings)
+    measures = step in filling.names()
+    if measures:
+        filling.chosen(step, settings)
+    else:
+        enriching.check(step, settings)
     spark = get_session(scratch=settings.scratch)
     watcher.phase("looking for what is due")
+    if measures:
+        with _quick(spark, opened), writer_lease(opened, f"enrich {step}") as lease:
+            return filling.fill(spark, opened, step, lease, settings, where=where, watcher=watcher)
     with _quick(spark, opened), step_lease(opened, step) as lease:
         return enriching.enrich(spark, opened, step, lease, settings, where=where, watcher=watcher)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from v2d_spark.merges.chain import merge_origins
 from v2d_spark.merges.due import due_condition, reset_sources
 from v2d_spark.merges.enrichment import due_samples, merge_enrichment
+from v2d_spark.merges.fill import merge_found
 from v2d_spark.merges.ingest import append_sources, merge_captions, merge_changed_sources
 from v2d_spark.merges.making import merge_outcomes, merge_samples, outcomes_query, samples_query
 from v2d_spark.merges.statements import may_have_samples, remove_samples, run_merge
@@ -21,6 +22,7 @@ __all__ = [
     "merge_captions",
     "merge_changed_sources",
     "merge_enrichment",
+    "merge_found",
     "merge_origins",
     "merge_outcomes",
     "merge_samples",
