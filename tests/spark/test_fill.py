@@ -143,5 +143,5 @@ def test_cuts_are_of_whole_sources_and_a_probe_tells_what_it_lacks(plain: str, t
 
 
 def test_settings_that_make_no_sense_are_told_before_anything(plain: str) -> None:
-    with pytest.raises(ConfigError, match="subsample.measure"):
+    with pytest.raises(ConfigError, match="must not both be false"):
         api.enrich("measure", plain, config={"subsample": {"measure": {"picture": False, "sound": False}}})
