@@ -52,6 +52,11 @@ class Lease:
         self._batches += 1
         return self.epoch * BATCHES_PER_EPOCH + self._batches
 
+    @property
+    def last_batch_id(self) -> int:
+        """The batch id that was given last; before the first, what is lower than that and higher than all earlier ones."""
+        return self.epoch * BATCHES_PER_EPOCH + self._batches
+
     def check(self) -> None:
         """Make sure that the lease is still ours, and move its heartbeat.
 

@@ -7,7 +7,7 @@ replay changes nothing.
 from __future__ import annotations
 
 from v2d_spark.merges.chain import merge_origins
-from v2d_spark.merges.due import due_condition, reset_sources
+from v2d_spark.merges.due import MADE, due_condition, kind_conditions, reset_sources
 from v2d_spark.merges.enrichment import due_samples, merge_enrichment
 from v2d_spark.merges.fill import merge_found
 from v2d_spark.merges.ingest import append_sources, merge_captions, merge_changed_sources
@@ -15,9 +15,11 @@ from v2d_spark.merges.making import merge_outcomes, merge_samples, outcomes_quer
 from v2d_spark.merges.statements import may_have_samples, remove_samples, run_merge
 
 __all__ = [
+    "MADE",
     "append_sources",
     "due_condition",
     "due_samples",
+    "kind_conditions",
     "may_have_samples",
     "merge_captions",
     "merge_changed_sources",

@@ -5,12 +5,14 @@ from __future__ import annotations
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from v2d_spark import choice as choices
+from v2d_spark.choice import Choice
 from v2d_spark.merges.statements import (
     not_in,
     run_merge,
 )
 from v2d_spark.tables import Dataset
-from v2d_spark.udfs.vocabulary import ERROR_CLASSES, FAILED, GONE, PENDING, SKIPPED
+from v2d_spark.udfs.vocabulary import ERROR_CLASSES, FAILED, GONE, OK, PENDING, SKIP_CLASSES, SKIPPED
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -47,19 +49,55 @@ def reset_sources(spark: SparkSession, dataset: Dataset, batch_id: int, chosen: 
     )
 
 
-def due_condition(dataset: Dataset, now: datetime, max_attempts: int) -> str:
-    """SQL condition on `sources`: what a run takes in.
+def due_condition(
+    dataset: Dataset,
+    now: datetime,
+    max_attempts: int,
+    *,
+    choice: Choice | None = None,
+    fingerprint: str = "",
+    done_up_to: int | None = None,
+) -> str:
+    """SQL condition on `sources`: what a run takes in, but for the user's own condition and number.
 
     Args:
         dataset: the dataset; what it suppresses is not due.
         now: with its time zone.
         max_attempts: failed sources with as many attempts rest.
+        choice: the kinds of sources; the usual ones by default.
+        fingerprint: of the settings; what has another is stale.
+        done_up_to: the highest batch_id that was given before the run began to make samples: what it has made once is not
+            due again, whatever became of it. None where nothing was.
+    """
+    choice = choice or Choice()
+    # With its offset: the zone of a session that is not ours can be any.
+    kinds = kind_conditions(f"TIMESTAMP '{now.isoformat(sep=' ')}'", max_attempts, fingerprint)
+    taken = [f"({kinds[kind]})" for kind in choice.only]
+    if choice.revalidate:
+        taken.append(f"({MADE})")
+    suppressed = [row["value"] for row in dataset.read_control("suppressions") if row["kind"] in ("identity", "url")]
+    not_done = "" if done_up_to is None else f"coalesce(batch_id, 0) <= {done_up_to} AND "
+    return f"({' OR '.join(taken)}) AND {not_done}{not_in('identity', suppressed)} AND {not_in('url', suppressed)}"
+
+
+# What was made, or skipped for what was found in the bytes: what can be stale, and can be asked for again. Sources that are
+# skipped because their wanted spans make no sense are of another class.
+MADE = f"status = '{OK}' OR (status = '{SKIPPED}' AND error_class IN ({', '.join(sorted(map(repr, SKIP_CLASSES)))}))"
+
+
+def kind_conditions(now: str, max_attempts: int, fingerprint: str) -> dict[str, str]:
+    """SQL conditions on `sources`, by kind; of one source one holds at most.
+
+    Args:
+        now: SQL expression of the time.
+        max_attempts: failed sources with as many attempts rest.
+        fingerprint: of the settings; what has another is stale.
     """
     passing = ", ".join(f"'{name}'" for name, passes in ERROR_CLASSES.items() if passes)
-    suppressed = [row["value"] for row in dataset.read_control("suppressions") if row["kind"] in ("identity", "url")]
-    return (
-        f"(status = '{PENDING}' OR (status = '{FAILED}' AND error_class IN ({passing}) "
-        # With its offset: the zone of a session that is not ours can be any.
-        f"AND next_retry_at <= TIMESTAMP '{now.isoformat(sep=' ')}' AND attempts < {max_attempts})) "
-        f"AND {not_in('identity', suppressed)} AND {not_in('url', suppressed)}"
-    )
+    return {
+        choices.NEW: f"status = '{PENDING}' AND fingerprint IS NULL",
+        choices.CHANGED: f"status = '{PENDING}' AND fingerprint IS NOT NULL",
+        choices.FAILED: f"status = '{FAILED}' AND error_class IN ({passing}) AND next_retry_at <= {now} "
+        f"AND attempts < {max_attempts}",
+        choices.STALE: f"fingerprint <> '{fingerprint}' AND ({MADE})",
+    }

@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from v2d_spark import batches, merges, queries
+from v2d_spark.choice import Choice
 from v2d_spark.config import Settings
 from v2d_spark.lease import Lease
 from v2d_spark.steps.making import MakeResult, Unwatched, Watcher, make
@@ -29,6 +30,7 @@ def download(
     watcher: Watcher | None = None,
     run: str | None = None,
     all_due: range | None = None,
+    choice: Choice | None = None,
 ) -> MakeResult:
     """Do what is due in the whole dataset.
 
@@ -39,13 +41,15 @@ def download(
         settings: the settings.
         watcher: who watches it.
         run: the command's identifier.
-        all_due: source_num of all that is due, where an ingest found out just now.
+        all_due: source_num of all that is new, where an ingest found out just now that nothing else is there.
+        choice: which sources; the usual ones by default.
 
     Returns:
         What was done.
 
     Raises:
         DatasetError: if the dataset is made from another one.
+        QueryError: if the choice's condition is wrong.
     """
     if dataset.made_from is not None:
         raise DatasetError(
@@ -65,6 +69,7 @@ def download(
         watcher=watcher or Unwatched(),
         run=run or uuid.uuid4().hex,
         all_due=all_due,
+        choice=choice,
     )
 
 

@@ -12,9 +12,11 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Protocol
 
 from v2d_spark import batches, merges, overview, schema
+from v2d_spark.choice import Choice
 from v2d_spark.config import Settings
 from v2d_spark.lease import Lease
 from v2d_spark.session import is_on_this_host, parallelism
+from v2d_spark.steps import choosing
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs import spool
 from v2d_spark.udfs.media_writer import WrittenFile
@@ -145,6 +147,7 @@ def make(
     watcher: Watcher,
     run: str,
     all_due: range | None = None,
+    choice: Choice | None = None,
 ) -> MakeResult:
     """Do what is due in the whole dataset, batch after batch.
 
@@ -157,38 +160,51 @@ def make(
         task: makes the task of a batch.
         watcher: who watches it.
         run: the command's identifier.
-        all_due: source_num of all that is due, where that is known.
+        all_due: source_num of all that is new, where nothing else is in the dataset.
+        choice: which sources; the usual ones by default.
 
     Returns:
         What was done.
+
+    Raises:
+        QueryError: if the choice's condition is wrong.
     """
+    choice = choice or Choice()
     started = time.monotonic()
     spool.sweep(settings.scratch)
     dataset.widen([column for one in settings.subsamplers if (column := schema.measured(one)) is not None])
     result = MakeResult(recovered=batches.recover(spark, dataset, lease, step, run=run))
-    due = merges.due_condition(dataset, datetime.now(timezone.utc), settings.fetch.max_attempts)
-    work = _Work(spark, dataset, lease, settings, step, task, due, watcher, parallelism(spark))
-    while True:
-        left = 0
-        size = settings.batch.sources
-        if all_due is not None:
-            planned = list(batches.plan_all(all_due, shard_size=dataset.shard_size, batch_sources=size))
-            all_due = None  # what the first round leaves is looked for
-        else:
-            planned = list(batches.plan(spark, dataset, due, batch_sources=size))
-        watcher.begin(sum(batch.sources for batch in planned))
-        # While a batch is committed the next one is computed.
-        with contextlib.closing(work.outcomes(planned)) as outcomes:
-            for outcome in outcomes:
-                batches.commit(spark, dataset, lease, outcome, run=run, settings=settings)
-                watcher.committed(outcome.report)
-                result.report.add(outcome.report)
-                result.batches += 1
-                left += outcome.report.not_started
-        result.stopped = watcher.stopping()
-        # What a batch had no room for is taken in the next round; each round does one source at least.
-        if result.stopped or not left:
-            break
+    due = merges.due_condition(
+        dataset,
+        datetime.now(timezone.utc),
+        settings.fetch.max_attempts,
+        choice=choice,
+        fingerprint=settings.fingerprint,
+        done_up_to=lease.last_batch_id,
+    )
+    with choosing.narrowed(spark, dataset, due, choice) as chosen:
+        work = _Work(spark, dataset, lease, settings, step, task, chosen, choice, watcher, parallelism(spark))
+        while True:
+            left = 0
+            size = settings.batch.sources
+            if all_due is not None and choosing.is_all(choice):
+                planned = list(batches.plan_all(all_due, shard_size=dataset.shard_size, batch_sources=size))
+                all_due = None  # what the first round leaves is looked for
+            else:
+                planned = list(batches.plan(spark, dataset, chosen, batch_sources=size))
+            watcher.begin(sum(batch.sources for batch in planned))
+            # While a batch is committed the next one is computed.
+            with contextlib.closing(work.outcomes(planned)) as outcomes:
+                for outcome in outcomes:
+                    batches.commit(spark, dataset, lease, outcome, run=run, settings=settings)
+                    watcher.committed(outcome.report)
+                    result.report.add(outcome.report)
+                    result.batches += 1
+                    left += outcome.report.not_started
+            result.stopped = watcher.stopping()
+            # What a batch had no room for is taken in the next round; each round does one source at least.
+            if result.stopped or not left:
+                break
     result.report.not_started = left
     result.fingerprint = settings.fingerprint
     result.made_otherwise = overview.made_otherwise(dataset, settings.fingerprint)
@@ -205,6 +221,7 @@ class _Work:
     step: str
     task: TaskMaker
     due: str
+    choice: Choice
     watcher: Watcher
     cores: int
 
@@ -268,6 +285,7 @@ class _Work:
         in_range = f"source_num BETWEEN {batch.first} AND {batch.last}"
         spans = F.expr("transform(spans, span -> struct(span.start_s, span.end_s, span.caption))")
         sources = self.dataset.read(self.spark, "sources").where(f"{in_range} AND {self.due}").withColumn("spans", spans)
+        sources = sources.withColumns(choosing.told_of(self.choice, self.settings.fingerprint))
         if not (self.settings.cuts_spans and merges.may_have_samples(self.dataset, batch.first, batch.last)):
             return sources.withColumn("clips", F.lit(None).cast(CLIPS_DDL))
         clips = (

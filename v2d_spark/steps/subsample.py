@@ -13,6 +13,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from v2d_spark import batches, merges, numbering
+from v2d_spark.choice import Choice
 from v2d_spark.config import Settings
 from v2d_spark.lease import Lease
 from v2d_spark.media_log import candidate_files
@@ -62,6 +63,7 @@ def subsample(
     *,
     watcher: Watcher | None = None,
     run: str | None = None,
+    choice: Choice | None = None,
 ) -> tuple[Compared, MakeResult]:
     """Take over what is new in the other dataset, and do what is due.
 
@@ -73,9 +75,13 @@ def subsample(
         settings: the settings.
         watcher: who watches it.
         run: the command's identifier.
+        choice: which sources; the usual ones by default.
 
     Returns:
         What was found, and what was done.
+
+    Raises:
+        QueryError: if the choice's condition is wrong.
     """
     run = run or uuid.uuid4().hex
     dataset.widen()
@@ -103,6 +109,7 @@ def subsample(
         task=task,
         watcher=watcher or Unwatched(),
         run=run,
+        choice=choice,
     )
     return compared, made
 
