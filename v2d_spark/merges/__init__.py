@@ -13,10 +13,12 @@ from v2d_spark.merges.fill import merge_found
 from v2d_spark.merges.ingest import append_sources, merge_captions, merge_changed_sources
 from v2d_spark.merges.making import merge_outcomes, merge_samples, outcomes_query, samples_query
 from v2d_spark.merges.statements import may_have_samples, remove_samples, run_merge
+from v2d_spark.merges.trial import copy_rows
 
 __all__ = [
     "MADE",
     "append_sources",
+    "copy_rows",
     "due_condition",
     "due_samples",
     "kind_conditions",
