@@ -17,7 +17,7 @@ from v2d_spark import overview, queries
 from v2d_spark.config import Settings
 from v2d_spark.inputs import InputOptions
 from v2d_spark.inputs.checks import check_local
-from v2d_spark.lease import step_lease, writer_lease
+from v2d_spark.lease import step_lease, trial_lease, writer_lease
 from v2d_spark.overview import Status
 from v2d_spark.session import get_session, interpreted, warm_workers
 from v2d_spark.steps import download as downloading
@@ -26,10 +26,12 @@ from v2d_spark.steps import export as exporting
 from v2d_spark.steps import fill as filling
 from v2d_spark.steps import ingest as ingesting
 from v2d_spark.steps import subsample as subsampling
+from v2d_spark.steps import trial as trying
 from v2d_spark.steps.export import ExportResult
 from v2d_spark.steps.ingest import IngestResult
 from v2d_spark.steps.making import MakeResult, Unwatched, Watcher
 from v2d_spark.steps.subsample import Compared
+from v2d_spark.steps.trial import Comparison, Promoted
 from v2d_spark.tables import Dataset, resolve
 from v2d_spark.udfs.vocabulary import ConfigError
 
@@ -300,6 +302,64 @@ def retry(dataset: str, where: str | None = None, *, config: Config = None, over
     spark = get_session(scratch=settings.scratch)
     with _quick(spark, opened), writer_lease(opened, "retry") as lease:
         return downloading.retry(spark, opened, lease, where)
+
+
+def try_settings(
+    dataset: str,
+    *,
+    sample: int = 500,
+    seed: int = 0,
+    where: str | None = None,
+    config: Config = None,
+    overrides: Sequence[str] = (),
+    watcher: Watcher | None = None,
+) -> tuple[Comparison, MakeResult]:
+    """Make some good sources anew with other settings, into a small dataset beside this one, and compare.
+
+    Args:
+        dataset: folder of the dataset.
+        sample: how many sources.
+        seed: which: the same number gives the same ones.
+        where: a condition on `sources` that they meet.
+        config: the other settings.
+        overrides: `key=value` texts.
+        watcher: who watches the run, and may end it.
+
+    Returns:
+        The comparison, and what was done.
+
+    Raises:
+        V2dError: with one sentence that says what to change.
+    """
+    settings = _settings(config, overrides)
+    watcher = watcher or Unwatched()
+    opened = Dataset.open(dataset)
+    spark = get_session(scratch=settings.scratch)
+    watcher.phase("choosing sources")
+    with _quick(spark, opened), trial_lease(opened) as lease:
+        return trying.try_settings(spark, opened, lease, settings, sources=sample, seed=seed, where=where, watcher=watcher)
+
+
+def promote(name: str, dataset: str, *, config: Config = None, overrides: Sequence[str] = ()) -> Promoted:
+    """Take over what a trial made, instead of what the dataset has of the same sources.
+
+    Args:
+        name: of the trial, as `try_settings` tells it.
+        dataset: folder of the dataset.
+        config: settings of the session; the trial has its own.
+        overrides: `key=value` texts.
+
+    Returns:
+        What was taken over.
+
+    Raises:
+        V2dError: with one sentence that says what to change.
+    """
+    settings = _settings(config, overrides)
+    opened = Dataset.open(dataset)
+    spark = get_session(scratch=settings.scratch)
+    with _quick(spark, opened), trial_lease(opened), writer_lease(opened, "promote") as lease:
+        return trying.promote(spark, opened, lease, name)
 
 
 def _settings(config: Config, overrides: Sequence[str]) -> Settings:

@@ -85,14 +85,20 @@ class _Verbs(click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names of all verbs."""
-        return sorted(module.name for module in pkgutil.iter_modules(verbs.__path__))
+        return sorted(_modules())
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The verb of a name; None if there is none."""
-        if cmd_name not in self.list_commands(ctx):
+        module = _modules().get(cmd_name)
+        if module is None:
             return None
-        command: click.Command = importlib.import_module(f"{verbs.__name__}.{cmd_name}").command
+        command: click.Command = importlib.import_module(f"{verbs.__name__}.{module}").command
         return command
+
+
+def _modules() -> dict[str, str]:
+    """The verbs' modules by verb; a verb that is a word of Python's has a module that ends with an underscore."""
+    return {module.name.rstrip("_"): module.name for module in pkgutil.iter_modules(verbs.__path__)}
 
 
 @click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -189,7 +189,7 @@ def _copy(spark: SparkSession, dataset: Dataset, path: str, lease: Lease, sample
     if not count:
         locations.remove_tree(path)
         raise DatasetError(f"No source of {dataset.path} was made that could be tried; run `v2d download` first.")
-    merges.copy_rows(spark, dataset, trial, parquet_relation(chosen))
+    merges.copy_rows(spark, dataset, trial, f"SELECT * FROM {parquet_relation(chosen)}")
     locations.remove_tree(trial.staging_path)
     before = {name: trial.delta(name).version() for name in ("sources", "samples")}
     merges.reset_sources(spark, trial, lease.next_batch_id(), f"SELECT * FROM {trial.sql_name('sources')}")
