@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from v2d_spark.udfs.fetch import Fetched, Fetcher, Share
+from v2d_spark.udfs.fetch import Fetched, Fetcher, Share, Upstream
 from v2d_spark.udfs.fetch.settings import Access, FetchSettings
 from v2d_spark.udfs.spool import Spool
 from v2d_spark.udfs.task import SampleTask, Supply
@@ -40,7 +40,15 @@ class _Downloads(Supply):
         return iter(rows)
 
     def get(self, source: dict[str, Any], path: Path, share: Share, *, needs_file: bool, direct_over: int | None) -> Fetched:
-        return self._fetcher.fetch(source["url"] or "", path, share, needs_file=needs_file, direct_over=direct_over)
+        known = source["known"]
+        return self._fetcher.fetch(
+            source["url"] or "",
+            path,
+            share,
+            needs_file=needs_file,
+            direct_over=direct_over,
+            known=None if known is None else Upstream(**known),
+        )
 
     def close(self) -> None:
         self._fetcher.close()

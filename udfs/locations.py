@@ -13,6 +13,7 @@ import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from datetime import datetime
 from pathlib import Path
 from typing import IO, Any, cast
 from urllib.parse import unquote, urlsplit
@@ -32,6 +33,9 @@ STORES = frozenset((
 # fmt: on
 _ALIASES = {"s3a": "s3", "s3n": "s3", "gcs": "gs"}
 _SCHEME = re.compile(r"(?:([A-Za-z][A-Za-z0-9+.\-]*)://)|(?:(file):)", re.IGNORECASE)
+# How fsspec's stores name an object's ETag and the time of its last change.
+_ETAGS = ("ETag", "etag")
+_CHANGED = ("LastModified", "last_modified", "updated", "mtime", "modified", "modificationTime")
 _COPIED_BYTES = 1 << 20
 # A file that is being written: hidden, beside its final place, named by its owner.
 _UNFINISHED = re.compile(r"\..*~(?P<host>[^~]*)~(?P<pid>[0-9]+)~(?P<mark>[^~]+)~[0-9a-f]{8}\.unfinished")
@@ -114,6 +118,24 @@ def open_read(location: str) -> IO[bytes]:
         return local_path(location).open("rb")
     filesystem, path = _store(location)
     return filesystem.open(path, "rb", block_size=8 << 20, cache_type="readahead")  # type: ignore[no-any-return]
+
+
+def told_of(file: IO[bytes]) -> tuple[str | None, str | None, int | None]:
+    """What its store said of an object when `open_read` opened it; nothing more is asked.
+
+    Returns:
+        Its ETag, when it was changed, its size in bytes; None for what the store does not say.
+    """
+    details = getattr(file, "details", None)
+    told = details if isinstance(details, dict) else {}
+    etag = next((told[name] for name in _ETAGS if told.get(name)), None)
+    changed = next((told[name] for name in _CHANGED if told.get(name)), getattr(file, "modified", None))
+    size = told.get("size", getattr(file, "size", None))
+    return (
+        None if etag is None else str(etag),
+        changed.isoformat() if isinstance(changed, datetime) else None if changed is None else str(changed),
+        size if isinstance(size, int) else None,
+    )
 
 
 def read_bytes(location: str) -> bytes:

@@ -27,6 +27,7 @@ from v2d_spark.udfs.vocabulary import (
     ROLE_SAMPLE,
     ROLE_SOURCE,
     SKIPPED,
+    UNCHANGED,
     SampleError,
     passes_by_itself,
 )
@@ -143,14 +144,16 @@ class RowMaker:
         for location in self._beside:
             locations.remove(location)
 
-    def failed(self, source: Mapping[str, Any], error: SampleError, timings: dict[str, float], fetched: int) -> Outcome:
+    def failed(
+        self, source: Mapping[str, Any], error: SampleError, timings: dict[str, float], fetched: Fetched | None = None
+    ) -> Outcome:
         """The outcome of a source that gave nothing.
 
         Args:
             source: its row.
             error: why.
             timings: seconds by phase.
-            fetched: bytes that came.
+            fetched: what came; None where nothing did.
         """
         values = self._source_values(source, timings, fetched)
         attempts = values["attempts"]
@@ -162,6 +165,17 @@ class RowMaker:
         }
         return Outcome([Row(values)])
 
+    def unchanged(self, source: Mapping[str, Any], fetched: Fetched, timings: dict[str, float]) -> Outcome:
+        """The outcome of a source that was asked for again and is what it was.
+
+        Args:
+            source: its row.
+            fetched: what was said of it.
+            timings: seconds by phase.
+        """
+        values = self._source_values(source, timings, fetched)
+        return Outcome([Row(values | {"status": UNCHANGED, "fingerprint": None})])
+
     def whole(self, source: Mapping[str, Any], fetched: Fetched, look: Look, timings: dict[str, float]) -> Outcome:
         """The outcome of a source that is taken as it came.
 
@@ -172,7 +186,7 @@ class RowMaker:
             timings: seconds by phase.
         """
         told = _told(look.__dict__) | {"source": _before(look.__dict__)}
-        row = Row(self._source_values(source, timings, fetched.size) | told | {"is_sample": True})
+        row = Row(self._source_values(source, timings, fetched) | told | {"is_sample": True})
         self._add_stream(row, look.kind, fetched.body, look.content_type, look.extension, fetched.size, fetched.sha256)
         return Outcome([row])
 
@@ -194,7 +208,7 @@ class RowMaker:
             timings: seconds by phase.
         """
         look = answer["look"]
-        values = self._source_values(source, timings, fetched.size) | _told(look) | answer["columns"]
+        values = self._source_values(source, timings, fetched) | _told(look) | answer["columns"]
         values |= {"subtitles": answer["subtitles"], "error_message": answer["warning"], "source": _before(look)}
         first = Row(values)
         outcome = Outcome([first], folder=folder)
@@ -268,7 +282,8 @@ class RowMaker:
             **_told(sample["look"]),
         }
 
-    def _source_values(self, source: Mapping[str, Any], timings: dict[str, float], fetched: int) -> dict[str, Any]:
+    def _source_values(self, source: Mapping[str, Any], timings: dict[str, float], fetched: Fetched | None) -> dict[str, Any]:
+        upstream = None if fetched is None or fetched.upstream is None else fetched.upstream._asdict()
         return {
             **self._shared_values(source),
             "key": source["key"],
@@ -280,7 +295,8 @@ class RowMaker:
             "next_clip_index": source["next_clip_index"] or 0,
             "info": source.get("info"),
             "timings": timings,
-            "bytes": fetched,
+            "bytes": 0 if fetched is None else fetched.size,
+            "upstream": upstream,
         }
 
     def _shared_values(self, source: Mapping[str, Any]) -> dict[str, Any]:

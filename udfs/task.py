@@ -34,8 +34,9 @@ from v2d_spark.udfs.spool import Spool
 from v2d_spark.udfs.vocabulary import STREAMS, SampleError, V2dError
 
 # `spans`: wanted ones, start_s, end_s and caption; `clips`: those that the source had, start_pts, end_pts, time_base and
-# clip_index.
-INPUT_COLUMNS = ("source_num", "key", "url", "attempts", "next_clip_index", "spans", "clips")
+# clip_index; `known`: what was said of its bytes where they came from (`upstream`), of a source that is to be made anew only
+# if these are other ones now.
+INPUT_COLUMNS = ("source_num", "key", "url", "attempts", "next_clip_index", "spans", "clips", "known")
 
 # Bytes of files of the spool that wait to be written over.
 _KEPT_BYTES = 64 << 20
@@ -264,7 +265,7 @@ class _Partition:
         path, folder = self._spool.file(), self._spool.new_path()
         started = time.monotonic()
         timings: dict[str, float] = {}
-        fetched_bytes = 0
+        fetched: Fetched | None = None
         try:
             try:
                 decodes = task.engine_for_all or (task.cuts_spans and bool(source["spans"]))
@@ -276,9 +277,10 @@ class _Partition:
                     direct_over=task.inline_limit if self._links and not decodes else None,
                 )
                 timings["fetch_s"] = fetched.seconds
-                fetched_bytes = fetched.size
                 self._fetched_bytes += fetched.size
-                if decodes:
+                if fetched.is_unchanged:
+                    outcome = self._rows.unchanged(source, fetched, timings)
+                elif decodes:
                     outcome = self._made(source, fetched, folder, timings)
                 else:
                     outcome = self._rows.whole(source, fetched, self._look(source, fetched, timings), timings)
@@ -293,7 +295,7 @@ class _Partition:
                 raise SampleError("internal", f"unexpected {type(error).__name__}: {error}") from error
         except SampleError as error:
             timings.setdefault("fetch_s", time.monotonic() - started)
-            outcome = self._rows.failed(source, error, timings, fetched_bytes)
+            outcome = self._rows.failed(source, error, timings, fetched)
             outcome.fetched, outcome.folder = path, folder
             outcome.remove_files(self._spool)
             share.give_back()

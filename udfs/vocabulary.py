@@ -12,6 +12,9 @@ OK = "ok"
 FAILED = "failed"
 SKIPPED = "skipped"
 GONE = "gone"
+# Only of a source's row of `media`, and of reports: it was asked for again and is what it was, so that nothing was decoded.
+# Its status in `sources`, its samples and its bytes stay what and where they were: in rows of batches before.
+UNCHANGED = "unchanged"
 
 # --- role of a row of `media` ---
 ROLE_SOURCE = "source"

@@ -23,7 +23,7 @@ from v2d_spark.lease import Lease
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs.media_writer import WrittenFile
 from v2d_spark.udfs.report import Report
-from v2d_spark.udfs.vocabulary import ROLE_SOURCE
+from v2d_spark.udfs.vocabulary import OK, ROLE_SOURCE, SKIPPED
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -145,12 +145,17 @@ def commit(
     """
     media_log.commit(dataset, outcome.step, outcome.batch_id, outcome.files)
     lease.check()
-    if sum(outcome.report.statuses.values()):
+    statuses = outcome.report.statuses
+    # What failed, or is what it was, leaves samples alone: a merge of nothing would be a version of the table.
+    merges_needed = [merges.merge_outcomes]
+    if statuses[OK] or statuses[SKIPPED]:
+        merges_needed.insert(0, merges.merge_samples)
+    if sum(statuses.values()):
         with media_log.batch_view(spark, dataset, outcome.batch_id) as media, ThreadPoolExecutor(2) as side_by_side:
             # Into different tables; what the one reads of sources is the same before and after the other.
             merging = [
                 side_by_side.submit(merge, spark, dataset, media, outcome.batch_id, outcome.first, outcome.last)
-                for merge in (merges.merge_samples, merges.merge_outcomes)
+                for merge in merges_needed
             ]
             for one in merging:
                 one.result()

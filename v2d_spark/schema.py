@@ -246,6 +246,9 @@ _CHANGING = {"delta.enableDeletionVectors": "true", "delta.enableChangeDataFeed"
 _APPENDED = {"delta.enableDeletionVectors": "false", "delta.enableChangeDataFeed": "false"}
 
 _STATUS = "pending, ok, failed, skipped (policy, selection, no clip left) or gone"
+_STATUS_OF_MEDIA = (
+    f"{_STATUS}; unchanged: asked for again, the source is what it was, and what was made of it is in rows of batches before"
+)
 _CLASS = "what kind of fault, null where there is none; the guide lists them"
 _MESSAGE = "what happened, for a person; of an ok source, what was amiss with it all the same"
 
@@ -350,7 +353,7 @@ MEDIA = Table(
         _column("batch_id", pa.int64(), "the batch that made it", required=True),
         _column("role", pa.string(), "source: outcome of a source; sample: a sample made of it", required=True),
         _column("is_sample", pa.bool_(), "whether the row is a sample: every clip, and a source taken whole", required=True),
-        _column("status", pa.string(), _STATUS, required=True),
+        _column("status", pa.string(), _STATUS_OF_MEDIA, required=True),
         _column("error_class", pa.string(), _CLASS),
         _column("error_message", pa.string(), _MESSAGE),
         _column("attempts", pa.int32(), "how often the source was tried"),

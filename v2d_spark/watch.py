@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from v2d_spark.udfs.report import Report
 from v2d_spark.udfs.spool import Spool
-from v2d_spark.udfs.vocabulary import FAILED, OK
+from v2d_spark.udfs.vocabulary import FAILED, OK, UNCHANGED
 
 _LOOK_EVERY_S = 0.5
 
@@ -43,8 +43,8 @@ class TerminalWatcher:
         self._rest = b""
         self._total = 0
         # What tasks on this host told, and what is committed.
-        self._counts = {"done": 0, "failed": 0, "bytes": 0}
-        self._committed = {"done": 0, "failed": 0, "bytes": 0}
+        self._counts = {"done": 0, "unchanged": 0, "failed": 0, "bytes": 0}
+        self._committed = dict(self._counts)
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -67,14 +67,14 @@ class TerminalWatcher:
             # Not before: Spark sets a handler of its own when it starts.
             self._old_handler = signal.signal(signal.SIGINT, self._interrupt)
         self._began = time.monotonic()
-        counts = self._shown()
-        self._total = counts["done"] + counts["failed"] + due
+        self._total = _sources(self._shown()) + due
         self._progress.update(self._bar, total=self._total)
         self.phase("fetching")
 
     def committed(self, report: Report) -> None:
         """Move the bar by a batch whose tasks ran on other hosts, and tell nothing here."""
         self._committed["done"] += report.statuses[OK]
+        self._committed["unchanged"] += report.statuses[UNCHANGED]
         self._committed["failed"] += report.statuses[FAILED]
         self._committed["bytes"] += report.bytes
 
@@ -120,11 +120,12 @@ class TerminalWatcher:
             self._read()
             counts = self._shown()
             seconds = max(time.monotonic() - self._began, 1e-3)
-            files = counts["done"] + counts["failed"]
+            files = _sources(counts)
             if not files:
                 continue
+            unchanged = f"{counts['unchanged']} unchanged, " if counts["unchanged"] else ""
             told = (
-                f"{counts['done']} done, {counts['failed']} failed, "
+                f"{counts['done']} done, {unchanged}{counts['failed']} failed, "
                 f"{files / seconds:.1f} files/s, {counts['bytes'] / seconds / 1e6:.1f} MB/s"
             )
             self._progress.update(self._bar, completed=files, told=told)
@@ -147,5 +148,11 @@ class TerminalWatcher:
         for line in lines:
             status, size = line.split()
             self._counts["done"] += status.decode() == OK
+            self._counts["unchanged"] += status.decode() == UNCHANGED
             self._counts["failed"] += status.decode() == FAILED
             self._counts["bytes"] += int(size)
+
+
+def _sources(counts: dict[str, int]) -> int:
+    """How many sources are counted."""
+    return counts["done"] + counts["unchanged"] + counts["failed"]

@@ -4,8 +4,8 @@
         fetcher.fetch(server.url("x.mp4"), target)
         assert server.requests["/x.mp4"] == 1
 
-Files come from a folder or a dict of bodies, with ETag, Last-Modified and byte ranges. The faults (FILE is a name that is
-served; a query is `?name=value`):
+Files come from a folder or a dict of bodies, with ETag, Last-Modified, conditions and byte ranges. The faults (FILE is a
+name that is served; a query is `?name=value`):
 
     /status/NNN                 that status
     /redirect/N/FILE            N redirects, then the file          /redirect-to?url=URL       one redirect, to anywhere
@@ -24,6 +24,8 @@ served; a query is `?name=value`):
     /chunked/FILE               no Content-Length                   /nolength/FILE             neither, ends by closing
     /gzip/FILE                  compressed unasked                  /endless?length=N          bytes for ever (N announced)
     /html                       a web page                          /empty                     an empty body
+    /said/FILE?etag=E&date=D    another ETag and Last-Modified, empty for none; ignore=yes: whatever the conditions
+    /not-modified/FILE?etag=E&date=D  304 to any condition          /precondition/FILE         412 to any condition
     /login/FILE?user=U&password=P   wants that user
 """
 
@@ -271,6 +273,9 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.find(name)
         if body is None:
             return
+        if self.meets_condition(body.etag, LAST_MODIFIED):
+            self.send_status(304, {"ETag": body.etag, "Last-Modified": LAST_MODIFIED})
+            return
         wanted = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         condition = self.headers.get("If-Range")
         if wanted is None or condition not in (None, body.etag, LAST_MODIFIED):
@@ -284,6 +289,19 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {"Content-Range": f"bytes {start}-{end}/{body.size}", "Content-Length": str(end - start + 1)}
         self.send_head(body, status=206, headers=headers)
         self.send_bytes(body, start, end + 1)
+
+    @property
+    def has_condition(self) -> bool:
+        """Whether the body is asked for only if it is another one."""
+        return "If-None-Match" in self.headers or "If-Modified-Since" in self.headers
+
+    def meets_condition(self, etag: str, date: str) -> bool:
+        """Whether the body with these validators is the one that the client has; the ETag rules where both are asked for."""
+        if "If-None-Match" in self.headers:
+            asked = [tag.strip().removeprefix("W/") for tag in self.headers["If-None-Match"].split(",")]
+            return bool(etag) and ("*" in asked or etag.removeprefix("W/") in asked)
+        since = self.headers.get("If-Modified-Since")
+        return bool(since and date) and email.utils.parsedate_to_datetime(date) <= email.utils.parsedate_to_datetime(since)
 
     def end_connection(self, *, reset: bool = False) -> None:
         """Close it now; with `reset` the client sees a reset instead of an end."""
@@ -527,6 +545,38 @@ def _nolength(handler: _Handler, rest: str) -> None:
         handler.send_head(body, headers={"Content-Length": "", "Connection": "close"})
         handler.send_bytes(body)
         handler.end_connection()
+
+
+@fault("said")
+def _said(handler: _Handler, rest: str) -> None:
+    body = handler.find(rest)
+    if body is None:
+        return
+    said = {"ETag": handler.query.get("etag", ""), "Last-Modified": handler.query.get("date", "")}
+    if said["Last-Modified"] == "now":
+        said["Last-Modified"] = handler.date_time_string()
+    if "ignore" not in handler.query and handler.meets_condition(said["ETag"], said["Last-Modified"]):
+        handler.send_status(304, {name: value for name, value in said.items() if value})
+    else:
+        handler.send_head(body, headers=said)
+        handler.send_bytes(body)
+
+
+@fault("not-modified")
+def _not_modified(handler: _Handler, rest: str) -> None:
+    said = {"ETag": handler.query.get("etag", ""), "Last-Modified": handler.query.get("date", "")}
+    if handler.has_condition:
+        handler.send_status(304, {name: value for name, value in said.items() if value})
+    else:
+        handler.send_body(rest)
+
+
+@fault("precondition")
+def _precondition(handler: _Handler, rest: str) -> None:
+    if handler.has_condition:
+        handler.send_status(412, body=b"no\n")
+    else:
+        handler.send_body(rest)
 
 
 @fault("gzip")

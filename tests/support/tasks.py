@@ -73,6 +73,7 @@ def sources(urls: Sequence[str | None], **more: Any) -> pa.RecordBatch:
         "attempts": pa.int32(),
         "next_clip_index": pa.int32(),
         "spans": pa.list_(pa.struct([("start_s", pa.float64()), ("end_s", pa.float64()), ("caption", pa.string())])),
+        "known": schema.UPSTREAM,
         "clips": pa.list_(
             pa.struct(
                 [("start_pts", pa.int64()), ("end_pts", pa.int64()), ("time_base", pa.string()), ("clip_index", pa.int32())]

@@ -1,7 +1,7 @@
 """Fetching: a source's bytes, from where its URL says, into a file or into memory.
 
 `http` serves http and https through the address `guard`; `local` serves paths and stores that `allow_locations` opens.
-A further way (video platforms) is a further module with a `fetch(url, target)` of the same kind, chosen here.
+A further way (video platforms) is a further module with a `fetch(url, target, known)` of the same kind, chosen here.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from v2d_spark.udfs import locations
 from v2d_spark.udfs.fetch.guard import Guard
 from v2d_spark.udfs.fetch.http import HttpFetcher
 from v2d_spark.udfs.fetch.local import LocalFetcher
-from v2d_spark.udfs.fetch.result import Fetched, Target
+from v2d_spark.udfs.fetch.result import Fetched, Target, Upstream
 from v2d_spark.udfs.fetch.room import Room, Share
 from v2d_spark.udfs.fetch.settings import Access, FetchSettings
 from v2d_spark.udfs.redact import redact
 from v2d_spark.udfs.vocabulary import SampleError
 
-__all__ = ["Access", "FetchSettings", "Fetched", "Fetcher", "Room", "Share"]
+__all__ = ["Access", "FetchSettings", "Fetched", "Fetcher", "Room", "Share", "Upstream"]
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):")
 
@@ -50,6 +50,7 @@ class Fetcher:
         *,
         needs_file: bool = True,
         direct_over: int | None = None,
+        known: Upstream | None = None,
     ) -> Fetched:
         """Fetch one source.
 
@@ -59,9 +60,11 @@ class Fetcher:
             share: of the room that the bytes take; None where there is room enough on disk.
             needs_file: whether the bytes must come into the file; else small ones come into memory.
             direct_over: a file of more bytes is written past the page cache; None for none.
+            known: of bytes that came before, which are not wanted again: it ends as soon as it is plain that these are they.
+                None to fetch whatever there is.
 
         Returns:
-            What came.
+            What came, or that it is what is known.
 
         Raises:
             SampleError: why nothing came; its message holds no credentials.
@@ -73,10 +76,16 @@ class Fetcher:
                 raise SampleError("not_found", "the row has no URL")
             way = self._way(source)
             with Target(target, self._settings.max_bytes, share, needs_file=needs_file, direct_over=direct_over) as file:
-                content_type = way.fetch(source, file)
+                said = way.fetch(source, file, known)
         except SampleError as error:
             raise SampleError(error.error_class, redact(error.message), error.retry_after_s) from error
-        return Fetched(file.body, file.size, file.sha256(), content_type, time.monotonic() - start)
+        size, sha256, is_unchanged = file.size, file.sha256(), False
+        upstream = Upstream(said.etag, said.last_modified, size, sha256)
+        if known is not None:
+            is_unchanged = said.is_same or sha256 == known.sha256
+            if said.is_same:  # what was not said again is as it was
+                upstream = known._replace(etag=said.etag or known.etag, last_modified=said.last_modified or known.last_modified)
+        return Fetched(file.body, size, sha256, said.content_type, time.monotonic() - start, upstream, is_unchanged)
 
     def _way(self, source: str) -> HttpFetcher | LocalFetcher:
         match = _SCHEME.match(source)

@@ -9,7 +9,7 @@ import re
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -20,7 +20,7 @@ from urllib3 import exceptions
 
 from v2d_spark.udfs.fetch.connections import DEADLINE, connection_pools
 from v2d_spark.udfs.fetch.guard import Guard
-from v2d_spark.udfs.fetch.result import PIECE, Target
+from v2d_spark.udfs.fetch.result import PIECE, Said, Target, Upstream
 from v2d_spark.udfs.fetch.settings import FetchSettings, in_seconds
 from v2d_spark.udfs.vocabulary import SampleError, passes_by_itself
 
@@ -29,6 +29,10 @@ _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _STATUS_CLASSES = {401: "http_401", 403: "http_403", 404: "http_404", 408: "timeout", 410: "http_410", 429: "rate_limited"}
 _COMPRESSED = re.compile(r"\b(gzip|x-gzip|deflate|br|zstd|compress|x-compress)\b", re.IGNORECASE)
 _CONTENT_RANGE = re.compile(r"\s*bytes\s+(\d+)-(\d+)/(\d+|\*)\s*", re.IGNORECASE)
+# Validators that can be sent back. A server's `ETag: *` would match whatever it has.
+_ETAG = re.compile(r'(?:W/)?"[^"\x00-\x1f\x7f]{1,500}"|[\w.:+/=-]{1,500}', re.ASCII)
+_DATE = re.compile(r"[A-Z][a-z]+, ?[\w :+-]{18,40}", re.ASCII)
+_NO_DATE = "Thu, 01 Jan 1970 00:00:00 GMT"  # what is made reproducibly is often dated so, whatever it holds
 _JUNK = re.compile(r"[\x00-\x1f\x7f]")
 _DRAINED = 64 * 1024  # a short body that nobody wants is read, so that its connection can be used again
 
@@ -41,6 +45,22 @@ class _Progress:
     total: int | None = None  # bytes of the whole body
     content_type: str | None = None
     resume: bool = True  # false once the server gave a range that does not fit
+    etag: str = ""  # as the server said them with the body
+    last_modified: str = ""
+    date: str = ""
+    known: Upstream | None = None  # what is asked whether it is so still; None once the server's answer made no sense
+    is_same: bool = False
+
+    def hear(self, response: urllib3.BaseHTTPResponse) -> None:
+        """Note what the server says of the body."""
+        headers = response.headers
+        self.etag = headers.get("ETag", "").strip()
+        self.last_modified = headers.get("Last-Modified", "").strip()
+        self.date = headers.get("Date", "").strip()
+
+    def said(self) -> Said:
+        """What was said in the end."""
+        return Said(self.content_type, _etag(self.etag), _last_modified(self.last_modified, self.date), self.is_same)
 
 
 class HttpFetcher:
@@ -64,27 +84,28 @@ class HttpFetcher:
         self._closed.set()
         self._pools.clear()
 
-    def fetch(self, url: str, target: Target) -> str | None:
+    def fetch(self, url: str, target: Target, known: Upstream | None = None) -> Said:
         """Fetch a URL into a target, trying again after faults that pass.
 
         Args:
             url: an http or https URL.
             target: takes the bytes.
+            known: of bytes that are not wanted again; None for none.
 
         Returns:
-            The content type that the server gave, lower case, without parameters; None if it gave none.
+            What the server said of the body, and whether it is the known one.
 
         Raises:
             SampleError: what the last try came to.
         """
         settings = self._settings
-        progress = _Progress()
+        progress = _Progress(known=known)
         token = DEADLINE.set(time.monotonic() + settings.total_timeout)
         try:
             for attempt in range(settings.retries + 1):
                 try:
                     self._try(url, target, progress)
-                    return progress.content_type
+                    return progress.said()
                 except SampleError as error:
                     pause = self._pause(attempt, error.retry_after_s)
                     last = attempt == settings.retries or not passes_by_itself(error.error_class)
@@ -113,7 +134,10 @@ class HttpFetcher:
         try:
             response = self._open(url, target.size, progress)
             try:
-                self._receive(response, target, progress)
+                if progress.is_same:
+                    self._discard(response)
+                else:
+                    self._receive(response, target, progress)
             finally:
                 response.close()
                 response.release_conn()
@@ -121,7 +145,7 @@ class HttpFetcher:
             raise _transport_error(error, self._settings) from error
 
     def _open(self, url: str, have: int, progress: _Progress) -> urllib3.BaseHTTPResponse:
-        """Follow redirects to an answer with a body that is wanted."""
+        """Follow redirects to an answer with a body that is wanted, or one that says that it is the known one."""
         settings = self._settings
         seen: set[str] = set()
         while True:
@@ -131,7 +155,13 @@ class HttpFetcher:
             if len(seen) > settings.max_redirects:
                 raise SampleError("redirects", f"there are more than fetch.max_redirects ({settings.max_redirects}) redirects")
             seen.add(url)
-            response = self._request(url, have, progress)
+            # A part of another body has come: the rest of that is asked for, or all of it.
+            known = None if have else progress.known
+            response = self._request(url, have, progress, conditions := _conditions(known))
+            if known is not None and _is_known(response, known, asked=bool(conditions)):
+                progress.hear(response)
+                progress.is_same = True
+                return response
             if response.status in _WITH_BODY:
                 return response
             location = response.headers.get("Location")
@@ -142,16 +172,21 @@ class HttpFetcher:
                     raise SampleError("redirects", f"the server answered {response.status} without saying where")
                 url = _redirected(url, location)
                 continue
+            if conditions and response.status in (304, 412):
+                # "Not modified", but of another version; or an answer to a question that was not asked.
+                progress.known = None
+                seen.clear()
+                continue
             if response.status == 416 and have and progress.resume:
                 progress.resume = False
                 seen.clear()
                 continue
             raise _status_error(response.status, retry_after)
 
-    def _request(self, url: str, have: int, progress: _Progress) -> urllib3.BaseHTTPResponse:
+    def _request(self, url: str, have: int, progress: _Progress, conditions: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
         settings = self._settings
         parsed = parse(url)
-        headers = {"User-Agent": settings.user_agent, "Accept": "*/*", "Accept-Encoding": "identity"}
+        headers = {"User-Agent": settings.user_agent, "Accept": "*/*", "Accept-Encoding": "identity", **conditions}
         if parsed.auth:
             headers.update(urllib3.make_headers(basic_auth=parsed.auth))
         if have and progress.resume and progress.validator:
@@ -185,7 +220,8 @@ class HttpFetcher:
             if target.size:
                 target.start_over()
             total = _length(response)
-            progress.validator = _validator(response)
+            progress.hear(response)
+            progress.validator = _validator(response, progress)
             progress.content_type = _content_type(response)
         progress.total = total
         if total is not None:
@@ -306,13 +342,60 @@ def _range_total(response: urllib3.BaseHTTPResponse, have: int, known: int | Non
     return total
 
 
-def _validator(response: urllib3.BaseHTTPResponse) -> str | None:
+def _validator(response: urllib3.BaseHTTPResponse, progress: _Progress) -> str | None:
     if response.headers.get("Accept-Ranges", "").strip().lower() == "none":
         return None
-    etag = response.headers.get("ETag", "").strip()
-    if etag and not etag.startswith("W/"):
-        return str(etag)
-    return response.headers.get("Last-Modified") or None
+    etag = progress.etag
+    return etag if etag and not etag.startswith("W/") else progress.last_modified or None
+
+
+def _etag(text: str) -> str | None:
+    return text if _ETAG.fullmatch(text) else None
+
+
+def _last_modified(text: str, date: str) -> str | None:
+    """When the body was changed, where that tells one body from another.
+
+    Within the second in which it was said, the body may have been changed once more.
+    """
+    return text if _DATE.fullmatch(text) and text not in (date, _NO_DATE) else None
+
+
+def _conditions(known: Upstream | None) -> dict[str, str]:
+    """Headers that ask for a body only if it is not the known one; none where nothing is known of it."""
+    if known is None:
+        return {}
+    etag, last_modified = _etag(known.etag or ""), _last_modified(known.last_modified or "", "")
+    # Who knows ETags does not look at the date.
+    return {
+        **({"If-None-Match": etag} if etag else {}),
+        **({"If-Modified-Since": last_modified} if last_modified else {}),
+    }
+
+
+def _is_known(response: urllib3.BaseHTTPResponse, known: Upstream, *, asked: bool) -> bool:
+    """Whether an answer says that the body is the known one: by its status, or by what it says of a body that follows."""
+    headers = response.headers
+    etag, last_modified = headers.get("ETag", "").strip(), headers.get("Last-Modified", "").strip()
+    if etag and known.etag and _opaque(etag) != _opaque(known.etag):
+        return False
+    says_etag = bool(etag and known.etag)
+    if response.status == 304:
+        same_date = not (last_modified and known.last_modified) or last_modified == known.last_modified
+        return asked and (says_etag or same_date)
+    if response.status != 200 or _COMPRESSED.search(headers.get("Content-Encoding", "")):
+        return False
+    length = _length(response)
+    if length is not None and length != known.size:
+        return False
+    if says_etag and etag == known.etag and not etag.startswith("W/"):
+        return True
+    return length is not None and bool(last_modified) and last_modified == known.last_modified
+
+
+def _opaque(etag: str) -> str:
+    """An ETag as a weak comparison takes it."""
+    return etag.removeprefix("W/")
 
 
 def _is_of_another_body(response: urllib3.BaseHTTPResponse, validator: str | None) -> bool:

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
+from typing import NamedTuple
 
 from v2d_spark.udfs.direct_file import DirectFile
 from v2d_spark.udfs.fetch.room import Share
@@ -20,16 +21,50 @@ PIECE = 256 * 1024  # bytes read and written at once
 _MOST_IN_MEMORY = 8 << 20
 
 
+class Upstream(NamedTuple):
+    """What was said of a source's bytes where they came from, and their checksum: what the column `upstream` holds.
+
+    Attributes:
+        etag: of a server or a store; None if it says none.
+        last_modified: of a server as it says it; of a file in ISO form, with all digits that there are; None for none.
+        size: bytes.
+        sha256: checksum of the bytes.
+    """
+
+    etag: str | None = None
+    last_modified: str | None = None
+    size: int | None = None
+    sha256: str | None = None
+
+
+class Said(NamedTuple):
+    """What came with a body, or instead of it.
+
+    Attributes:
+        content_type: lower case and without parameters; None if nothing was said.
+        etag: as `Upstream`.
+        last_modified: as `Upstream`.
+        is_same: whether it is said that the body is the known one; then none came.
+    """
+
+    content_type: str | None = None
+    etag: str | None = None
+    last_modified: str | None = None
+    is_same: bool = False
+
+
 @dataclass(frozen=True)
 class Fetched:
-    """A source that has come.
+    """A source that has come, or that need not come.
 
     Attributes:
         body: its bytes, or the file that they are in.
-        size: bytes.
+        size: bytes that came.
         sha256: checksum of the bytes, 64 hexadecimal digits.
         content_type: what the server said, lower case and without parameters; None if it said nothing.
         seconds: wall time of the whole fetch, retries included.
+        upstream: what was said of the bytes; None of what was not fetched.
+        is_unchanged: whether it is what was known before: then its bytes are of no use here, and may not have come.
     """
 
     body: Path | memoryview
@@ -37,6 +72,8 @@ class Fetched:
     sha256: str
     content_type: str | None
     seconds: float
+    upstream: Upstream | None = None
+    is_unchanged: bool = False
 
     @property
     def path(self) -> Path:

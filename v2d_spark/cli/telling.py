@@ -10,7 +10,16 @@ from typing import Any
 import click
 from rich.table import Table
 
-from v2d_spark.udfs.vocabulary import EXIT_DONE, EXIT_INTERRUPTED, EXIT_TOO_MANY_FAILED, FAILED, OK, SKIP_CLASSES, SKIPPED
+from v2d_spark.udfs.vocabulary import (
+    EXIT_DONE,
+    EXIT_INTERRUPTED,
+    EXIT_TOO_MANY_FAILED,
+    FAILED,
+    OK,
+    SKIP_CLASSES,
+    SKIPPED,
+    UNCHANGED,
+)
 
 _MESSAGES_SHOWN = 3
 # What opens what the settings of a run refuse.
@@ -82,7 +91,7 @@ def print_made(result: Any, dataset: str) -> None:
     refused = _refused(report.errors, dataset)
     if refused:
         click.echo(refused)
-    if not report.statuses[OK]:
+    if not (report.statuses[OK] or report.statuses[UNCHANGED]):
         click.echo("No source is ok: none of those that were tried gave a sample.")
     if report.not_started:
         click.echo(f"{counted(report.not_started, 'source')} of the last batch not started; pending still.")

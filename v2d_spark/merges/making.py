@@ -13,7 +13,7 @@ from v2d_spark.merges.statements import (
     whole_captions,
 )
 from v2d_spark.tables import Dataset
-from v2d_spark.udfs.vocabulary import OK, ROLE_SOURCE, SKIPPED, STREAMS
+from v2d_spark.udfs.vocabulary import OK, ROLE_SOURCE, SKIPPED, STREAMS, UNCHANGED
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 def merge_samples(spark: SparkSession, dataset: Dataset, media: str, batch_id: int, first: int, last: int) -> None:
     """Take a batch's good samples from `media` into `samples`, and remove the clips that no longer come.
 
-    A sample whose source was written by a newer batch since is left out. A source that failed this time keeps the
-    samples that it has.
+    A sample whose source was written by a newer batch since is left out. A source that failed this time, or is unchanged
+    where it comes from, keeps the samples that it has.
 
     Args:
         spark: the session.
@@ -124,6 +124,9 @@ _OUTCOME_COLUMNS = (
 def merge_outcomes(spark: SparkSession, dataset: Dataset, media: str, batch_id: int, first: int, last: int) -> None:
     """Take a batch's outcomes from `media` into `sources`.
 
+    A source that is unchanged where it comes from keeps what is said of the attempt that made its samples. One of which
+    nothing came keeps what was said of the bytes that came last.
+
     Args:
         spark: the session.
         dataset: the dataset.
@@ -132,14 +135,17 @@ def merge_outcomes(spark: SparkSession, dataset: Dataset, media: str, batch_id: 
         first: lowest source_num of the batch.
         last: highest source_num of the batch.
     """
+    and_in_both = "t.upstream = coalesce(s.upstream, t.upstream), t.updated_at = current_timestamp()"
     run_merge(
         spark,
         f"""
         MERGE INTO {dataset.sql_name("sources")} t
         USING ({outcomes_query(media, batch_id, first, last)}) s
         ON t.source_num BETWEEN {first} AND {last} AND t.source_num = s.source_num
+        WHEN MATCHED AND t.batch_id < s.batch_id AND s.status = '{UNCHANGED}' THEN
+          UPDATE SET t.batch_id = s.batch_id, {and_in_both}
         WHEN MATCHED AND t.batch_id < s.batch_id THEN
-          UPDATE SET {", ".join(f"t.{c} = s.{c}" for c in _OUTCOME_COLUMNS)}, t.updated_at = current_timestamp()
+          UPDATE SET {", ".join(f"t.{c} = s.{c}" for c in _OUTCOME_COLUMNS)}, {and_in_both}
         """,
     )
 
@@ -147,6 +153,6 @@ def merge_outcomes(spark: SparkSession, dataset: Dataset, media: str, batch_id: 
 def outcomes_query(media: str, batch_id: int, first: int, last: int) -> str:
     """SQL of what became of a batch's sources; arguments as `samples_query`."""
     return (
-        f"SELECT source_num, {', '.join(_OUTCOME_COLUMNS)} FROM {media} "
+        f"SELECT source_num, {', '.join(_OUTCOME_COLUMNS)}, upstream FROM {media} "
         f"WHERE batch_id = {batch_id} AND source_num BETWEEN {first} AND {last} AND role = '{ROLE_SOURCE}'"
     )

@@ -22,7 +22,7 @@ from v2d_spark.udfs import spool
 from v2d_spark.udfs.media_writer import WrittenFile
 from v2d_spark.udfs.report import Report
 from v2d_spark.udfs.task import OUTPUT_DDL, SampleTask
-from v2d_spark.udfs.vocabulary import FAILED, OK, V2dError
+from v2d_spark.udfs.vocabulary import FAILED, OK, UNCHANGED, V2dError
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -103,8 +103,9 @@ class MakeResult:
 
     @property
     def failed_ratio(self) -> float:
-        """Failed sources over failed and ok ones; 0 where there are none."""
-        failed, done = self.report.statuses[FAILED], self.report.statuses[OK]
+        """Failed sources over failed, ok and unchanged ones; 0 where there are none."""
+        statuses = self.report.statuses
+        failed, done = statuses[FAILED], statuses[OK] + statuses[UNCHANGED]
         return failed / (failed + done) if failed + done else 0.0
 
 
