@@ -214,12 +214,12 @@ def compare(spark: SparkSession, dataset: Dataset, name: str, settings: Settings
     trial = Dataset.open(path)
     old = trial.read(spark, "samples", version=mark["before"]["samples"])
     new = trial.read(spark, "samples")
-    keys = old.select("key", F.lit(True).alias("was")).join(new.select("key", F.lit(True).alias("is")), "key", "full_outer")
-    counted = keys.agg(
-        F.count_if("was IS NOT NULL AND is IS NOT NULL").alias("kept"),
-        F.count_if("was IS NULL").alias("won"),
-        F.count_if("is IS NULL").alias("lost"),
-    ).collect()[0]
+    before, after = old.select("key", F.lit(True).alias("was")), new.select("key", F.lit(True).alias("stays"))
+    (counted,) = (
+        before.join(after, "key", "full_outer")
+        .selectExpr("count_if(was AND stays) AS kept", "count_if(was IS NULL) AS won", "count_if(stays IS NULL) AS lost")
+        .collect()
+    )
     old_sources = trial.read(spark, "sources", version=mark["before"]["sources"])
     statuses = _by_status(old_sources), _by_status(trial.read(spark, "sources"))
     sizes = _bytes(old), _bytes(new)
@@ -244,7 +244,7 @@ def compare(spark: SparkSession, dataset: Dataset, name: str, settings: Settings
         core_hours=core_hours,
         fetched=fetched,
         stored=(int(sizes[0] * every / tried), int(sizes[1] * every / tried)),
-        cost=settings.cost.of(core_hours, fetched),
+        cost=None,
     )
 
 
