@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 from v2d_spark import config as configuration
 from v2d_spark import overview, queries
+from v2d_spark.choice import Choice
 from v2d_spark.config import Settings
 from v2d_spark.inputs import InputOptions
 from v2d_spark.inputs.checks import check_local
 from v2d_spark.lease import step_lease, trial_lease, writer_lease
+from v2d_spark.limits import Budget, Limits
 from v2d_spark.overview import Status
 from v2d_spark.session import get_session, interpreted, warm_workers
+from v2d_spark.steps import choosing
 from v2d_spark.steps import download as downloading
 from v2d_spark.steps import enrich as enriching
 from v2d_spark.steps import export as exporting
@@ -33,7 +36,7 @@ from v2d_spark.steps.making import MakeResult, Unwatched, Watcher
 from v2d_spark.steps.subsample import Compared
 from v2d_spark.steps.trial import Comparison, Promoted
 from v2d_spark.tables import Dataset, resolve
-from v2d_spark.udfs.vocabulary import ConfigError
+from v2d_spark.udfs.vocabulary import ConfigError, InputError
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -48,6 +51,7 @@ def ingest(
     dataset: str,
     *,
     options: InputOptions | None = None,
+    prune: bool = False,
     config: Config = None,
     overrides: Sequence[str] = (),
 ) -> IngestResult:
@@ -57,6 +61,7 @@ def ingest(
         inputs: files, folders, globs, `delta:PATH`, tables' names, `sql:SELECT …`.
         dataset: folder of the dataset.
         options: which columns hold what.
+        prune: whether sources that the inputs do not name are gone, and their samples removed.
         config: settings.
         overrides: `key=value` texts.
 
@@ -72,7 +77,7 @@ def ingest(
     spark = get_session(scratch=settings.scratch)
     opened = _opened_or_made(spark, dataset, inputs, options, settings)
     with _quick(spark, opened, inputs), writer_lease(opened, "ingest") as lease:
-        return ingesting.ingest(spark, opened, inputs, options, settings, lease)
+        return ingesting.ingest(spark, opened, inputs, options, settings, lease, prune=prune)
 
 
 def download(
@@ -83,6 +88,9 @@ def download(
     config: Config = None,
     overrides: Sequence[str] = (),
     watcher: Watcher | None = None,
+    choice: Choice | None = None,
+    limits: Limits | None = None,
+    prune: bool = False,
 ) -> tuple[IngestResult | None, MakeResult]:
     """Add inputs, if there are any, and do what is due in the whole dataset.
 
@@ -93,6 +101,9 @@ def download(
         config: settings.
         overrides: `key=value` texts.
         watcher: who watches the run, and may end it.
+        choice: which sources are done; those that are new, changed, or failed and due by default.
+        limits: what the run may take; as much as it needs by default.
+        prune: whether sources that the inputs do not name are gone, and their samples removed.
 
     Returns:
         What was ingested (None without inputs), and what was done.
@@ -103,8 +114,12 @@ def download(
     settings = _settings(config, overrides)
     options = options or InputOptions()
     watcher = watcher or Unwatched()
+    choice = choice or Choice()
+    budget = Budget(limits or Limits(), settings.cost)
     if inputs:
         check_local(inputs, options)
+    elif prune:
+        raise InputError("--prune needs an INPUT: sources that it does not name are gone.")
     else:
         Dataset.open(dataset)
     spark = get_session(scratch=settings.scratch)
@@ -112,10 +127,22 @@ def download(
     watcher.phase("reading inputs" if inputs else "looking for what is due")
     opened = _opened_or_made(spark, dataset, inputs, options, settings) if inputs else Dataset.open(dataset)
     with _quick(spark, opened, inputs), writer_lease(opened, "download") as lease:
-        ingested = ingesting.ingest(spark, opened, inputs, options, settings, lease) if inputs else None
+        choosing.check(spark, opened, choice)
+        ingested = None
+        if inputs:
+            ingested = ingesting.ingest(spark, opened, inputs, options, settings, lease, prune=prune)
         watcher.phase("looking for what is due")
-        all_due = ingested.all_due if ingested else None
-        return ingested, downloading.download(spark, opened, lease, settings, watcher=watcher, all_due=all_due)
+        made = downloading.download(
+            spark,
+            opened,
+            lease,
+            settings,
+            watcher=watcher,
+            all_due=ingested.all_due if ingested else None,
+            choice=choice,
+            budget=budget,
+        )
+        return ingested, made
 
 
 def subsample(
@@ -125,6 +152,8 @@ def subsample(
     config: Config = None,
     overrides: Sequence[str] = (),
     watcher: Watcher | None = None,
+    choice: Choice | None = None,
+    limits: Limits | None = None,
 ) -> tuple[Compared, MakeResult]:
     """Make a dataset of the samples of another one, with no network: clips, sizes, frame rates as the settings say.
 
@@ -134,6 +163,8 @@ def subsample(
         config: settings.
         overrides: `key=value` texts.
         watcher: who watches the run, and may end it.
+        choice: which sources are done; those that are new, changed, or failed and due by default.
+        limits: what the run may take; as much as it needs by default.
 
     Returns:
         What was new in `origin`, and what was done.
@@ -143,6 +174,10 @@ def subsample(
     """
     settings = _settings(config, overrides)
     watcher = watcher or Unwatched()
+    choice = choice or Choice()
+    if choice.revalidate:
+        raise ConfigError("A dataset made from another has no server to ask; what was made again there is made again here.")
+    budget = Budget(limits or Limits(), settings.cost)
     taken = Dataset.open(origin)
     if resolve(dataset) == taken.path:
         raise ConfigError(f"The samples of {origin} cannot become samples of the same dataset; choose another folder.")
@@ -150,7 +185,8 @@ def subsample(
     spark = get_session(scratch=settings.scratch)
     watcher.phase("comparing")
     with _quick(spark, taken), writer_lease(made, "subsample") as lease:
-        return subsampling.subsample(spark, taken, made, lease, settings, watcher=watcher)
+        choosing.check(spark, made, choice)
+        return subsampling.subsample(spark, taken, made, lease, settings, watcher=watcher, choice=choice, budget=budget)
 
 
 def enrich(

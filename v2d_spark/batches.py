@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from v2d_spark import media_log, merges
 from v2d_spark.config import Settings
 from v2d_spark.lease import Lease
+from v2d_spark.limits import cost_of
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs.media_writer import WrittenFile
 from v2d_spark.udfs.report import Report
@@ -128,7 +129,15 @@ def _divided(shards: Sequence[tuple[int, int, int]], batch_sources: int) -> Iter
 
 
 def commit(
-    spark: SparkSession, dataset: Dataset, lease: Lease, outcome: Outcome, *, run: str, settings: Settings | None
+    spark: SparkSession,
+    dataset: Dataset,
+    lease: Lease,
+    outcome: Outcome,
+    *,
+    run: str,
+    settings: Settings | None,
+    cores: int | None = None,
+    charged_from: datetime | None = None,
 ) -> None:
     """Do the round of commits of a batch, in its order.
 
@@ -139,6 +148,8 @@ def commit(
         outcome: what was computed; no files where `media` has them already.
         run: the command's identifier.
         settings: the settings, kept in `runs`.
+        cores: as `append_run`.
+        charged_from: as `append_run`.
 
     Raises:
         LeaseHeldError: if the lease was lost; what follows is the new holder's to do.
@@ -167,6 +178,8 @@ def commit(
         started_at=outcome.started_at,
         report=outcome.report,
         settings=settings,
+        cores=cores,
+        charged_from=charged_from,
     )
 
 
@@ -179,6 +192,8 @@ def append_run(
     started_at: datetime,
     report: Report,
     settings: Settings | None = None,
+    cores: int | None = None,
+    charged_from: datetime | None = None,
 ) -> None:
     """Append a batch's row to `runs`: the commit mark.
 
@@ -190,8 +205,15 @@ def append_run(
         started_at: when it began, UTC.
         report: its counts.
         settings: the settings, if they matter to the step.
+        cores: cores that it had, if they are known.
+        charged_from: when the time begins that it is charged for, UTC: batches overlap, and each hour is paid for once. Its
+            start by default.
     """
     finished_at = datetime.now(timezone.utc)
+    cost = None
+    if settings is not None and cores is not None:
+        charged_s = (finished_at - (charged_from or started_at)).total_seconds()
+        cost = cost_of(settings.cost, cores, charged_s, report.bytes)
     dataset.append_control(
         "runs",
         [
@@ -210,6 +232,8 @@ def append_run(
                 "versions": dataset.versions(),
                 "settings": json.dumps(settings.to_dict()) if settings else None,
                 "host": socket.gethostname(),
+                "cores": cores,
+                "cost": cost,
             }
         ],
     )

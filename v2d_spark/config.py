@@ -67,6 +67,14 @@ class ExportSettings:
     verify: bool = setting(False, "compare each stream's checksum while it is read")
 
 
+@dataclass(frozen=True)
+class CostSettings:
+    """What things cost, in whatever money; 0 for what is not known."""
+
+    core_hour: float = setting(0.0, "money that a core costs for an hour, busy or not", minimum=0)
+    gb: float = setting(0.0, "money that it costs to fetch a GB (1,000,000,000 bytes)", minimum=0)
+
+
 if TYPE_CHECKING:
     EnrichSettings = Any
 else:
@@ -125,6 +133,7 @@ class Settings:
     encode: EncodeSettings = dataclasses.field(default_factory=EncodeSettings)
     subsample: dict[str, Any] = dataclasses.field(default_factory=_chosen_subsamplers)
     batch: BatchSettings = dataclasses.field(default_factory=BatchSettings)
+    cost: CostSettings = dataclasses.field(default_factory=CostSettings)
     export: ExportSettings = dataclasses.field(default_factory=ExportSettings)
     enrich: EnrichSettings = dataclasses.field(default_factory=EnrichSettings)
 

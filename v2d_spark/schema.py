@@ -408,6 +408,7 @@ RUNS = Table(
         _column("versions", pa.map_(pa.string(), pa.int64()), "version of each table after the commit"),
         _column("settings", pa.string(), "the settings as JSON; secrets by name"),
         _column("host", pa.string(), "where the driver ran"),
+        _column("cores", pa.int32(), "cores that it had"),
         _column("cost", pa.float64(), "what it cost, by the rates in the settings; null where these name none"),
         _column(
             "origin_versions",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -23,9 +24,11 @@ from tests.support.sources import add_sources
 from tests.support.tables import rows
 from v2d_spark import api
 from v2d_spark.cli import main
+from v2d_spark.cli.telling import print_made
 from v2d_spark.cli.words import expressions, split
 from v2d_spark.config import Settings
 from v2d_spark.lease import WRITER, living, take
+from v2d_spark.steps.making import MakeResult
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs import locations
 from v2d_spark.udfs.report import Report
@@ -63,7 +66,9 @@ def test_a_job_on_the_shared_session(
     assert "Nothing is due" in capsys.readouterr().out
     assert main([*download, "subsample.resolution.size=32"]) == 0
     told = capsys.readouterr().out
-    assert "Left as made with other settings: 2 sources. To make anew next time: v2d retry" in told
+    assert "Left as made with other settings: 2 sources. To make them anew: v2d download" in told
+    assert main([*download, "subsample.resolution.size=32", "--only", "stale", "--limit", "1", "--max-bytes", "1GB"]) == 0
+    assert "1 source in" in capsys.readouterr().out
 
     assert main(["status", "--dataset", dataset, "--format", "json"]) == 0
     (status,) = json.loads(capsys.readouterr().out)
@@ -206,14 +211,23 @@ def test_the_bar_moves_by_batches_of_other_hosts_and_counts_nothing_twice(tmp_pa
     console = Console(file=io.StringIO(), force_terminal=True, width=160)
     with TerminalWatcher(console, str(tmp_path), "starting Spark") as watcher:
         assert watcher.progress_file is not None
-        watcher.begin(4)
-        watcher.committed(Report(statuses=Counter(ok=2, failed=1), bytes=30))
-        assert watcher._shown() == {"done": 2, "failed": 1, "bytes": 30}
-        Path(watcher.progress_file).write_text("ok 10\nok 10\nfailed 10\nok 10\n")
+        watcher.begin(5)
+        watcher.committed(Report(statuses=Counter(ok=2, unchanged=1, failed=1), bytes=30))
+        assert watcher._shown() == {"done": 2, "unchanged": 1, "failed": 1, "bytes": 30}
+        Path(watcher.progress_file).write_text("ok 10\nunchanged 0\nok 10\nfailed 10\nok 10\n")
         watcher._read()
-        assert watcher._shown() == {"done": 3, "failed": 1, "bytes": 40}
+        assert watcher._shown() == {"done": 3, "unchanged": 1, "failed": 1, "bytes": 40}
         watcher.committed(Report(statuses=Counter(ok=1), bytes=10))
-        assert watcher._shown() == {"done": 3, "failed": 1, "bytes": 40}
+        assert watcher._shown() == {"done": 3, "unchanged": 1, "failed": 1, "bytes": 40}
+
+
+def test_a_run_that_found_all_unchanged_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    print_made(MakeResult(Report(statuses=Counter(unchanged=3))), "pets")
+
+    told = capsys.readouterr().out
+    assert "3 sources in" in told
+    assert re.search(r"unchanged +│ +│ +3", told)
+    assert "No source is ok" not in told
 
 
 def test_made_settings_take_no_overrides(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from v2d_spark import config, merges
 from v2d_spark import lease as leases
 from v2d_spark.choice import Choice
 from v2d_spark.config import Settings
+from v2d_spark.limits import Budget, Limits
 from v2d_spark.steps import choosing
 from v2d_spark.steps import download as step
 from v2d_spark.steps.making import MakeResult
@@ -40,9 +41,10 @@ def settings(tmp_path: Path, *overrides: str) -> Settings:
     return config.load(None, [*fixed, *overrides])
 
 
-def run(spark: SparkSession, dataset: Dataset, chosen: Settings, choice: Choice) -> MakeResult:
+def run(spark: SparkSession, dataset: Dataset, chosen: Settings, choice: Choice, limits: Limits | None = None) -> MakeResult:
+    budget = Budget(limits or Limits(), chosen.cost)
     with leases.writer_lease(dataset, "test") as lease:
-        return step.download(spark, dataset, lease, chosen, choice=choice)
+        return step.download(spark, dataset, lease, chosen, choice=choice, budget=budget)
 
 
 def test_the_kinds_of_sources_and_what_is_only_asked_for_again(spark: SparkSession, new_dataset: NewDataset) -> None:
@@ -108,6 +110,25 @@ def test_what_was_done_in_one_round_does_not_come_again_in_the_next(
         {"source_num": number, "status": "failed" if number == 2 else "ok", "attempts": 1} for number in (1, 2, 3)
     ]
     assert not Path(dataset.staging_path).exists()
+
+
+def test_a_limit_ends_a_run_at_a_batch_and_the_next_run_goes_on(
+    spark: SparkSession, new_dataset: NewDataset, tmp_path: Path, server: MediaServer
+) -> None:
+    dataset = new_dataset(shard_size=2)
+    add_sources(dataset, [server.url(f"{number}.mp4") for number in range(8)])
+    chosen = settings(tmp_path, "batch.tasks=1", "fetch.threads=1", "batch.sources=4", "cost.gb=1000000")
+
+    # Of 32 bytes each there is room for three.
+    result = run(spark, dataset, chosen, Choice(), Limits(bytes=96))
+
+    assert dict(result.report.statuses) == {"ok": 3}
+    assert (result.batches, result.still_due, result.stopped) == (1, 5, False)
+    assert result.ended == "Stopped by --max-bytes 96, with 96 bytes fetched"
+    (told,) = dataset.read_control("runs")
+    assert told["cores"] and told["cost"] == pytest.approx(96 / 1e9 * 1e6)
+    result = run(spark, dataset, chosen, Choice())
+    assert (dict(result.report.statuses), result.ended, result.still_due) == ({"ok": 5}, None, 0)
 
 
 @pytest.mark.parametrize(

@@ -23,9 +23,12 @@ from v2d_spark.udfs.vocabulary import InputError
 NewDataset = Callable[..., Dataset]
 
 
-def ingest_into(spark: SparkSession, dataset: Dataset, inputs: list[str], per_task: int = 1000, **options: Any) -> IngestResult:
+def ingest_into(
+    spark: SparkSession, dataset: Dataset, inputs: list[str], per_task: int = 1000, *, prune: bool = False, **options: Any
+) -> IngestResult:
     with writer_lease(dataset, "ingest") as lease:
-        return ingest(spark, dataset, inputs, InputOptions(**options), Settings(), lease, sources_per_task=per_task)
+        given = InputOptions(**options)
+        return ingest(spark, dataset, inputs, given, Settings(), lease, prune=prune, sources_per_task=per_task)
 
 
 def table_rows(dataset: Dataset, name: str) -> list[dict[str, Any]]:
@@ -223,6 +226,56 @@ def test_what_changes_a_row_and_what_makes_it_pending_also_after_a_crash(
     before = dataset.versions()
     assert run().unchanged == 7
     assert {**dataset.versions(), "leases": 0} == {**before, "leases": 0}
+
+
+def test_what_the_input_names_no_more_is_gone_if_asked_and_comes_back_under_its_key(
+    spark: SparkSession, new_dataset: NewDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = new_dataset()
+
+    def run(numbers: list[int], *, prune: bool = True) -> IngestResult:
+        path = json_lines(tmp_path / "rows.jsonl", [{"url": url(number), "caption": f"{number}"} for number in numbers])
+        return ingest_into(spark, dataset, [path], prune=prune)
+
+    run([0, 1, 2, 3])
+    download(dataset)
+    keys = sources(dataset, "key")
+    assert run([0, 3], prune=False).gone == 0
+
+    def crash(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        # After the samples, before the sources.
+        patch.setattr("v2d_spark.merges.prune.run_merge", crash)
+        with pytest.raises(KeyboardInterrupt):
+            run([0, 3, 4])
+    assert sources(dataset, "status") == ["ok"] * 4 + ["pending"]
+    result = run([0, 3, 4])
+    assert (result.gone, result.changed, result.unchanged) == (2, 0, 3)
+    assert sources(dataset, "status") == ["ok", "gone", "gone", "ok", "pending"]
+    assert [row["source_num"] for row in table_rows(dataset, "samples")] == [0, 3]
+    assert max(dataset.read_control("runs"), key=lambda row: row["batch_id"])["statuses"] == {"gone": 2}
+
+    result = run([0, 1, 4])
+    assert (result.gone, result.returned, result.changed, result.refetch) == (1, 1, 1, 0)
+    assert sources(dataset, "status") == ["ok", "pending", "gone", "gone", "pending"]
+    assert sources(dataset, "key")[:4] == keys
+    assert run([0, 1, 4]).unchanged == 3
+
+
+@pytest.mark.parametrize("lines", [[], [{"caption": "no url"}], [{"url": url(0)}, "{broken"]])
+def test_inputs_that_tell_too_little_prune_nothing(
+    spark: SparkSession, new_dataset: NewDataset, tmp_path: Path, lines: list[Any]
+) -> None:
+    dataset = new_dataset()
+    path = tmp_path / "rows.jsonl"
+    path.write_text(json.dumps({"url": url(1), "caption": "a"}))
+    ingest_into(spark, dataset, [str(path)])
+    path.write_text("\n".join(line if isinstance(line, str) else json.dumps({"url": None} | line) for line in lines))
+    with pytest.raises(InputError, match="--prune would take"):
+        ingest_into(spark, dataset, [str(path)], prune=True)
+    assert sources(dataset, "status") == ["pending"]
 
 
 BATCH = 5

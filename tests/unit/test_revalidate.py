@@ -128,6 +128,20 @@ def test_nothing_comes_where_a_body_is_said_to_be_the_known_one(
     assert fetched.upstream.sha256 == known.sha256
 
 
+def test_a_connection_serves_many_answers_without_a_body(server: MediaServer, tmp_path: Path) -> None:
+    server.bodies["short.mp4"] = BODY[:1000]
+    before = server.connections
+    with contextlib.closing(Fetcher(FetchSettings(retries=0), Access(allow_hosts=("127.0.0.1",)))) as fetcher:
+        known = fetcher.fetch(server.url("short.mp4"), tmp_path / "target").upstream
+        assert known is not None
+        # Not modified, at once and after a redirect without a body; the same, with a short body that is not wanted.
+        for path in ("short.mp4", "redirect-to?url=/short.mp4", f"said/short.mp4?ignore=yes&etag={known.etag}"):
+            fetched = [fetcher.fetch(server.url(path), tmp_path / "target", known=known) for _ in range(5)]
+            assert [(one.is_unchanged, one.size) for one in fetched] == [(True, 0)] * 5
+
+    assert server.connections - before == 1
+
+
 def test_what_a_server_says_anew_is_told_and_the_rest_is_as_it_was(server: MediaServer, tmp_path: Path) -> None:
     newer = "Fri, 02 Jan 2026 00:00:00 GMT"
 

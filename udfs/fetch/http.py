@@ -25,6 +25,7 @@ from v2d_spark.udfs.fetch.settings import FetchSettings, in_seconds
 from v2d_spark.udfs.vocabulary import SampleError, passes_by_itself
 
 _WITH_BODY = frozenset((200, 201, 202, 203, 206))
+_BODILESS = frozenset((204, 304))
 _REDIRECTS = frozenset((301, 302, 303, 307, 308))
 _STATUS_CLASSES = {401: "http_401", 403: "http_403", 404: "http_404", 408: "timeout", 410: "http_410", 429: "rate_limited"}
 _COMPRESSED = re.compile(r"\b(gzip|x-gzip|deflate|br|zstd|compress|x-compress)\b", re.IGNORECASE)
@@ -262,7 +263,11 @@ class HttpFetcher:
         """Be done with an answer, keeping its connection where that costs little."""
         try:
             length = _length(response)
-            if length is not None and length <= _DRAINED:
+            if response.status in _BODILESS and "Transfer-Encoding" not in response.headers:
+                length = 0  # what is said there is the length of what does not come
+            if length == 0:
+                response.drain_conn()  # reading pieces of nothing would not tell the connection that it is free
+            elif length is not None and length <= _DRAINED:
                 for _ in self._pieces(response):
                     pass
         except (SampleError, exceptions.HTTPError, OSError):

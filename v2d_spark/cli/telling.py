@@ -54,6 +54,10 @@ def told_of_ingest(result: Any) -> str:
     if not result.rows:
         return "The input has no rows; nothing is added to the dataset."
     told = [f"Ingested: {result.new} new, {result.changed} changed, {result.unchanged} known already."]
+    if result.returned:
+        told.append(f"{counted(result.returned, 'source')} that had gone came back.")
+    if result.gone:
+        told.append(f"{counted(result.gone, 'source')} gone, because the input does not name them; their samples are removed.")
     if result.repeated:
         told.append(
             f"{counted(result.repeated, 'row')} with a URL that another row names: captions and spans of all such rows are "
@@ -73,17 +77,18 @@ def told_of_ingest(result: Any) -> str:
     return "\n".join(told)
 
 
-def print_made(result: Any, dataset: str) -> None:
-    """Print what a run of batches did, and what can be done about what failed."""
+def print_made(result: Any, dataset: str, origin: str | None = None) -> None:
+    """Print what a run of batches did, and what can be done about what failed; `origin` as `v2d subsample` has it."""
     report = result.report
     if result.recovered:
         click.echo(f"Ended {counted(result.recovered, 'batch', 'batches')} of an earlier run that was cut off.")
     if result.made_otherwise:
-        again = f"v2d retry --dataset {shlex.quote(dataset)} --where \"fingerprint <> '{result.fingerprint}'\""
+        verb = "download" if origin is None else f"subsample --from {shlex.quote(origin)}"
         click.echo(
-            f"Left as made with other settings: {counted(result.made_otherwise, 'source')}. To make anew next time: {again}"
+            f"Left as made with other settings: {counted(result.made_otherwise, 'source')}. To make them anew: "
+            f"v2d {verb} --dataset {shlex.quote(dataset)} --only stale"
         )
-    if not report.statuses:
+    if not report.statuses and not result.ended:
         click.echo("Nothing is due: every source is done, failed for good, or waits for its next attempt.")
         return
     total = sum(report.statuses.values())
@@ -91,9 +96,11 @@ def print_made(result: Any, dataset: str) -> None:
     refused = _refused(report.errors, dataset)
     if refused:
         click.echo(refused)
-    if not (report.statuses[OK] or report.statuses[UNCHANGED]):
+    if total and not (report.statuses[OK] or report.statuses[UNCHANGED]):
         click.echo("No source is ok: none of those that were tried gave a sample.")
-    if report.not_started:
+    if result.ended:
+        click.echo(f"{result.ended}; {counted(result.still_due, 'source')} due still. Run the same command again to go on.")
+    elif report.not_started:
         click.echo(f"{counted(report.not_started, 'source')} of the last batch not started; pending still.")
 
 

@@ -12,6 +12,12 @@ import click
 from v2d_spark import config as configuration
 from v2d_spark.udfs import locations
 
+_SIZE = re.compile(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*([kmgtKMGT]?i?[bB]|[kmgtKMGT])?\s*")
+_UNITS = {"B": 1, "IB": 1} | {
+    f"{letter}{ending}": (1024 if ending == "IB" else 1000) ** power
+    for power, letter in enumerate("KMGT", 1)
+    for ending in ("", "B", "IB")
+}
 _OVERRIDE = re.compile(r"([a-z_]+)((?:\.[A-Za-z_]+)*)=(.*)", re.DOTALL)
 
 Command = Callable[..., Any]
@@ -32,6 +38,64 @@ def fail_option(command: Command) -> Command:
     return click.option(
         "--fail-above", type=click.FloatRange(0, 1), metavar="RATIO", help="Exit with 3 if more of the sources failed."
     )(command)
+
+
+class _Size(click.ParamType[int]):
+    """A number of bytes: 20GB, 500MB, 1.5GiB, 1000000."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number of bytes."""
+        found = _SIZE.fullmatch(str(value))
+        if not found:
+            self.fail(f"{value!r} is no number of bytes; write it as 20GB, 500MB or 1000000.", param, ctx)
+        return int(float(found[1]) * _UNITS[(found[2] or "B").upper()])
+
+
+def choice_options(command: Command) -> Command:
+    """Add `--only`, `--where` and `--limit`."""
+    for option in reversed(
+        (
+            click.option(
+                "--only",
+                metavar="KINDS",
+                help="Which sources: new, changed, failed (all three by default), stale (made with other settings); "
+                "with commas between.",
+            ),
+            click.option("--where", metavar="SQL", help="Which sources: a condition on the table sources."),
+            click.option("--limit", type=click.IntRange(min=1), metavar="N", help="So many sources at most."),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def revalidate_option(command: Command) -> Command:
+    """Add `--revalidate`."""
+    return click.option("--revalidate", is_flag=True, help="Ask for good sources too; what is as it was is left as it is.")(
+        command
+    )
+
+
+def prune_option(command: Command) -> Command:
+    """Add `--prune`."""
+    return click.option(
+        "--prune", is_flag=True, help="Sources that the INPUTs do not name are gone, and their samples are removed."
+    )(command)
+
+
+def limit_options(command: Command) -> Command:
+    """Add `--max-hours`, `--max-bytes` and `--max-cost`."""
+    for option in reversed(
+        (
+            click.option("--max-hours", type=float, metavar="H", help="End the run after so many hours."),
+            click.option("--max-bytes", type=_Size(), metavar="SIZE", help="End it when so much is fetched: 20GB, 500MB."),
+            click.option("--max-cost", type=float, metavar="MONEY", help="End it at this cost, by the settings cost.*."),
+        )
+    ):
+        command = option(command)
+    return command
 
 
 def quiet_option(command: Command) -> Command:

@@ -13,12 +13,17 @@ from pyspark.sql import functions as F
 
 from v2d_spark import numbering
 from v2d_spark.inputs.cells import ORDER, no_text
+from v2d_spark.udfs.vocabulary import GONE
 
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
 
 # What an identity of this ingest is; `what` of the rows of `compare`.
 NEW, CHANGED, REFETCH, UNCHANGED, SUPPRESSED = "new", "changed", "refetch", "unchanged", "suppressed"
+# Known, gone since, and named again.
+RETURNED = "returned"
+# Those that are written.
+WRITTEN = (NEW, CHANGED, REFETCH, RETURNED)
 
 _COLUMNS = "map<string,string>"
 _SPANS = f"array<struct<start_s:double,end_s:double,caption:string,columns:{_COLUMNS}>>"
@@ -141,11 +146,17 @@ def compare(spark: SparkSession, gathered: DataFrame, sources: DataFrame | None,
         `gathered` with `what` and, where it is known, `source_num`; content only where it is new or changed.
     """
     known = gathered.withColumn("source_num", F.lit(None).cast("long")).withColumn("old_times", no_text())
-    known = known.withColumn("old_content", no_text())
+    known = known.withColumn("old_content", no_text()).withColumn("was_gone", F.lit(False))
     if sources is not None:
         # Only the sources that are meant are looked at closely.
         meant = sources.join(gathered.select("identity"), "identity", "left_semi")
-        old = meant.select("identity", "source_num", _times().alias("old_times"), _content().alias("old_content"))
+        old = meant.select(
+            "identity",
+            "source_num",
+            _times().alias("old_times"),
+            _content().alias("old_content"),
+            (F.col("status") == GONE).alias("was_gone"),
+        )
         known = gathered.join(old, "identity", "left")
     is_suppressed = F.lit(False)
     if suppressed:
@@ -155,17 +166,29 @@ def compare(spark: SparkSession, gathered: DataFrame, sources: DataFrame | None,
     what = (
         F.when(is_suppressed, SUPPRESSED)
         .when(F.col("source_num").isNull(), NEW)
+        .when(F.col("was_gone"), RETURNED)
         .when(~_times().eqNullSafe(F.col("old_times")), REFETCH)
         .when(~_content().eqNullSafe(F.col("old_content")), CHANGED)
         .otherwise(UNCHANGED)
     )
     told = known.withColumn("what", what)
-    is_written = F.col("what").isin(NEW, CHANGED, REFETCH)
+    is_written = F.col("what").isin(*WRITTEN)
     return told.select(
         *(F.when(is_written, F.col(name)).alias(name) for name in (*ORDER, "identity", *_CONTENT)),
         "source_num",
         "what",
     )
+
+
+def not_named(gathered: DataFrame, sources: DataFrame) -> DataFrame:
+    """The numbers of the sources that inputs do not name, without those that are gone already.
+
+    Args:
+        gathered: as `gather` gives it.
+        sources: the table.
+    """
+    there = sources.where(F.col("status") != GONE)
+    return there.join(gathered.select("identity"), "identity", "left_anti").select("source_num")
 
 
 def in_order(new: DataFrame, partitions: int) -> DataFrame:

@@ -12,6 +12,7 @@ from v2d_spark.merges.enrichment import due_samples, merge_enrichment
 from v2d_spark.merges.fill import merge_found
 from v2d_spark.merges.ingest import append_sources, merge_captions, merge_changed_sources
 from v2d_spark.merges.making import merge_outcomes, merge_samples, outcomes_query, samples_query
+from v2d_spark.merges.prune import merge_gone
 from v2d_spark.merges.statements import may_have_samples, remove_samples, run_merge
 from v2d_spark.merges.trial import copy_rows
 
@@ -27,6 +28,7 @@ __all__ = [
     "merge_changed_sources",
     "merge_enrichment",
     "merge_found",
+    "merge_gone",
     "merge_origins",
     "merge_outcomes",
     "merge_samples",

@@ -38,8 +38,9 @@ def check(spark: SparkSession, dataset: Dataset, choice: Choice) -> None:
     Raises:
         QueryError: if it is wrong.
     """
-    # As a query, which cannot change anything.
-    queries.rows_where(spark, dataset, "sources", choice.condition)
+    if choice.condition is not None:
+        # As a query, which cannot change anything.
+        queries.rows_where(spark, dataset, "sources", choice.condition)
 
 
 @contextlib.contextmanager

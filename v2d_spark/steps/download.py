@@ -11,6 +11,7 @@ from v2d_spark import batches, merges, queries
 from v2d_spark.choice import Choice
 from v2d_spark.config import Settings
 from v2d_spark.lease import Lease
+from v2d_spark.limits import Budget
 from v2d_spark.steps.making import MakeResult, Unwatched, Watcher, make
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs.download import DownloadTask
@@ -31,6 +32,7 @@ def download(
     run: str | None = None,
     all_due: range | None = None,
     choice: Choice | None = None,
+    budget: Budget | None = None,
 ) -> MakeResult:
     """Do what is due in the whole dataset.
 
@@ -43,6 +45,7 @@ def download(
         run: the command's identifier.
         all_due: source_num of all that is new, where an ingest found out just now that nothing else is there.
         choice: which sources; the usual ones by default.
+        budget: what it may take; as much as it needs by default.
 
     Returns:
         What was done.
@@ -70,6 +73,7 @@ def download(
         run=run or uuid.uuid4().hex,
         all_due=all_due,
         choice=choice,
+        budget=budget,
     )
 
 

@@ -21,12 +21,13 @@ from v2d_spark.config import Settings
 from v2d_spark.inputs import InputOptions
 from v2d_spark.inputs.files import shown
 from v2d_spark.lease import Lease
+from v2d_spark.session import parallelism
 from v2d_spark.spark_paths import literal, parquet_relation
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs import locations
 from v2d_spark.udfs.redact import redact
 from v2d_spark.udfs.report import Report
-from v2d_spark.udfs.vocabulary import PENDING, SKIPPED, STEP_DOWNLOAD, STEP_INGEST
+from v2d_spark.udfs.vocabulary import GONE, PENDING, SKIPPED, STEP_DOWNLOAD, STEP_INGEST, InputError
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, Row, SparkSession
@@ -50,6 +51,8 @@ class IngestResult:
         refetch: changed sources that are pending again, because a sample would be another.
         skipped: new and changed sources whose wanted spans make no sense; their rows say why.
         suppressed: sources left out because they must not come back.
+        returned: changed sources that were gone, and are pending under their old keys and numbers.
+        gone: sources that the inputs do not name, and that are gone for it.
         rows: input rows.
         repeated: input rows that name a URL which an earlier row names, gathered into that row's source: captions and
             wanted spans of all are kept, the other columns of the first.
@@ -65,6 +68,8 @@ class IngestResult:
     refetch: int = 0
     skipped: int = 0
     suppressed: int = 0
+    returned: int = 0
+    gone: int = 0
     rows: int = 0
     repeated: int = 0
     no_url: int = 0
@@ -81,6 +86,7 @@ def ingest(
     settings: Settings,
     lease: Lease,
     *,
+    prune: bool = False,
     run: str | None = None,
     sources_per_task: int = _SOURCES_PER_TASK,
 ) -> IngestResult:
@@ -93,6 +99,7 @@ def ingest(
         options: which columns hold what.
         settings: the settings, kept in `runs`.
         lease: the writer's lease, held.
+        prune: whether sources that the inputs do not name are gone, and their samples removed.
         run: the command's identifier.
         sources_per_task: new sources that one task sorts and writes.
 
@@ -100,7 +107,8 @@ def ingest(
         What was done. Where all is known already, no table is written.
 
     Raises:
-        InputError: if an input is missing or cannot be read, or lacks a column.
+        InputError: if an input is missing or cannot be read, or lacks a column; or if `prune` would take sources for gone
+            because of rows that cannot be read, or of no rows at all.
     """
     started_at = datetime.now(timezone.utc)
     run = run or uuid.uuid4().hex
@@ -110,12 +118,14 @@ def ingest(
     work = _Work(spark, dataset, lease)
     locations.remove_tree(dataset.staging_path)
     try:
-        result = work.compare(inputs, options)
-        if result.new or result.changed:
+        result = work.compare(inputs, options, prune=prune)
+        if result.new or result.changed or result.gone:
             if result.new:
                 work.append(result.new, sources_per_task)
             if result.changed:
                 work.merge()
+            if result.gone:
+                work.remove_gone()
             batches.append_run(
                 dataset,
                 STEP_INGEST,
@@ -124,6 +134,7 @@ def ingest(
                 started_at=started_at,
                 report=_report(result),
                 settings=settings,
+                cores=parallelism(spark),
             )
         return result
     finally:
@@ -144,9 +155,10 @@ class _Work:
         self._sources: DataFrame | None = None
         self._compared: DataFrame
         self._changed: tuple[int, int]
+        self._gone: tuple[int, int]
         self._has_newly_skipped = False
 
-    def compare(self, inputs: Sequence[str], options: InputOptions) -> IngestResult:
+    def compare(self, inputs: Sequence[str], options: InputOptions, *, prune: bool) -> IngestResult:
         """Read the inputs, and see what of them is new."""
         from pyspark.sql import functions as F
 
@@ -160,6 +172,8 @@ class _Work:
         with reading():
             rows = self._stored("rows", read_inputs(self._spark, inputs, options))
         census = sources.count(rows)
+        if prune:
+            check_prunable(census)
         gathered = sources.gather(rows, has_repeated=census.has_repeated)
         if census.has_repeated:
             gathered = self._stored("gathered", gathered)
@@ -173,11 +187,13 @@ class _Work:
             F.max("source_num").alias("last"),
         )
         by_what = {row["what"]: row for row in counts.collect()}
-        changed = [by_what[what] for what in (sources.CHANGED, sources.REFETCH) if what in by_what]
+        changed = [by_what[what] for what in (sources.CHANGED, sources.REFETCH, sources.RETURNED) if what in by_what]
         if changed:
             self._changed = min(row["first"] for row in changed), max(row["last"] for row in changed)
             self._has_newly_skipped = sources.REFETCH in by_what and by_what[sources.REFETCH]["skipped"] > 0
         result = _result(census, by_what)
+        if prune and self._sources is not None:
+            result = replace(result, gone=self._find_gone(gathered))
         if self._sources is None and not result.skipped:
             return replace(result, all_due=range(self._first, self._first + result.new))
         return result
@@ -230,7 +246,11 @@ class _Work:
 
         compared = parquet_relation(self._path("compared"))
         told_anew = f"(SELECT * FROM {compared} WHERE what = '{sources.CHANGED}')"
-        changes = f"(SELECT * FROM {compared} WHERE what IN ('{sources.CHANGED}', '{sources.REFETCH}'))"
+        # What comes back is fetched, as what has other spans is.
+        changes = (
+            f"(SELECT * EXCEPT (what), if(what = '{sources.CHANGED}', what, '{sources.REFETCH}') AS what FROM {compared} "
+            f"WHERE what IN ('{sources.CHANGED}', '{sources.REFETCH}', '{sources.RETURNED}'))"
+        )
         first, last = self._changed
         self._lease.check()
         merges.merge_captions(self._spark, self._dataset, told_anew, self.batch_id, first, last)
@@ -249,6 +269,24 @@ class _Work:
             refetch=sources.REFETCH,
             span_error_class=_SPAN_ERROR_CLASS,
         )
+
+    def remove_gone(self) -> None:
+        """Make those gone that the inputs do not name."""
+        self._lease.check()
+        gone = parquet_relation(self._path("gone"))
+        merges.merge_gone(self._spark, self._dataset, gone, self.batch_id, *self._gone)
+
+    def _find_gone(self, gathered: DataFrame) -> int:
+        """How many sources the inputs do not name; their numbers stay on disk."""
+        from pyspark.sql import functions as F
+
+        from v2d_spark.inputs import sources
+
+        assert self._sources is not None
+        gone = self._stored("gone", sources.not_named(gathered, self._sources))
+        count, first, last = gone.agg(F.count("*"), F.min("source_num"), F.max("source_num")).collect()[0]
+        self._gone = (first, last)
+        return int(count)
 
     def _highest(self) -> int | None:
         """The highest number given; None if none was. The table's log knows it without a job."""
@@ -275,6 +313,24 @@ class _Work:
         return [row["value"] for row in rows if row["kind"] in ("identity", "url")]
 
 
+def check_prunable(census: Census) -> None:
+    """Refuse inputs that tell too little of what there is, for sources to be gone by them.
+
+    Args:
+        census: of the inputs' rows.
+
+    Raises:
+        InputError: if no row can be used, or some cannot be read.
+    """
+    if census.rows == census.no_url:
+        raise InputError("--prune would take all sources for gone, because no row of the input names a URL; mend the input.")
+    if census.unreadable:
+        raise InputError(
+            f"--prune would take sources for gone whose rows cannot be read ({census.unreadable} of them, such as "
+            f"{redact(shown(str(census.example)))}); mend the input, or leave --prune out."
+        )
+
+
 def _result(census: Census, by_what: dict[str, Row]) -> IngestResult:
     from v2d_spark.inputs import sources
 
@@ -283,10 +339,11 @@ def _result(census: Census, by_what: dict[str, Row]) -> IngestResult:
 
     return IngestResult(
         new=count(sources.NEW),
-        changed=count(sources.CHANGED, sources.REFETCH),
+        changed=count(sources.CHANGED, sources.REFETCH, sources.RETURNED),
         unchanged=count(sources.UNCHANGED),
         refetch=count(sources.REFETCH),
-        skipped=count(sources.NEW, sources.CHANGED, sources.REFETCH, column="skipped"),
+        skipped=count(*sources.WRITTEN, column="skipped"),
+        returned=count(sources.RETURNED),
         suppressed=count(sources.SUPPRESSED),
         rows=census.rows,
         repeated=census.rows - census.no_url - sum(row["sources"] for row in by_what.values()),
@@ -298,5 +355,5 @@ def _result(census: Census, by_what: dict[str, Row]) -> IngestResult:
 
 def _report(result: IngestResult) -> Report:
     written = result.new + result.changed
-    statuses = Counter({PENDING: written - result.skipped, SKIPPED: result.skipped})
+    statuses = Counter({PENDING: written - result.skipped, SKIPPED: result.skipped, GONE: result.gone})
     return Report(statuses=+statuses, errors=+Counter({_SPAN_ERROR_CLASS: result.skipped}))

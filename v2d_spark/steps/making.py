@@ -15,6 +15,7 @@ from v2d_spark import batches, merges, overview, schema
 from v2d_spark.choice import Choice
 from v2d_spark.config import Settings
 from v2d_spark.lease import Lease
+from v2d_spark.limits import Budget, Limits
 from v2d_spark.session import is_on_this_host, parallelism
 from v2d_spark.steps import choosing
 from v2d_spark.tables import Dataset
@@ -91,6 +92,8 @@ class MakeResult:
         stopped: whether it was asked to end before all was done.
         fingerprint: of the settings.
         made_otherwise: good sources that were made with other settings, and were left as they are.
+        ended: why it ended before all was done, the beginning of a sentence; None where no limit ended it.
+        still_due: how many of the sources that it was to take in it did not.
     """
 
     report: Report = field(default_factory=Report)
@@ -100,6 +103,8 @@ class MakeResult:
     stopped: bool = False
     fingerprint: str = ""
     made_otherwise: int = 0
+    ended: str | None = None
+    still_due: int = 0
 
     @property
     def failed_ratio(self) -> float:
@@ -149,6 +154,7 @@ def make(
     run: str,
     all_due: range | None = None,
     choice: Choice | None = None,
+    budget: Budget | None = None,
 ) -> MakeResult:
     """Do what is due in the whole dataset, batch after batch.
 
@@ -163,6 +169,7 @@ def make(
         run: the command's identifier.
         all_due: source_num of all that is new, where nothing else is in the dataset.
         choice: which sources; the usual ones by default.
+        budget: what it may take; as much as it needs by default.
 
     Returns:
         What was done.
@@ -171,6 +178,8 @@ def make(
         QueryError: if the choice's condition is wrong.
     """
     choice = choice or Choice()
+    budget = budget or Budget(Limits(), settings.cost)
+    charged_from = datetime.now(timezone.utc)
     started = time.monotonic()
     spool.sweep(settings.scratch)
     dataset.widen([column for one in settings.subsamplers if (column := schema.measured(one)) is not None])
@@ -184,7 +193,7 @@ def make(
         done_up_to=lease.last_batch_id,
     )
     with choosing.narrowed(spark, dataset, due, choice) as chosen:
-        work = _Work(spark, dataset, lease, settings, step, task, chosen, choice, watcher, parallelism(spark))
+        work = _Work(spark, dataset, lease, settings, step, task, chosen, choice, budget, watcher, parallelism(spark))
         while True:
             left = 0
             size = settings.batch.sources
@@ -193,18 +202,33 @@ def make(
                 all_due = None  # what the first round leaves is looked for
             else:
                 planned = list(batches.plan(spark, dataset, chosen, batch_sources=size))
-            watcher.begin(sum(batch.sources for batch in planned))
+            due_now = sum(batch.sources for batch in planned)
+            done_before = sum(result.report.statuses.values())
+            watcher.begin(due_now)
             # While a batch is committed the next one is computed.
             with contextlib.closing(work.outcomes(planned)) as outcomes:
                 for outcome in outcomes:
-                    batches.commit(spark, dataset, lease, outcome, run=run, settings=settings)
+                    batches.commit(
+                        spark,
+                        dataset,
+                        lease,
+                        outcome,
+                        run=run,
+                        settings=settings,
+                        cores=work.cores,
+                        charged_from=charged_from,
+                    )
+                    charged_from = datetime.now(timezone.utc)
                     watcher.committed(outcome.report)
                     result.report.add(outcome.report)
                     result.batches += 1
                     left += outcome.report.not_started
             result.stopped = watcher.stopping()
+            result.still_due = due_now - (sum(result.report.statuses.values()) - done_before)
+            if result.still_due and not result.stopped:
+                result.ended = budget.ended(work.cores)
             # What a batch had no room for is taken in the next round; each round does one source at least.
-            if result.stopped or not left:
+            if result.stopped or result.ended or not left:
                 break
     result.report.not_started = left
     result.fingerprint = settings.fingerprint
@@ -223,6 +247,7 @@ class _Work:
     task: TaskMaker
     due: str
     choice: Choice
+    budget: Budget
     watcher: Watcher
     cores: int
 
@@ -238,18 +263,30 @@ class _Work:
             for batch in planned:
                 if self.watcher.stopping():
                     break
-                finished = computing.result() if computing else None
-                computing = ahead.submit(self._compute, batch, self.lease.next_batch_id())
+                finished, computing = self._finished(computing), None
+                is_over = self.budget.ended(self.cores) is not None
+                if not is_over:
+                    computing = ahead.submit(self._compute, batch, self.lease.next_batch_id())
                 if finished:
                     yield finished
-            if computing:
-                yield computing.result()
+                if is_over:
+                    break
+            if last := self._finished(computing):
+                yield last
         finally:
             if computing and not computing.done():
                 # Interrupted, or the commit failed: what is being computed is of no use. Not every session can interrupt.
                 self.watcher.stop()
                 self.spark.interruptTag(self._tag)
             ahead.shutdown(wait=False, cancel_futures=True)
+
+    def _finished(self, computing: Future[batches.Outcome] | None) -> batches.Outcome | None:
+        """The batch that is being computed, once it is; what it took is no longer left."""
+        if computing is None:
+            return None
+        outcome = computing.result()
+        self.budget.spend(outcome.report)
+        return outcome
 
     def _compute(self, batch: batches.Batch, batch_id: int) -> batches.Outcome:
         started_at = datetime.now(timezone.utc)
@@ -300,6 +337,9 @@ class _Work:
     def _task(self, batch: batches.Batch, batch_id: int, tasks: int) -> SampleTask:
         settings = self.settings
         on_this_host = is_on_this_host(self.spark)
+        seconds_left, bytes_left = self.budget.left(self.cores)
+        seconds = settings.batch.seconds if seconds_left is None else min(settings.batch.seconds, seconds_left)
+        room = settings.batch.bytes if bytes_left is None else min(settings.batch.bytes, bytes_left)
         return self.task(
             batch,
             dataset_path=self.dataset.path,
@@ -317,8 +357,8 @@ class _Work:
             fetch=settings.fetch,
             scratch=settings.scratch,
             inline_limit=settings.inline_limit,
-            max_bytes=max(1, settings.batch.bytes // tasks),
-            deadline=time.time() + settings.batch.seconds,
+            max_bytes=max(1, room // tasks),
+            deadline=time.time() + seconds,
             row_group_bytes=settings.batch.row_group_bytes,
             file_bytes=settings.batch.file_bytes,
             progress=self.watcher.progress_file if on_this_host else None,

@@ -16,7 +16,9 @@ from v2d_spark import batches, merges, numbering
 from v2d_spark.choice import Choice
 from v2d_spark.config import Settings
 from v2d_spark.lease import Lease
+from v2d_spark.limits import Budget
 from v2d_spark.media_log import candidate_files
+from v2d_spark.session import parallelism
 from v2d_spark.spark_paths import literal, parquet_relation
 from v2d_spark.steps.making import MakeResult, Unwatched, Watcher, make
 from v2d_spark.tables import Dataset
@@ -64,6 +66,7 @@ def subsample(
     watcher: Watcher | None = None,
     run: str | None = None,
     choice: Choice | None = None,
+    budget: Budget | None = None,
 ) -> tuple[Compared, MakeResult]:
     """Take over what is new in the other dataset, and do what is due.
 
@@ -76,6 +79,7 @@ def subsample(
         watcher: who watches it.
         run: the command's identifier.
         choice: which sources; the usual ones by default.
+        budget: what it may take; as much as it needs by default.
 
     Returns:
         What was found, and what was done.
@@ -110,6 +114,7 @@ def subsample(
         watcher=watcher or Unwatched(),
         run=run,
         choice=choice,
+        budget=budget,
     )
     return compared, made
 
@@ -176,7 +181,16 @@ def take_over(
         counts = {what: row["sources"] for what, row in by_what.items()}
         pending = counts.get(NEW, 0) + counts.get(AGAIN, 0)
         report = Report(statuses=+Counter({PENDING: pending, GONE: counts.get(VANISHED, 0)}))
-        batches.append_run(dataset, STEP_INGEST, batch_id, run=run, started_at=started_at, report=report, settings=settings)
+        batches.append_run(
+            dataset,
+            STEP_INGEST,
+            batch_id,
+            run=run,
+            started_at=started_at,
+            report=report,
+            settings=settings,
+            cores=parallelism(spark),
+        )
         return Compared(**counts)
     finally:
         locations.remove_tree(dataset.staging_path)

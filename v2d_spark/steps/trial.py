@@ -21,6 +21,7 @@ from v2d_spark import batches, config, merges, queries, schema
 from v2d_spark.choice import CHANGED, NEW, Choice
 from v2d_spark.config import Settings
 from v2d_spark.lease import Lease
+from v2d_spark.limits import cost_of
 from v2d_spark.session import parallelism
 from v2d_spark.spark_paths import literal, parquet_relation
 from v2d_spark.steps import download as downloading
@@ -244,7 +245,7 @@ def compare(spark: SparkSession, dataset: Dataset, name: str, settings: Settings
         core_hours=core_hours,
         fetched=fetched,
         stored=(int(sizes[0] * every / tried), int(sizes[1] * every / tried)),
-        cost=None,
+        cost=cost_of(settings.cost, 1, core_hours * 3600, fetched),
     )
 
 
