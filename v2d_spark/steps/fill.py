@@ -250,6 +250,7 @@ class _Work:
             started_at=started_at,
             report=counted,
             settings=self.settings,
+            cores=parallelism(self.spark),
         )
         return report
 
