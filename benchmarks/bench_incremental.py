@@ -206,7 +206,7 @@ def do_batch(dataset: Dataset, settings: Settings, first: int, count: int, choic
             task,
             due,
             choice,
-            Budget(Limits(), settings.cost),
+            budget,
             Unwatched(),
             2,
             frozenset(),

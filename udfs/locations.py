@@ -482,6 +482,27 @@ def place(body: Path | memoryview, location: str) -> None:
             file.write(body)
 
 
+def copy(source: str, location: str) -> None:
+    """Give a file a second place; in a store, and on one file system, no bytes come here.
+
+    Args:
+        source: the file. On one file system it has two names afterwards, and must not be written to.
+        location: where it is to be too; its folder must be there.
+
+    Raises:
+        OSError: if it cannot be read or written.
+    """
+    if is_local(source):
+        place(local_path(source), location)
+        return
+    filesystem, path = _store(source)
+    if scheme(source) == scheme(location):
+        filesystem.copy(path, _store(location)[1])
+        return
+    with open_read(source) as came, write_whole(location) as file:
+        shutil.copyfileobj(came, file, _COPIED_BYTES)
+
+
 @contextmanager
 def write_new(location: str) -> Iterator[IO[bytes]]:
     """Write a file under a name that is nobody else's, and that nobody is told before it is whole.

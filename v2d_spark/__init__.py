@@ -13,7 +13,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from v2d_spark.api import delete, download, export, import_shards, ingest, plan, retry, sql, status, subsample
+    from v2d_spark.api import (
+        delete,
+        download,
+        enrich,
+        export,
+        import_shards,
+        ingest,
+        maintain,
+        plan,
+        promote,
+        retry,
+        sql,
+        status,
+        subsample,
+        try_settings,
+    )
     from v2d_spark.choice import Choice
     from v2d_spark.inputs import InputOptions
     from v2d_spark.limits import Limits
@@ -30,11 +45,14 @@ __all__ = [
     "export",
     "import_shards",
     "ingest",
+    "maintain",
     "plan",
+    "promote",
     "retry",
     "sql",
     "status",
     "subsample",
+    "try_settings",
 ]
 
 _HOMES = {

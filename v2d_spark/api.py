@@ -19,7 +19,7 @@ from v2d_spark.choice import Choice
 from v2d_spark.config import Settings
 from v2d_spark.inputs import InputOptions, shards
 from v2d_spark.inputs.checks import check_local
-from v2d_spark.lease import step_lease, writer_lease
+from v2d_spark.lease import step_lease, trial_lease, writer_lease
 from v2d_spark.limits import Budget, Limits
 from v2d_spark.overview import Status
 from v2d_spark.planning import Plan
@@ -29,10 +29,12 @@ from v2d_spark.steps import delete as deleting
 from v2d_spark.steps import download as downloading
 from v2d_spark.steps import enrich as enriching
 from v2d_spark.steps import export as exporting
+from v2d_spark.steps import fill as filling
 from v2d_spark.steps import follow as following
 from v2d_spark.steps import ingest as ingesting
 from v2d_spark.steps import maintain as maintaining
 from v2d_spark.steps import subsample as subsampling
+from v2d_spark.steps import trial as trying
 from v2d_spark.steps.delete import DeleteResult
 from v2d_spark.steps.export import ExportResult
 from v2d_spark.steps.importing import ImportResult
@@ -40,6 +42,7 @@ from v2d_spark.steps.ingest import IngestResult
 from v2d_spark.steps.maintain import MaintainResult
 from v2d_spark.steps.making import MakeResult, Unwatched, Watcher
 from v2d_spark.steps.taking_over import Compared
+from v2d_spark.steps.trial import Comparison, Promoted
 from v2d_spark.tables import Dataset, resolve
 from v2d_spark.udfs.vocabulary import ConfigError, DatasetError, InputError
 
@@ -254,8 +257,11 @@ def enrich(
 ) -> MakeResult:
     """Let an enrichment look at the samples that it has not looked at, into tables of its own.
 
+    Or measure samples that were made without it: `measure`, `cuts` (of whole sources) and `probe` go into the columns of
+    `samples` of these names, out of the stored bytes.
+
     Args:
-        step: the enrichment's name, such as `optical_flow`.
+        step: the enrichment's name, such as `optical_flow`, or the name of a subsampler that measures.
         dataset: folder of the dataset.
         where: a condition on `enriched`: the columns of `samples`, and a struct for each enrichment; all by default.
         config: settings.
@@ -271,9 +277,16 @@ def enrich(
     settings = _settings(config, overrides)
     watcher = watcher or Unwatched()
     opened = Dataset.open(dataset)
-    enriching.check(step, settings)
+    measures = step in filling.names()
+    if measures:
+        filling.chosen(step, settings)
+    else:
+        enriching.check(step, settings)
     spark = get_session(scratch=settings.scratch)
     watcher.phase("looking for what is due")
+    if measures:
+        with _quick(spark, opened), writer_lease(opened, f"enrich {step}") as lease:
+            return filling.fill(spark, opened, step, lease, settings, where=where, watcher=watcher)
     with _quick(spark, opened), step_lease(opened, step) as lease:
         return enriching.enrich(spark, opened, step, lease, settings, where=where, watcher=watcher)
 
@@ -515,6 +528,64 @@ def maintain(
     spark = get_session(scratch=settings.scratch)
     with _quick(spark, opened):
         return maintaining.maintain(spark, opened, settings, dry_run=dry_run, retain_hours=retain_hours)
+
+
+def try_settings(
+    dataset: str,
+    *,
+    sample: int = 500,
+    seed: int = 0,
+    where: str | None = None,
+    config: Config = None,
+    overrides: Sequence[str] = (),
+    watcher: Watcher | None = None,
+) -> tuple[Comparison, MakeResult]:
+    """Make some good sources anew with other settings, into a small dataset beside this one, and compare.
+
+    Args:
+        dataset: folder of the dataset.
+        sample: how many sources.
+        seed: which: the same number gives the same ones.
+        where: a condition on `sources` that they meet.
+        config: the other settings.
+        overrides: `key=value` texts.
+        watcher: who watches the run, and may end it.
+
+    Returns:
+        The comparison, and what was done.
+
+    Raises:
+        V2dError: with one sentence that says what to change.
+    """
+    settings = _settings(config, overrides)
+    watcher = watcher or Unwatched()
+    opened = Dataset.open(dataset)
+    spark = get_session(scratch=settings.scratch)
+    watcher.phase("choosing sources")
+    with _quick(spark, opened), trial_lease(opened) as lease:
+        return trying.try_settings(spark, opened, lease, settings, sources=sample, seed=seed, where=where, watcher=watcher)
+
+
+def promote(name: str, dataset: str, *, config: Config = None, overrides: Sequence[str] = ()) -> Promoted:
+    """Take over what a trial made, instead of what the dataset has of the same sources.
+
+    Args:
+        name: of the trial, as `try_settings` tells it.
+        dataset: folder of the dataset.
+        config: settings of the session; the trial has its own.
+        overrides: `key=value` texts.
+
+    Returns:
+        What was taken over.
+
+    Raises:
+        V2dError: with one sentence that says what to change.
+    """
+    settings = _settings(config, overrides)
+    opened = Dataset.open(dataset)
+    spark = get_session(scratch=settings.scratch)
+    with _quick(spark, opened), trial_lease(opened), writer_lease(opened, "promote") as lease:
+        return trying.promote(spark, opened, lease, name)
 
 
 def _settings(config: Config, overrides: Sequence[str]) -> Settings:

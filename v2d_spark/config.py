@@ -190,13 +190,18 @@ class Settings:
 
     @property
     def fingerprint(self) -> str:
-        """16 hex digits over the settings that can change a sample, and the versions of the subsamplers that are on."""
+        """16 hex digits over the settings that can change a sample, and the versions of the subsamplers that are on.
+
+        What only measures is left out, as enrichments are: it is known of each sample how it was measured.
+        """
+        makers = [one for one in self.subsamplers if not one.only_measures]
+        apart = ("enrich.", *(f"subsample.{one.name}." for one in self.subsamplers if one.only_measures))
         made_of = {
             name: value
             for name, value, field in _leaves(self)
-            if field.metadata.get("changes_samples") and not name.startswith("enrich.")  # each has its own
+            if field.metadata.get("changes_samples") and not name.startswith(apart)
         }
-        made_of |= {f"subsample.{one.name}": one.version for one in self.subsamplers}
+        made_of |= {f"subsample.{one.name}": one.version for one in makers}
         return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
 
     def to_dict(self) -> dict[str, Any]:

@@ -115,6 +115,20 @@ def step_lease(dataset: Dataset, step: str, command: str | None = None) -> Itera
 
 
 @contextlib.contextmanager
+def trial_lease(dataset: Dataset) -> Iterator[Lease]:
+    """Hold the lease for trials of a dataset, whose batches are numbered with its own; the writer goes on beside.
+
+    Args:
+        dataset: the dataset.
+
+    Raises:
+        LeaseHeldError: if a living process holds it; the message says which.
+    """
+    with _held(dataset, "try", "try") as lease:
+        yield lease
+
+
+@contextlib.contextmanager
 def _held(dataset: Dataset, name: str, command: str) -> Iterator[Lease]:
     """A lease whose heart beats."""
     lease = take(dataset, name, command)

@@ -121,7 +121,8 @@ class Plan:
         dataset: its folder.
         inputs: what the inputs are; None without inputs.
         sources: the sources of the dataset as it is, by what they are: new, changed, failed (and due), waiting (failed, and
-            not due yet), for_good (failed, and not tried again), imported (due at the next import of their shards), stale, gone, no_sense (wanted spans that make no sense),
+            not due yet), for_good (failed, and not tried again), imported (due at the next import of their
+            shards), stale, gone, no_sense (wanted spans that make no sense),
             suppressed, up_to_date.
         first_retry_at: when the first of those that wait is due; None without any.
         last_retry_at: when the last of them is.
@@ -243,7 +244,8 @@ class _Rules:
                    min(next_retry_at) AS first_retry_at, max(next_retry_at) AS last_retry_at
             FROM (
               SELECT status, error_class, fingerprint, next_retry_at, next_retry_at <= {now} AS is_due,
-                     attempts < {self._max_attempts} AS may_try, {suppressed} AS is_suppressed, {merges.FROM_SHARD} AS from_shard
+                     attempts < {self._max_attempts} AS may_try, {suppressed} AS is_suppressed,
+                     {merges.FROM_SHARD} AS from_shard
               FROM {relation}
             )
             GROUP BY status, error_class, fingerprint, is_due, may_try, is_suppressed, from_shard

@@ -183,6 +183,17 @@ SUBTITLE = pa.struct(
     ]
 )
 
+MEASURED_ON = pa.map_(
+    pa.string(),
+    pa.struct(
+        [
+            pa.field("taken_from", pa.string()),
+            pa.field("fingerprint", pa.string()),
+            pa.field("error_class", pa.string()),
+        ]
+    ),
+)
+
 ORIGIN = pa.struct([pa.field("source_num", pa.int64()), pa.field("batch_id", pa.int64())])
 
 UPSTREAM = pa.struct(
@@ -328,9 +339,9 @@ SAMPLES = Table(
         _column("batch_id", pa.int64(), "the batch that made it; with key, names its row in media"),
         _column(
             "measured_on",
-            _STRINGS,
-            "of what was measured later, out of the stored bytes: on which, source or sample; null where all was measured "
-            "while the sample was made",
+            MEASURED_ON,
+            "of what was measured later, out of the stored bytes, by its column: whether these are the source's, as they came, "
+            "or the sample's; by which settings; what went wrong. Null where all was measured while the sample was made",
         ),
     ),
     _skipping("key", "source_num", "shard", "batch_id", "width", "height", "duration_s") | _CHANGING,

@@ -221,9 +221,11 @@ class Subsampler:
     Attributes:
         name: its key under `subsample`, and the name of its struct column.
         version: raised when the same settings come to give other samples.
-        Settings: a frozen dataclass of `setting(…)` fields; all of them are part of the fingerprint.
+        Settings: a frozen dataclass of `setting(…)` fields; all of them are part of the fingerprint, unless
+            it only measures.
         columns: fields of its struct column; none where it measures nothing.
         finds_cuts: whether it has a cut finder.
+        only_measures: whether a sample is the same without it: it can be measured later, out of what is stored.
 
     Args:
         settings: an instance of `Settings`.
@@ -234,6 +236,7 @@ class Subsampler:
     Settings: ClassVar[type[Any]]
     columns: ClassVar[tuple[Column, ...]] = ()
     finds_cuts: ClassVar[bool] = False
+    only_measures: ClassVar[bool] = False
 
     def __init__(self, settings: Any) -> None:
         self.settings = settings

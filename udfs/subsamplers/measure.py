@@ -70,6 +70,7 @@ class Measure(Subsampler):
     """
 
     name = "measure"
+    only_measures = True
     Settings = MeasureSettings
     columns = (
         Column("motion", "double", "mean absolute difference of luma between pictures one interval apart, 0 to 255"),

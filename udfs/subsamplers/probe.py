@@ -22,6 +22,7 @@ class Probe(Subsampler):
     """Lists keyframes. Times are in seconds from the beginning of the file, as its packets carry them."""
 
     name = "probe"
+    only_measures = True
     Settings = ProbeSettings
 
     settings: ProbeSettings

@@ -91,6 +91,7 @@ class _Verbs(click.Group):
         """The verb of a name; None if there is none."""
         if cmd_name not in self.list_commands(ctx):
             return None
+        # By its name: `import` and `try` are words of Python's.
         command: click.Command = importlib.import_module(f"{verbs.__name__}.{cmd_name}").command
         return command
 

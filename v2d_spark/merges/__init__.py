@@ -10,16 +10,19 @@ from v2d_spark.merges.chain import merge_origins
 from v2d_spark.merges.due import FROM_SHARD, MADE, due_condition, kind_conditions, reset_sources
 from v2d_spark.merges.enrichment import due_samples, merge_enrichment
 from v2d_spark.merges.erase import erase_rows, erase_rows_with_bytes, forget_log, purge, rewrite_small_table
+from v2d_spark.merges.fill import merge_found
 from v2d_spark.merges.importing import merge_imported
 from v2d_spark.merges.ingest import append_sources, merge_captions, merge_changed_sources
 from v2d_spark.merges.making import merge_outcomes, merge_samples, outcomes_query, samples_query
 from v2d_spark.merges.prune import merge_gone
 from v2d_spark.merges.statements import may_have_samples, remove_samples, run_merge
+from v2d_spark.merges.trial import copy_rows
 
 __all__ = [
     "FROM_SHARD",
     "MADE",
     "append_sources",
+    "copy_rows",
     "due_condition",
     "due_samples",
     "erase_rows",
@@ -30,6 +33,7 @@ __all__ = [
     "merge_captions",
     "merge_changed_sources",
     "merge_enrichment",
+    "merge_found",
     "merge_gone",
     "merge_imported",
     "merge_origins",

@@ -85,7 +85,7 @@ def samples_query(dataset: Dataset, media: str, batch_id: int, first: int, last:
         "captions": f"if({of_clip}, {clip_captions('m.caption', 'o.captions')}, {whole_captions('o')})",
         "clips": f"if({of_clip}, NULL, transform(o.spans, s -> array(s.start_s, s.end_s)))",
         "columns": f"if({of_clip}, {clip_columns('o.columns', 'get(o.spans, m.span_index)')}, o.columns)",
-        "measured_on": "CAST(NULL AS MAP<STRING, STRING>)",
+        "measured_on": "NULL",
         **{f"{stream}_{name}": f"m.{stream}.{name}" for stream in STREAMS for name in ("size", "sha256", "content_type")},
     }
     columns = dataset.arrow_schema("samples").names

@@ -20,7 +20,7 @@ from v2d_spark.config import Settings
 from v2d_spark.lease import BATCHES_PER_EPOCH, Lease
 from v2d_spark.schema import STEP_MEDIA
 from v2d_spark.session import is_on_this_host, parallelism
-from v2d_spark.steps.making import MakeResult, Unwatched, Watcher
+from v2d_spark.steps.making import MakeResult, Unwatched, Watcher, told_by_task
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs import spool
 from v2d_spark.udfs.enrich import INPUT_COLUMNS, EnrichTask
@@ -28,7 +28,7 @@ from v2d_spark.udfs.enrichers import Enricher, enricher
 from v2d_spark.udfs.media_writer import WrittenFile
 from v2d_spark.udfs.report import Report
 from v2d_spark.udfs.task import OUTPUT_DDL
-from v2d_spark.udfs.vocabulary import OK, STREAMS, ConfigError, V2dError
+from v2d_spark.udfs.vocabulary import OK, STREAMS, ConfigError
 from v2d_spark.views import VIEWS
 
 if TYPE_CHECKING:
@@ -156,14 +156,8 @@ class _Work:
             .sortWithinPartitions("source_num", "key")
             .mapInArrow(self._task(batch, batch_id), OUTPUT_DDL)
         )
-        try:
+        with told_by_task():
             rows = frame.collect()
-        except Exception as error:
-            # A task's own sentence comes inside Spark's report of its failure.
-            told = re.search(r"v2d_spark\.udfs\.vocabulary\.\w+: (.*)", str(error))
-            if told is None:
-                raise
-            raise V2dError(told[1]) from None
         files = [WrittenFile(row["name"], row["size"], row["stats"]) for row in rows if row["name"]]
         report = Report()
         for row in rows:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -112,6 +112,22 @@ class MakeResult:
         statuses = self.report.statuses
         failed, done = statuses[FAILED], statuses[OK] + statuses[UNCHANGED]
         return failed / (failed + done) if failed + done else 0.0
+
+
+@contextlib.contextmanager
+def told_by_task() -> Iterator[None]:
+    """Around a job whose tasks are ours: a task's own sentence comes inside Spark's report of its failure.
+
+    Raises:
+        V2dError: with that sentence alone.
+    """
+    try:
+        yield
+    except Exception as error:
+        told = re.search(r"v2d_spark\.udfs\.vocabulary\.\w+: (.*)", str(error))
+        if told is None:
+            raise
+        raise V2dError(told[1]) from None
 
 
 class TaskMaker(Protocol):
@@ -295,14 +311,8 @@ class _Work:
             .sortWithinPartitions("source_num")
             .mapInArrow(task, OUTPUT_DDL)
         )
-        try:
+        with told_by_task():
             rows = frame.collect()
-        except Exception as error:
-            # A task's own sentence comes inside Spark's report of its failure.
-            told = re.search(r"v2d_spark\.udfs\.vocabulary\.\w+: (.*)", str(error))
-            if told is None:
-                raise
-            raise V2dError(told[1]) from None
         files = [WrittenFile(row["name"], row["size"], row["stats"]) for row in rows if row["name"]]
         report = Report()
         for row in rows:

@@ -23,6 +23,8 @@ from v2d_spark.udfs.vocabulary import EXIT_DONE, EXIT_INTERRUPTED
 def command(step: str, words: tuple[str, ...], dataset: str, where: str | None, config: str | None, quiet: bool) -> int:
     """Let STEP (optical_flow) look at the samples that it has not looked at, into a table of its own.
 
+    STEP may be a measure too (measure, cuts, probe): it fills the column of that name in samples, out of the stored bytes.
+
     Ctrl-C ends the run after what is being looked at is committed; a second one ends it at once.
     """
     from v2d_spark import api
