@@ -17,7 +17,7 @@ DAFT  := .venv-daft/.installed
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types wheel bench chaos test-all clean
+.PHONY: help demo test lint types wheel bench chaos soak test-all clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,7 +26,7 @@ demo: $(STAMP) ## real video from URLs to tables to WebDataset tars, into demo-d
 	$(BIN)/v2d demo --to demo-data $(ARGS)
 
 test: $(READY) ## all tests but the long and the big ones
-	$(PYTEST) -m "not chaos and not big" $(ARGS)
+	$(PYTEST) -m "not chaos and not soak and not big" $(ARGS)
 
 lint: $(STAMP) ## ruff: rules and format
 	$(BIN)/ruff check .
@@ -51,8 +51,11 @@ $(DAFT):
 chaos: $(READY) ## the long fault tests
 	$(BIN)/python -m pytest -m chaos $(ARGS)
 
+soak: $(READY) ## 200 operations on one dataset, checked after each; the same again: ARGS="--seed N"
+	$(BIN)/python -m pytest -s -m soak tests/soak $(ARGS)
+
 test-all: $(READY) ## make test, and what needs big extras
-	$(PYTEST) -m "not chaos" $(ARGS)
+	$(PYTEST) -m "not chaos and not soak" $(ARGS)
 
 clean: ## remove what the targets above made
 	rm -rf $(VENV) .venv-daft build dist demo-data spark-warehouse metastore_db derby.log .pytest_cache .hypothesis .mypy_cache .ruff_cache

@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 os.environ.setdefault("PYSPARK_SUBMIT_ARGS", "--driver-memory 1536m pyspark-shell")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Options of the soak."""
+    parser.addoption("--seed", type=int, help="of the soak; another one each time by default")
+    parser.addoption("--operations", type=int, default=200, help="of the soak")
+
+
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     from v2d_spark.session import get_session

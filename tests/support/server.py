@@ -97,6 +97,7 @@ class MediaServer:
     ) -> None:
         self.folder = None if folder is None else Path(folder)
         self.bodies: dict[str, bytes] = dict(bodies or {})
+        self.failing: dict[str, int] = {}  # names that answer with a status for now, and have a body again later
         self.requests: Counter[str] = Counter()  # by path, without the query
         self.log: list[Request] = []
         self.stopping = threading.Event()
@@ -235,7 +236,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def find(self, name: str) -> Body | None:
-        """A body by name; answers 404 and gives None where there is none."""
+        """A body by name; answers with another status and gives None where there is none, or it fails for now."""
+        if status := self.server.media.failing.get(name):
+            self.send_status(status, body=b"not now\n")
+            return None
         body = self.server.media.body(name)
         if body is None:
             self.send_status(404, body=b"there is no such file\n")

@@ -1,0 +1,82 @@
+"""The death of a driver at any place of its protocol, in a process that lives on."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from v2d_spark import batches, lease, media_log, merges
+from v2d_spark.udfs import locations
+
+
+class CrashError(Exception):
+    """Stands for the death of the driver."""
+
+
+# What a command does to the tables, one after the other: each changes one, or makes sure that it may.
+_STEPS: list[tuple[Any, str]] = [
+    (media_log, "commit"),
+    (batches, "append_run"),
+    (lease.Lease, "check"),
+    *((merges, name) for name in merges.__all__ if name.split("_")[0] in ("append", "merge", "remove", "reset", "delete")),
+]
+# What a driver that is dead does not do, though Python unwinds its stack here.
+_CARE: list[tuple[Any, str]] = [(locations, "remove_tree"), (lease.Lease, "release")]
+
+
+def dies(call: Callable[[], object], place: int, *, after: bool) -> str | None:
+    """Run a command and let it die.
+
+    Args:
+        call: the command.
+        place: at which of its steps, from 0.
+        after: whether that step still takes place.
+
+    Returns:
+        The name of the step; None where the command came to its end before.
+    """
+    lock = threading.Lock()
+    died_at: list[str] = []
+    left = [place]
+
+    def dying(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def step(*arguments: Any, **more: Any) -> Any:
+            if threading.current_thread().name == "lease":  # its heart
+                return real(*arguments, **more)
+            with lock:
+                if died_at:
+                    raise CrashError
+                left[0] -= 1
+                if left[0] < 0:
+                    died_at.append(f"{'after' if after else 'before'} {name}")
+                is_last = bool(died_at)
+            if is_last and after:
+                real(*arguments, **more)
+            if is_last:
+                raise CrashError
+            return real(*arguments, **more)
+
+        return step
+
+    def careless(real: Callable[..., Any]) -> Callable[..., Any]:
+        def care(*arguments: Any, **more: Any) -> Any:
+            if died_at:
+                raise CrashError
+            return real(*arguments, **more)
+
+        return care
+
+    with pytest.MonkeyPatch.context() as patch:
+        for home, name in _STEPS:
+            patch.setattr(home, name, dying(name, getattr(home, name)))
+        for home, name in _CARE:
+            patch.setattr(home, name, careless(getattr(home, name)))
+        try:
+            call()
+        except CrashError:
+            return died_at[0]
+    assert not died_at, f"a death {died_at[0]} was survived"
+    return None

@@ -1,0 +1,288 @@
+"""What a soak does to a dataset. Each is a function of the world: it runs a command, and does the same to the model.
+
+To add one, write a function under `@operation(weight)`: choose what is done with `world.chance`, say it with `world.note`,
+run the command in `world.run`, which kills some of them, and do the same to `world.model`, as far as it was done.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+
+from tests.soak import checks
+from tests.soak.world import OPTIONS, Stopping, World
+from tests.support.model import FAILED, OK, InputRow, Making, Model, Source
+from v2d_spark import api
+from v2d_spark.steps.ingest import IngestResult
+from v2d_spark.steps.making import MakeResult
+
+Operation = Callable[[World], None]
+# Sources in a small batch: it has one shard, or two with little in them.
+SMALL = 5
+OPERATIONS: dict[str, tuple[Operation, int, Callable[[World], bool]]] = {}
+
+
+def operation(weight: int, *, when: Callable[[World], bool] = lambda world: True) -> Callable[[Operation], Operation]:
+    """Register an operation.
+
+    Args:
+        weight: how often it comes, among the others.
+        when: whether it can come now; there is a dataset with sources in any case.
+    """
+
+    def register(function: Operation) -> Operation:
+        OPERATIONS[function.__name__] = function, weight, when
+        return function
+
+    return register
+
+
+def next_operation(world: World) -> Operation:
+    """Choose what comes next."""
+    if not world.model.sources:
+        return OPERATIONS["add"][0]
+    there = [(function, weight) for function, weight, when in OPERATIONS.values() if when(world)]
+    return world.chance.choices([function for function, _ in there], [weight for _, weight in there])[0]
+
+
+# --- what happens to the site ---
+
+
+@operation(2)
+def site(world: World) -> None:
+    """Bytes change, vanish, come back; a server fails, and recovers. The dataset does not know yet."""
+    for url in world.some_urls(4):
+        if world.chance.random() < 0.5:
+            world.serve(url)
+        else:
+            world.fail(url)
+        world.note(f"{_short(url)} {world.answers[url]}")
+
+
+def _unsettle(world: World) -> None:
+    """Before a command some sources become others."""
+    if world.chance.random() < 0.3:
+        site(world)
+
+
+# --- ingest and download ---
+
+
+@operation(6)
+def add(world: World) -> None:
+    """New rows, among rows that are known and as they were; with a download or without."""
+    urls = [world.new_url() for _ in range(world.chance.randint(2, 5))]
+    rows = [row for url in urls for row in world.rows_of(url)]
+    for url in urls[1:]:
+        if world.chance.random() < 0.2:
+            world.fail(url)
+    for source in world.chance.sample(world.model.sources, min(2, len(world.model.sources))):
+        rows += _rows_as_they_were(source)
+    world.chance.shuffle(rows)
+    _take_in(world, rows)
+
+
+@operation(6)
+def change(world: World) -> None:
+    """Known sources with other captions, columns or spans."""
+    rows = []
+    for url in world.some_urls(4):
+        source = next(source for source in world.model.sources if source.identity == url)
+        rows += world.rows_of(url, like=source if world.chance.random() < 0.6 else None)
+    _unsettle(world)
+    _take_in(world, rows)
+
+
+@operation(4)
+def redo(world: World) -> None:
+    """Some are to be done again, and are."""
+    retry(world)
+    _unsettle(world)
+    download(world)
+
+
+@operation(4, when=lambda world: bool(world.model.due(waited=True)))
+def download(world: World) -> None:
+    """What is due, with all that makes it end early or take in more."""
+    _unsettle(world)
+    chance, making = world.chance, world.making()
+    waited, stops, size = chance.random() < 0.4, chance.random() < 0.3, chance.choice((1, SMALL, 1000))
+    batches = chance.randint(0, 2)
+    due = world.model.due(waited=waited)
+    world.note(f"{making}, {len(due)} due, waited {waited}, batches of {size}, stops {batches if stops else 'never'}")
+    settings = world.settings(making, batch={"sources": size})
+    watcher = Stopping(batches) if stops else None
+    before, was_unsettled = world.dataset.versions(), world.is_unsettled
+    with world.time_passed() if waited else nullcontext(), _asked(world) as asked:
+        told = world.run(lambda: api.download([], world.path, config=settings, watcher=watcher)[1])
+    if stops:
+        due = [source for batch in world.model.batches(due, size)[:batches] for source in batch]
+    due = _as_far_as_done(world, due)
+    statuses = world.model.make(making, world.answers, due)
+    if told:
+        _check_made(told, statuses, world.model, making)
+        asked(due)
+    if not due and not was_unsettled and not world.is_unsettled:
+        after = world.dataset.versions()
+        assert {**after, "leases": 0} == {**before, "leases": 0}, "a run with nothing to do wrote to a table"
+
+
+@operation(2)
+def retry(world: World) -> None:
+    """Sources are to be done again, chosen by SQL."""
+    conditions: list[tuple[str | None, Callable[[Source], bool]]] = [
+        (None, lambda source: source.status == FAILED),
+        ("error_class = 'http_404'", lambda source: source.error_class == "http_404"),
+        ("status = 'skipped'", lambda source: source.status == "skipped"),
+        ("source_num % 5 = 1", lambda source: source.number % 5 == 1),
+        ("status = 'ok' AND source_num % 7 = 2", lambda source: source.status == OK and source.number % 7 == 2),
+    ]
+    where, chosen = world.chance.choice(conditions)
+    world.note(str(where))
+    told = world.run(lambda: api.retry(world.path, where, config=world.settings(Making())))
+    written = world.done()[0] if world.is_unsettled else None
+    reset = world.model.retry(lambda source: chosen(source) and (written is None or source.identity in written))
+    assert told in (None, reset), f"{told} sources were reset, not {reset}"
+
+
+def _take_in(world: World, rows: Sequence[InputRow]) -> None:
+    """Ingest rows, or download them."""
+    files = world.write(rows)
+    for row in rows:
+        world.note(
+            f"{_short(row.url)}"
+            + (f" [{row.start:g}, {row.end:g}]" if row.start is not None else "")
+            + f" {row.caption!r} {row.columns or ''}"
+        )
+    if world.chance.random() < 0.4:
+        settings = world.settings(Making())
+        told = world.run(lambda: api.ingest(files, world.path, options=OPTIONS, config=settings))
+        rows = _rows_as_far_as_done(world, rows)
+        counted = world.model.ingest(rows)
+        if told:
+            _check_ingested(told, counted, rows)
+        return
+    making = world.making()
+    world.note(f"downloaded with {making}")
+    settings = world.settings(making, batch={"sources": world.chance.choice((SMALL, 1000))})
+    with _asked(world) as asked:
+        both = world.run(lambda: api.download(files, world.path, options=OPTIONS, config=settings))
+    rows = _rows_as_far_as_done(world, rows)
+    counted = world.model.ingest(rows)
+    due = _as_far_as_done(world, world.model.due())
+    statuses = world.model.make(making, world.answers, due)
+    if both:
+        ingested, made = both
+        assert ingested is not None
+        _check_ingested(ingested, counted, rows)
+        _check_made(made, statuses, world.model, making)
+        asked(due)
+
+
+def _as_far_as_done(world: World, due: Sequence[Source]) -> list[Source]:
+    """What samples were made of, where a command may have died on the way."""
+    if not world.is_unsettled:
+        return list(due)
+    made = world.done()[1]
+    return [source for source in due if source.number in made]
+
+
+def _rows_as_far_as_done(world: World, rows: Sequence[InputRow]) -> list[InputRow]:
+    """The rows that were taken in, where a command may have died on the way."""
+    if not world.is_unsettled:
+        return list(rows)
+    written = world.done()[0]
+    return [row for row in rows if row.url in written]
+
+
+def _rows_as_they_were(source: Source) -> list[InputRow]:
+    """Rows that say of a source what is known of it."""
+    rows = [InputRow(source.identity, span.caption, span.start, span.end, span.columns) for span in source.spans or ()]
+    rows += [InputRow(source.identity, caption, columns=source.columns) for caption in source.captions or ()]
+    if not rows:
+        rows.append(InputRow(source.identity, columns=source.columns))
+    return rows
+
+
+# --- what is made of it ---
+
+
+@operation(2)
+def export(world: World) -> None:
+    """Tars, again into the same folder."""
+    folder = world.folder / "tars"
+    told = api.export(world.path, str(folder), config=world.settings(Making()))
+    assert world.is_unsettled or told.samples == len(world.model.samples)
+    checks.check_export(world, folder)
+
+
+@operation(3, when=lambda world: not world.is_unsettled)
+def subsample(world: World) -> None:
+    """A dataset made from this one, again and again."""
+    making = world.making()
+    world.note(str(making))
+    settings = world.settings(making)
+    with _asked(world) as asked:
+        both = world.run_until_done(lambda: api.subsample(world.path, world.made_path, config=settings))
+    compared = world.made.take_over(world.model)
+    answers = {source.identity: source.origin.content for source in world.made.sources if source.origin}
+    statuses = world.made.make(making, answers)
+    if both:
+        told, made = both
+        assert Counter(told.__dict__) == compared, (told, compared)
+        _check_made(made, statuses, world.made, making)
+    asked([])
+
+
+# --- care ---
+
+
+@operation(1)
+def optimize(world: World) -> None:
+    """Somebody compacts tables by hand."""
+    for name in world.chance.sample(("sources", "samples", "media", "runs"), 2):
+        world.note(name)
+        world.spark.sql(f"OPTIMIZE {world.dataset.sql_name(name)}").collect()
+
+
+@operation(1)
+def vacuum(world: World) -> None:
+    """Somebody removes what old versions alone refer to."""
+    name = "spark.databricks.delta.retentionDurationCheck.enabled"
+    world.spark.conf.set(name, "false")
+    try:
+        for table in ("sources", "samples", "media"):
+            world.spark.sql(f"VACUUM {world.dataset.sql_name(table)} RETAIN 0 HOURS").collect()
+    finally:
+        world.spark.conf.unset(name)
+
+
+# --- how ---
+
+
+@contextmanager
+def _asked(world: World) -> Iterator[Callable[[Sequence[Source]], None]]:
+    """Gives what makes sure that, inside, these sources were asked for, once each, and no others."""
+    before = Counter(world.server.requests)
+
+    def check(due: Sequence[Source]) -> None:
+        asked = Counter({f"/{path}": 1 for path in (source.identity.rpartition("/")[2] for source in due)})
+        assert world.server.requests - before == asked, "other sources were fetched than those that were due"
+
+    yield check
+
+
+def _check_ingested(told: IngestResult, counted: Counter[str], rows: Sequence[InputRow]) -> None:
+    names = ("new", "changed", "unchanged", "refetch", "skipped")
+    assert {name: getattr(told, name) for name in names} == {name: counted[name] for name in names}
+    assert (told.rows, told.repeated) == (len(rows), len(rows) - len({row.url for row in rows}))
+
+
+def _check_made(told: MakeResult, statuses: Counter[str], model: Model, making: Making) -> None:
+    assert told.report.statuses == statuses, (told.report.statuses, statuses)
+    assert told.made_otherwise == model.made_otherwise(making)
+
+
+def _short(url: str) -> str:
+    return url.rpartition("/")[2].removesuffix(".mp4")

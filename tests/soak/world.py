@@ -1,0 +1,305 @@
+"""A dataset under test: the site that its sources are on, what is done to it, and the model of what it must hold."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import random
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import pytest
+
+from tests.soak.crash import dies
+from tests.support.media import make_video
+from tests.support.model import Bytes, Fault, InputRow, Making, Model, Source
+from tests.support.server import MediaServer
+from tests.support.tables import ask
+from v2d_spark import config, lease, merges
+from v2d_spark.inputs import InputOptions
+from v2d_spark.steps.making import Unwatched
+from v2d_spark.tables import Dataset
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+Result = TypeVar("Result")
+
+SHARD = 4
+# Videos of as many seconds, ten pictures a second; wanted spans end where pictures do.
+_SECONDS = (2.0, 2.0, 2.0, 1.0, 1.0)
+_FAULTS = {404: "http_404", 403: "http_403", 503: "http_5xx", 429: "rate_limited"}
+OPTIONS = InputOptions(start_column="start", end_column="end")
+
+
+@dataclass(frozen=True)
+class Video:
+    """What a video's name may answer with."""
+
+    body: bytes
+    seconds: float
+
+
+def make_videos(folder: Path) -> list[Video]:
+    """Small videos, each another one."""
+    made = []
+    for number, seconds in enumerate(_SECONDS):
+        path = make_video(folder / f"{number}.mp4", seconds=seconds, size=(64, 48), fps=10, start=number, audio=False)
+        made.append(Video(path.read_bytes(), seconds))
+    return made
+
+
+class Stopping(Unwatched):
+    """Somebody presses Ctrl-C once some batches are begun.
+
+    Args:
+        batches: how many.
+    """
+
+    def __init__(self, batches: int) -> None:
+        self._left = batches
+
+    def stopping(self) -> bool:
+        """Asked before each batch."""
+        self._left -= 1
+        return self._left < 0
+
+
+class World:
+    """All that a soak is about.
+
+    Args:
+        spark: the session.
+        folder: an empty one.
+        server: what the sources are on.
+        videos: bodies for the names of videos.
+        chance: what decides.
+    """
+
+    def __init__(
+        self, spark: SparkSession, folder: Path, server: MediaServer, videos: Sequence[Video], chance: random.Random
+    ) -> None:
+        self.spark = spark
+        self.folder = folder
+        self.server = server
+        self.chance = chance
+        self.videos = videos
+        self.path, self.made_path = str(folder / "dataset"), str(folder / "made")
+        self.model, self.made = Model(SHARD), Model(SHARD)
+        # What comes of each URL that was ever named, and the wanted spans that were given for it.
+        self.answers: dict[str, Bytes | Fault] = {}
+        self.story: list[str] = []
+        # Whether the last command died, and left the tables to the next one.
+        self.is_unsettled = False
+        self._newest = 0
+        self._clock_is_ahead = False
+        self._inputs = 0
+
+    @property
+    def dataset(self) -> Dataset:
+        """The dataset, opened anew."""
+        return Dataset.open(self.path)
+
+    @property
+    def has_dataset(self) -> bool:
+        """Whether it was made yet."""
+        return Dataset.exists(self.path)
+
+    @property
+    def has_made(self) -> bool:
+        """Whether a dataset was made from it yet."""
+        return Dataset.exists(self.made_path)
+
+    def note(self, text: str) -> None:
+        """Tell a part of what happens."""
+        self.story[-1] += f"; {text}"
+
+    # --- the site ---
+
+    def new_url(self) -> str:
+        """A URL that no source has, and that answers well; one in two is of videos."""
+        kind = self.chance.choice(("video", "other"))
+        url = self.server.url(f"{kind}{len(self.answers)}.mp4")
+        self.serve(url)
+        return url
+
+    def serve(self, url: str) -> None:
+        """Let a URL answer with new bytes."""
+        name = url.rpartition("/")[2]
+        self.server.failing.pop(name, None)
+        seconds: float | None = None
+        if name.startswith("video"):
+            video = self.chance.choice(self.videos)
+            body, seconds = video.body, video.seconds
+        else:
+            # Some are over `inline_limit`.
+            body = f"{self.chance.random()} is no video.\n".encode() * self.chance.choice((3, 20, 60))
+        self.server.bodies[name] = body
+        self.answers[url] = Bytes(hashlib.sha256(body).hexdigest(), seconds)
+
+    def fail(self, url: str) -> None:
+        """Let a URL answer with a fault."""
+        status, error_class = self.chance.choice(list(_FAULTS.items()))
+        self.server.failing[url.rpartition("/")[2]] = status
+        self.answers[url] = Fault(error_class)
+
+    def some_urls(self, most: int) -> list[str]:
+        """URLs that sources have."""
+        known = [source.identity for source in self.model.sources]
+        return self.chance.sample(known, min(len(known), self.chance.randint(1, most)))
+
+    # --- what commands are given ---
+
+    def rows_of(self, url: str, *, like: Source | None = None) -> list[InputRow]:
+        """Input rows of a URL: whole, or of wanted spans, or both.
+
+        Args:
+            url: the URL.
+            like: a source whose spans are wanted again, with other captions and columns.
+        """
+        chance = self.chance
+
+        def text() -> str | None:
+            return chance.choice((None, "a", "b", "ünï 'quoted'", f"caption {chance.randint(0, 99)}"))
+
+        def columns() -> dict[str, str]:
+            return {name: str(chance.randint(0, 3)) for name in ("license", "week") if chance.random() < 0.6}
+
+        rows = []
+        if like is not None:
+            rows = [InputRow(url, text(), span.start, span.end, columns()) for span in like.spans or ()]
+            rows += [InputRow(url, text(), columns=columns()) for _ in range(0 if rows else 1)]
+        elif chance.random() < (0.7 if "video" in url else 0.1):
+            for _ in range(chance.randint(1, 3)):
+                # Wholly before the end of the shorter videos, or wholly behind it.
+                second = chance.choice((0, 0, 0, 1))
+                start, end = sorted(chance.sample(range(11), 2))
+                if chance.random() < 0.03:
+                    start, end = end, start
+                rows.append(InputRow(url, text(), second + start / 10, second + end / 10, columns()))
+        if not rows or chance.random() < 0.3:
+            rows.append(InputRow(url, text(), columns=columns()))
+        # One span with two captions at once, or twice the same.
+        if chance.random() < 0.2:
+            rows.append(chance.choice(rows))
+        return rows
+
+    def write(self, rows: Sequence[InputRow]) -> list[str]:
+        """Write input rows into one file or two, in their order."""
+        self._inputs += 1
+        cut = self.chance.randint(0, len(rows)) if self.chance.random() < 0.3 else len(rows)
+        files = []
+        for part, some in enumerate((rows[:cut], rows[cut:])):
+            if some:
+                # In the order of arguments, not of names.
+                path = self.folder / "inputs" / f"{self._inputs:04d}-{'ba'[part]}.jsonl"
+                path.parent.mkdir(exist_ok=True)
+                path.write_text("".join(json.dumps(_cells(row), ensure_ascii=False) + "\n" for row in some), encoding="utf-8")
+                files.append(str(path))
+        return files
+
+    def making(self) -> Making:
+        """Settings: mostly the usual ones."""
+        return self.chance.choice((Making(),) * 6 + (Making(min_length=0.3), Making(cuts=False)))
+
+    def settings(self, making: Making, **more: Any) -> config.Settings:
+        """The settings as the product takes them."""
+        clip: Any = {"min_length": making.min_length} if making.cuts else False
+        values = {
+            "allow_hosts": ["127.0.0.1"],
+            "scratch_dir": str(self.folder / "scratch"),
+            "shard_size": SHARD,
+            "inline_limit": 1000,
+            "fetch": {"probe": False, "retries": 0},
+            "encode": {"preset": "ultrafast"},
+            "subsample": {"clip": clip},
+            "batch": {"sources": 1000},
+        }
+        return config.load({name: {**value, **more.pop(name, {})} if isinstance(value, dict) else value
+                            for name, value in values.items()} | more)  # fmt: skip
+
+    # --- running them ---
+
+    def run(self, call: Callable[[], Result]) -> Result | None:
+        """Run a command that writes to the dataset. Some die on the way; the next one must end what they began.
+
+        Args:
+            call: the command.
+
+        Returns:
+            What the command gave; None where it died. What it had done by then, `done` tells.
+        """
+        self._newest = max((row["epoch"] for row in self.dataset.read_control("leases")), default=0) if self.has_dataset else 0
+        result, died = self._maybe_dying(call)
+        self.is_unsettled = died
+        return result
+
+    def run_until_done(self, call: Callable[[], Result]) -> Result | None:
+        """Run a command; one that dies on the way is run again, which must end as if nothing had happened.
+
+        Args:
+            call: the command.
+
+        Returns:
+            What the command gave; None where it died before.
+        """
+        result, died = self._maybe_dying(call)
+        if died:
+            call()
+        return result
+
+    def done(self) -> tuple[set[str], set[int]]:
+        """What the last command wrote, dead or not: identities of sources, and numbers of those that samples were made of.
+
+        A death between two commits leaves the tables for the next command to end; but these are the commits that count.
+        """
+        since = f"batch_id > {self._newest + 1} * {lease.BATCHES_PER_EPOCH}"
+        written = ask(self.dataset, f"SELECT identity FROM sources WHERE {since}")
+        made = ask(self.dataset, f"SELECT source_num FROM media WHERE role = 'source' AND {since}")
+        return {row["identity"] for row in written}, {row["source_num"] for row in made}
+
+    def _maybe_dying(self, call: Callable[[], Result]) -> tuple[Result | None, bool]:
+        chance = self.chance
+        dying, place, after = chance.random() < 0.4, chance.randrange(8), chance.random() < 0.5
+        if not dying:
+            return call(), False
+        results: list[Result] = []
+        died = dies(lambda: results.append(call()), place, after=after)
+        self.note(f"died {died}" if died else f"would have died at step {place}")
+        return (results[0] if results and not died else None), died is not None
+
+    @contextmanager
+    def time_passed(self) -> Iterator[None]:
+        """Inside, what failed has waited long enough."""
+        self._clock_is_ahead = True
+        try:
+            yield
+        finally:
+            self._clock_is_ahead = False
+
+    @contextmanager
+    def patched(self) -> Iterator[None]:
+        """Inside, nobody is known to be alive, so that leases of the dead are taken over, and the clock is ours.
+
+        Else a run of an hour would see more failed sources come due than one of a minute.
+        """
+        began = datetime.now(timezone.utc)
+        real = merges.due_condition
+
+        def due_condition(dataset: Dataset, now: datetime, *arguments: Any, **more: Any) -> str:
+            return real(dataset, now + timedelta(hours=1) if self._clock_is_ahead else began, *arguments, **more)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(lease, "_is_alive", lambda held: False)
+            patch.setattr(merges, "due_condition", due_condition)
+            yield
+
+
+def _cells(row: InputRow) -> dict[str, Any]:
+    # Columns that are named must be in each file.
+    cells = {"url": row.url, "start": row.start, "end": row.end, **row.columns}
+    return cells if row.caption is None else {**cells, "caption": row.caption}
