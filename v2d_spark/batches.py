@@ -17,14 +17,14 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from v2d_spark import media_log, merges
+from v2d_spark import changes, media_log, merges
 from v2d_spark.config import Settings
 from v2d_spark.lease import Lease
 from v2d_spark.limits import cost_of
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs.media_writer import WrittenFile
 from v2d_spark.udfs.report import Report
-from v2d_spark.udfs.vocabulary import OK, ROLE_SOURCE, SKIPPED
+from v2d_spark.udfs.vocabulary import OK, ROLE_SOURCE, SKIPPED, STEP_INGEST
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -246,7 +246,7 @@ def append_run(
 
 
 def recover(spark: SparkSession, dataset: Dataset, lease: Lease, step: str, *, run: str) -> int:
-    """End the batches of a step whose round of commits was cut off.
+    """End the batches of a step whose round of commits was cut off, and what an ingest had begun to change.
 
     Args:
         spark: the session.
@@ -258,11 +258,24 @@ def recover(spark: SparkSession, dataset: Dataset, lease: Lease, step: str, *, r
     Returns:
         How many there were.
     """
+    _end_changes(spark, dataset, lease, run)
     ended = 0
     for batch_id in list(media_log.uncommitted_batches(dataset, step, lease.epoch)):
         commit(spark, dataset, lease, _from_media(spark, dataset, step, batch_id), run=run, settings=None)
         ended += 1
     return ended
+
+
+def _end_changes(spark: SparkSession, dataset: Dataset, lease: Lease, run: str) -> None:
+    """End what an ingest began to change in known sources, and died."""
+    begun = changes.begun(dataset)
+    committed = {row["batch_id"] for row in dataset.read_control("runs", ["batch_id"])} if begun else set()
+    for one in begun:
+        if one.batch_id not in committed:
+            started_at = datetime.now(timezone.utc)
+            one.merge(spark, dataset, lease)
+            append_run(dataset, STEP_INGEST, one.batch_id, run=run, started_at=started_at, report=one.report)
+        one.end(dataset)
 
 
 def _from_media(spark: SparkSession, dataset: Dataset, step: str, batch_id: int) -> Outcome:

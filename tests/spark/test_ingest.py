@@ -197,12 +197,12 @@ def test_what_changes_a_row_and_what_makes_it_pending_also_after_a_crash(
         with pytest.raises(KeyboardInterrupt):
             run()
         result = run()
-    # The lease is looked at right before each step; samples come first, so that the run after a crash sees the change.
+    # The lease is looked at right before each step; the run after a crash ends what was begun, and then finds all as it is.
     assert steps == [
         *("check", "append_sources", "check", "merge_captions"),
         *("check", "merge_captions", "check", "remove_samples", "check", "merge_changed_sources"),
     ]
-    assert (result.new, result.changed, result.refetch, result.skipped, result.unchanged) == (0, 5, 3, 1, 2)
+    assert (result.new, result.changed, result.refetch, result.skipped, result.unchanged) == (0, 0, 0, 0, 7)
     assert sources(dataset, "caption", "columns", "status", "error_class", "attempts") == [
         ("another", {"week": "1"}, "ok", None, 1),
         ("b", {"week": "one"}, "ok", None, 1),
@@ -252,7 +252,8 @@ def test_what_the_input_names_no_more_is_gone_if_asked_and_comes_back_under_its_
             run([0, 3, 4])
     assert sources(dataset, "status") == ["ok"] * 4 + ["pending"]
     result = run([0, 3, 4])
-    assert (result.gone, result.changed, result.unchanged) == (2, 0, 3)
+    # What was begun is ended first.
+    assert (result.gone, result.changed, result.unchanged) == (0, 0, 3)
     assert sources(dataset, "status") == ["ok", "gone", "gone", "ok", "pending"]
     assert [row["source_num"] for row in table_rows(dataset, "samples")] == [0, 3]
     assert max(dataset.read_control("runs"), key=lambda row: row["batch_id"])["statuses"] == {"gone": 2}
@@ -297,3 +298,36 @@ def download(dataset: Dataset) -> None:
         dataset.table_path("samples"), pa.Table.from_pylist(plain, schema=schema.SAMPLES.arrow_schema), mode="append"
     )
     dataset.delta("sources").update(updates={"status": "'ok'", "attempts": "1"}, predicate="status = 'pending'")
+
+
+@pytest.mark.parametrize("step", ["merge_captions", "remove_samples"])
+def test_what_died_halfway_is_ended_by_the_next_command_whatever_its_inputs(
+    spark: SparkSession, new_dataset: NewDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    dataset = new_dataset()
+
+    def run(*rows: dict[str, Any], prune: bool = False) -> IngestResult:
+        inputs = [json_lines(tmp_path / "rows.jsonl", [{"clips": None, **row} for row in rows])]
+        options = InputOptions(spans_column="clips")
+        with writer_lease(dataset, "ingest") as lease:
+            return ingest(spark, dataset, inputs, options, Settings(), lease, prune=prune)
+
+    run({"url": url(0), "caption": "a"}, {"url": url(1), "caption": "b"}, {"url": url(2), "caption": "c"})
+    download(dataset)
+    real = getattr(merges, step)
+
+    def last(*arguments: Any) -> None:
+        real(*arguments)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as dying:
+        dying.setattr(merges, step, last)
+        with pytest.raises(KeyboardInterrupt):
+            run({"url": url(0), "caption": "another"}, {"url": url(1), "caption": "b", "clips": [[2, 1]]}, prune=True)
+
+    # The next day's input does not say the same.
+    run({"url": url(0), "caption": "a third"}, {"url": url(2), "caption": "c"})
+
+    assert sources(dataset, "caption", "status") == [("a third", "ok"), ("b", "skipped"), ("c", "pending")]
+    assert [(row["source_num"], row["caption"]) for row in table_rows(dataset, "samples")] == [(0, "a third")]
+    assert not Path(dataset.staging_path).exists()

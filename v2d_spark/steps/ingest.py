@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from v2d_spark import batches, merges, migrations, suppressions
+from v2d_spark.changes import COMPARED, SPAN_ERROR_CLASS, Changes, staging
+from v2d_spark.changes import GONE as GONE_ROWS
 from v2d_spark.config import Settings
 from v2d_spark.inputs import InputOptions
 from v2d_spark.inputs.files import shown
 from v2d_spark.lease import Lease
 from v2d_spark.session import parallelism
-from v2d_spark.spark_paths import literal, parquet_relation
+from v2d_spark.spark_paths import literal
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs import locations
 from v2d_spark.udfs.redact import redact
@@ -45,8 +47,6 @@ if TYPE_CHECKING:
 
 # New sources that one task sorts and writes.
 _SOURCES_PER_TASK = 1_000_000
-# Of wanted spans that make no sense.
-_SPAN_ERROR_CLASS = "unsupported"
 
 
 @dataclass(frozen=True)
@@ -167,27 +167,28 @@ def ingest_rows(
     locations.remove_tree(dataset.staging_path)
     try:
         result = work.compare(rows, prune=prune)
-        if result.new:
-            work.append(result.new, sources_per_task)
-        if result.changed:
-            work.merge()
-        if result.gone:
-            work.remove_gone()
         if result.new or result.changed or result.gone or transaction:
+            if result.new:
+                work.append(result.new, sources_per_task)
+            report = _report(result)
+            if result.changed or result.gone:
+                work.merge(report)
             batches.append_run(
                 dataset,
                 STEP_INGEST,
                 work.batch_id,
                 run=run,
                 started_at=started_at,
-                report=_report(result),
+                report=report,
                 settings=settings,
                 cores=parallelism(spark),
                 transaction=transaction,
             )
+            work.end()
         return result
     finally:
-        locations.remove_tree(dataset.staging_path)
+        if not work.is_half_done:
+            locations.remove_tree(dataset.staging_path)
 
 
 class _Work:
@@ -198,14 +199,14 @@ class _Work:
         self._dataset = dataset
         self._lease = lease
         self.batch_id = lease.next_batch_id()
-        self._staging = locations.join(dataset.staging_path, str(self.batch_id))
+        self._staging = staging(dataset, self.batch_id)
+        self._changes = Changes(self.batch_id)
+        # Whether its rows on disk are what the next command ends it by.
+        self.is_half_done = False
         # The first number that is free; the sources there are, None without any.
         self._first = 0
         self._sources: DataFrame | None = None
         self._compared: DataFrame
-        self._changed: tuple[int, int]
-        self._gone: tuple[int, int]
-        self._has_newly_skipped = False
 
     def compare(self, rows: DataFrame, *, prune: bool) -> IngestResult:
         """Read the rows, and see what of them is new."""
@@ -233,7 +234,7 @@ class _Work:
             there = sources.may_be_meant(gathered, there, census.rows, self._dataset.row_count("sources"))
         compared = sources.compare(gathered, there, self._suppressed())
         # Without a join it is as cheap to compute it again.
-        self._compared = compared if self._sources is None else self._stored("compared", compared)
+        self._compared = compared if self._sources is None else self._stored(COMPARED, compared)
         counts = self._compared.groupBy("what").agg(
             F.count("*").alias("sources"),
             F.count("span_error").alias("skipped"),
@@ -243,8 +244,11 @@ class _Work:
         by_what = {row["what"]: row for row in counts.collect()}
         changed = [by_what[what] for what in (sources.CHANGED, sources.REFETCH, sources.RETURNED) if what in by_what]
         if changed:
-            self._changed = min(row["first"] for row in changed), max(row["last"] for row in changed)
-            self._has_newly_skipped = sources.REFETCH in by_what and by_what[sources.REFETCH]["skipped"] > 0
+            self._changes = replace(
+                self._changes,
+                changed=(min(row["first"] for row in changed), max(row["last"] for row in changed)),
+                removes=sources.REFETCH in by_what and by_what[sources.REFETCH]["skipped"] > 0,
+            )
         result = _result(census, by_what)
         if prune and self._sources is not None:
             result = replace(result, gone=self._find_gone(gathered))
@@ -307,41 +311,18 @@ class _Work:
                 "take another dataset for them."
             )
 
-    def merge(self) -> None:
-        """Take over what changed. Samples first: after a crash between the two the next run sees the same change."""
-        from v2d_spark.inputs import sources
+    def merge(self, report: Report) -> None:
+        """Take over what changed; once that has begun it is ended, by the next command if not by this one."""
+        changes = replace(self._changes, statuses=dict(report.statuses), errors=dict(report.errors))
+        changes.begin(self._dataset)
+        self.is_half_done = True
+        changes.merge(self._spark, self._dataset, self._lease)
 
-        compared = parquet_relation(self._path("compared"))
-        told_anew = f"(SELECT * FROM {compared} WHERE what = '{sources.CHANGED}')"
-        # What comes back is fetched, as what has other spans is.
-        changes = (
-            f"(SELECT * EXCEPT (what), if(what = '{sources.CHANGED}', what, '{sources.REFETCH}') AS what FROM {compared} "
-            f"WHERE what IN ('{sources.CHANGED}', '{sources.REFETCH}', '{sources.RETURNED}'))"
-        )
-        first, last = self._changed
-        self._lease.check()
-        merges.merge_captions(self._spark, self._dataset, told_anew, self.batch_id, first, last)
-        if self._has_newly_skipped:
-            skipped = f"(SELECT source_num FROM {compared} WHERE what = '{sources.REFETCH}' AND span_error IS NOT NULL)"
-            self._lease.check()
-            merges.remove_samples(self._spark, self._dataset, skipped, self.batch_id, first, last)
-        self._lease.check()
-        merges.merge_changed_sources(
-            self._spark,
-            self._dataset,
-            changes,
-            self.batch_id,
-            first,
-            last,
-            refetch=sources.REFETCH,
-            span_error_class=_SPAN_ERROR_CLASS,
-        )
-
-    def remove_gone(self) -> None:
-        """Make those gone that the inputs do not name."""
-        self._lease.check()
-        gone = parquet_relation(self._path("gone"))
-        merges.merge_gone(self._spark, self._dataset, gone, self.batch_id, *self._gone)
+    def end(self) -> None:
+        """All of it is done."""
+        if self.is_half_done:
+            self._changes.end(self._dataset)
+            self.is_half_done = False
 
     def _find_gone(self, gathered: DataFrame) -> int:
         """How many sources the inputs do not name; their numbers stay on disk."""
@@ -350,9 +331,10 @@ class _Work:
         from v2d_spark.inputs import sources
 
         assert self._sources is not None
-        gone = self._stored("gone", sources.not_named(gathered, self._sources))
+        gone = self._stored(GONE_ROWS, sources.not_named(gathered, self._sources))
         count, first, last = gone.agg(F.count("*"), F.min("source_num"), F.max("source_num")).collect()[0]
-        self._gone = (first, last)
+        if count:
+            self._changes = replace(self._changes, gone=(first, last))
         return int(count)
 
     def _highest(self) -> int | None:
@@ -397,7 +379,7 @@ def redone_values() -> dict[str, Column]:
     is_bad = F.col("span_error").isNotNull()
     return {
         "status": F.when(is_bad, SKIPPED).otherwise(PENDING),
-        "error_class": F.when(is_bad, _SPAN_ERROR_CLASS),
+        "error_class": F.when(is_bad, SPAN_ERROR_CLASS),
         "error_message": F.col("span_error"),
         "attempts": F.lit(0),
         "next_retry_at": F.lit(None).cast("timestamp"),
@@ -447,4 +429,4 @@ def _result(census: Census, by_what: dict[str, Row]) -> IngestResult:
 def _report(result: IngestResult) -> Report:
     written = result.new + result.changed
     statuses = Counter({PENDING: written - result.skipped, SKIPPED: result.skipped, GONE: result.gone})
-    return Report(statuses=+statuses, errors=+Counter({_SPAN_ERROR_CLASS: result.skipped}))
+    return Report(statuses=+statuses, errors=+Counter({SPAN_ERROR_CLASS: result.skipped}))
