@@ -14,6 +14,7 @@ from tests.soak import checks
 from tests.soak.world import OPTIONS, Stopping, World
 from tests.support.model import FAILED, OK, InputRow, Making, Model, Source
 from v2d_spark import api
+from v2d_spark.choice import Choice
 from v2d_spark.steps.ingest import IngestResult
 from v2d_spark.steps.making import MakeResult
 
@@ -83,6 +84,16 @@ def add(world: World) -> None:
     _take_in(world, rows)
 
 
+@operation(2)
+def prune(world: World) -> None:
+    """All that is wanted is named; what is not is gone, and may come back another day."""
+    rows = world.rows_of(world.new_url())
+    for source in world.model.sources:
+        if world.chance.random() < 0.85:
+            rows += _rows_as_they_were(source)
+    _take_in(world, rows, prune=True)
+
+
 @operation(6)
 def change(world: World) -> None:
     """Known sources with other captions, columns or spans."""
@@ -104,22 +115,46 @@ def redo(world: World) -> None:
 
 @operation(4, when=lambda world: bool(world.model.due(waited=True)))
 def download(world: World) -> None:
-    """What is due, with all that makes it end early or take in more."""
+    """What is due, with all that makes it end early, take in more or less."""
     _unsettle(world)
     chance, making = world.chance, world.making()
     waited, stops, size = chance.random() < 0.4, chance.random() < 0.3, chance.choice((1, SMALL, 1000))
-    batches = chance.randint(0, 2)
-    due = world.model.due(waited=waited)
-    world.note(f"{making}, {len(due)} due, waited {waited}, batches of {size}, stops {batches if stops else 'never'}")
+    batches, limit = chance.randint(0, 2), chance.choice((None, None, 3))
+    _download(world, making, Choice(limit=limit), waited=waited, size=size, stops_after=batches if stops else None)
+
+
+@operation(2)
+def redo_stale(world: World) -> None:
+    """Other settings, and what was made with others is made anew."""
+    making = world.making()
+    only = world.chance.choice((("stale",), ("new", "changed", "stale"), ("failed", "stale")))
+    _download(world, making, Choice(only=only), waited=True, size=world.chance.choice((SMALL, 1000)))
+
+
+@operation(2)
+def revalidate(world: World) -> None:
+    """Good sources are asked whether they are what they were."""
+    site(world)
+    only = world.chance.choice((("new", "changed", "failed"), ("stale",)))
+    _download(world, world.making(), Choice(only=only, revalidate=True), waited=False, size=1000)
+
+
+def _download(world: World, making: Making, choice: Choice, *, waited: bool, size: int, stops_after: int | None = None) -> None:
+    """Run a download with no inputs; it stops after some batches, if that is a number."""
+    due = world.model.due(only=choice.only, waited=waited, making=making, revalidate=choice.revalidate)[: choice.limit]
+    world.note(
+        f"download with {making}, {choice}: {len(due)} due, waited {waited}, batches of {size}, "
+        f"stops {'never' if stops_after is None else stops_after}"
+    )
     settings = world.settings(making, batch={"sources": size})
-    watcher = Stopping(batches) if stops else None
+    watcher = None if stops_after is None else Stopping(stops_after)
     before, was_unsettled = world.dataset.versions(), world.is_unsettled
     with world.time_passed() if waited else nullcontext(), _asked(world) as asked:
-        told = world.run(lambda: api.download([], world.path, config=settings, watcher=watcher)[1])
-    if stops:
-        due = [source for batch in world.model.batches(due, size)[:batches] for source in batch]
+        told = world.run(lambda: api.download([], world.path, config=settings, watcher=watcher, choice=choice)[1])
+    if stops_after is not None:
+        due = [source for batch in world.model.batches(due, size)[:stops_after] for source in batch]
     due = _as_far_as_done(world, due)
-    statuses = world.model.make(making, world.answers, due)
+    statuses = world.model.make(making, world.answers, due, revalidate=choice.revalidate, redo_stale="stale" in choice.only)
     if told:
         _check_made(told, statuses, world.model, making)
         asked(due)
@@ -141,12 +176,11 @@ def retry(world: World) -> None:
     where, chosen = world.chance.choice(conditions)
     world.note(str(where))
     told = world.run(lambda: api.retry(world.path, where, config=world.settings(Making())))
-    written = world.done()[0] if world.is_unsettled else None
-    reset = world.model.retry(lambda source: chosen(source) and (written is None or source.identity in written))
+    reset = world.model.retry(lambda source: chosen(source) and world.is_written(source.identity))
     assert told in (None, reset), f"{told} sources were reset, not {reset}"
 
 
-def _take_in(world: World, rows: Sequence[InputRow]) -> None:
+def _take_in(world: World, rows: Sequence[InputRow], *, prune: bool = False) -> None:
     """Ingest rows, or download them."""
     files = world.write(rows)
     for row in rows:
@@ -157,9 +191,8 @@ def _take_in(world: World, rows: Sequence[InputRow]) -> None:
         )
     if world.chance.random() < 0.4:
         settings = world.settings(Making())
-        told = world.run(lambda: api.ingest(files, world.path, options=OPTIONS, config=settings))
-        rows = _rows_as_far_as_done(world, rows)
-        counted = world.model.ingest(rows)
+        told = world.run(lambda: api.ingest(files, world.path, prune=prune, options=OPTIONS, config=settings))
+        counted = world.model.ingest(rows, prune=prune, done=world.is_written)
         if told:
             _check_ingested(told, counted, rows)
         return
@@ -167,9 +200,8 @@ def _take_in(world: World, rows: Sequence[InputRow]) -> None:
     world.note(f"downloaded with {making}")
     settings = world.settings(making, batch={"sources": world.chance.choice((SMALL, 1000))})
     with _asked(world) as asked:
-        both = world.run(lambda: api.download(files, world.path, options=OPTIONS, config=settings))
-    rows = _rows_as_far_as_done(world, rows)
-    counted = world.model.ingest(rows)
+        both = world.run(lambda: api.download(files, world.path, prune=prune, options=OPTIONS, config=settings))
+    counted = world.model.ingest(rows, prune=prune, done=world.is_written)
     due = _as_far_as_done(world, world.model.due())
     statuses = world.model.make(making, world.answers, due)
     if both:
@@ -184,16 +216,8 @@ def _as_far_as_done(world: World, due: Sequence[Source]) -> list[Source]:
     """What samples were made of, where a command may have died on the way."""
     if not world.is_unsettled:
         return list(due)
-    made = world.done()[1]
+    made = world.numbers_made()
     return [source for source in due if source.number in made]
-
-
-def _rows_as_far_as_done(world: World, rows: Sequence[InputRow]) -> list[InputRow]:
-    """The rows that were taken in, where a command may have died on the way."""
-    if not world.is_unsettled:
-        return list(rows)
-    written = world.done()[0]
-    return [row for row in rows if row.url in written]
 
 
 def _rows_as_they_were(source: Source) -> list[InputRow]:
@@ -212,7 +236,9 @@ def _rows_as_they_were(source: Source) -> list[InputRow]:
 def export(world: World) -> None:
     """Tars, again into the same folder."""
     folder = world.folder / "tars"
-    told = api.export(world.path, str(folder), config=world.settings(Making()))
+    update = folder.exists() and world.chance.random() < 0.7
+    world.note("updated" if update else "made")
+    told = api.export(world.path, str(folder), update=update, config=world.settings(Making()))
     assert world.is_unsettled or told.samples == len(world.model.samples)
     checks.check_export(world, folder)
 
@@ -274,7 +300,7 @@ def _asked(world: World) -> Iterator[Callable[[Sequence[Source]], None]]:
 
 
 def _check_ingested(told: IngestResult, counted: Counter[str], rows: Sequence[InputRow]) -> None:
-    names = ("new", "changed", "unchanged", "refetch", "skipped")
+    names = ("new", "changed", "unchanged", "refetch", "returned", "gone", "skipped")
     assert {name: getattr(told, name) for name in names} == {name: counted[name] for name in names}
     assert (told.rows, told.repeated) == (len(rows), len(rows) - len({row.url for row in rows}))
 

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import pyarrow.parquet as pq
 import pytest
 
 from tests.soak.crash import dies
@@ -19,7 +20,7 @@ from tests.support.media import make_video
 from tests.support.model import Bytes, Fault, InputRow, Making, Model, Source
 from tests.support.server import MediaServer
 from tests.support.tables import ask
-from v2d_spark import config, lease, merges
+from v2d_spark import changes, config, lease, merges
 from v2d_spark.inputs import InputOptions
 from v2d_spark.steps.making import Unwatched
 from v2d_spark.tables import Dataset
@@ -96,6 +97,7 @@ class World:
         # Whether the last command died, and left the tables to the next one.
         self.is_unsettled = False
         self._newest = 0
+        self._written: set[str] = set()
         self._clock_is_ahead = False
         self._inputs = 0
 
@@ -231,11 +233,12 @@ class World:
             call: the command.
 
         Returns:
-            What the command gave; None where it died. What it had done by then, `done` tells.
+            What the command gave; None where it died. What it had done by then, `is_written` and `numbers_made` tell.
         """
         self._newest = max((row["epoch"] for row in self.dataset.read_control("leases")), default=0) if self.has_dataset else 0
         result, died = self._maybe_dying(call)
         self.is_unsettled = died
+        self._written = self._find_written() if died else set()
         return result
 
     def run_until_done(self, call: Callable[[], Result]) -> Result | None:
@@ -252,15 +255,32 @@ class World:
             call()
         return result
 
-    def done(self) -> tuple[set[str], set[int]]:
-        """What the last command wrote, dead or not: identities of sources, and numbers of those that samples were made of.
+    def is_written(self, identity: str) -> bool:
+        """Whether the last command reached a source: all of them, but where it died.
 
-        A death between two commits leaves the tables for the next command to end; but these are the commits that count.
+        A death between two commits leaves the tables for the next command to end; but what is in `sources`, or is marked as
+        begun, counts.
         """
-        since = f"batch_id > {self._newest + 1} * {lease.BATCHES_PER_EPOCH}"
-        written = ask(self.dataset, f"SELECT identity FROM sources WHERE {since}")
-        made = ask(self.dataset, f"SELECT source_num FROM media WHERE role = 'source' AND {since}")
-        return {row["identity"] for row in written}, {row["source_num"] for row in made}
+        return not self.is_unsettled or identity in self._written
+
+    def numbers_made(self) -> set[int]:
+        """The sources that the last command made samples of, dead or not: those in `media`."""
+        made = ask(self.dataset, f"SELECT source_num FROM media WHERE role = 'source' AND {self._since}")
+        return {row["source_num"] for row in made}
+
+    @property
+    def _since(self) -> str:
+        return f"batch_id > {self._newest + 1} * {lease.BATCHES_PER_EPOCH}"
+
+    def _find_written(self) -> set[str]:
+        written = {row["identity"] for row in ask(self.dataset, f"SELECT identity FROM sources WHERE {self._since}")}
+        for one in changes.begun(self.dataset):
+            if one.batch_id > (self._newest + 1) * lease.BATCHES_PER_EPOCH:
+                for name in (changes.COMPARED, changes.GONE):
+                    path = Path(changes.staging(self.dataset, one.batch_id)) / name
+                    numbers = pq.read_table(path, columns=["source_num"])["source_num"].to_pylist() if path.exists() else []
+                    written |= {self.model.sources[number].identity for number in numbers if number is not None}
+        return written
 
     def _maybe_dying(self, call: Callable[[], Result]) -> tuple[Result | None, bool]:
         chance = self.chance

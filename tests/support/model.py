@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 PENDING, OK, FAILED, SKIPPED, GONE = "pending", "ok", "failed", "skipped", "gone"
+# What becomes of a source that was asked whether it is what it was, and is.
+UNCHANGED = "unchanged"
 # Faults that may pass by themselves, of those that a test makes happen.
 PASSING = frozenset(("http_5xx", "rate_limited"))
 MAX_ATTEMPTS = 3
@@ -84,7 +86,11 @@ class Span:
 
 @dataclass
 class Source:
-    """A row of `sources`. `made_by` are the settings of the last attempt; `origin` is the sample that it is, in a chain."""
+    """A row of `sources`.
+
+    `made_by` are the settings of the last attempt, `came` the bytes that came last; `origin` is the sample that it is, in a
+    chain.
+    """
 
     number: int
     identity: str
@@ -98,6 +104,7 @@ class Source:
     attempts: int = 0
     next_clip: int = 0
     made_by: Making | None = None
+    came: Bytes | None = None
     origin: Sample | None = None
     first_caption: str | None = None
 
@@ -105,6 +112,11 @@ class Source:
     def caption(self) -> str | None:
         """The caption of the whole: the first of the input's, or that of the sample that it is."""
         return self.first_caption if self.origin else self.captions[0] if self.captions else None
+
+    @property
+    def is_made(self) -> bool:
+        """Whether it was made, or skipped for what was found in its bytes."""
+        return self.status == OK or (self.status == SKIPPED and self.error_class != NO_SPANS)
 
     @property
     def is_wrong(self) -> bool:
@@ -152,11 +164,19 @@ class Model:
 
     # --- what can be done to a dataset ---
 
-    def ingest(self, rows: Sequence[InputRow]) -> Counter[str]:
+    def ingest(
+        self, rows: Sequence[InputRow], *, prune: bool = False, done: Callable[[str], bool] = lambda url: True
+    ) -> Counter[str]:
         """Rows are added to the to-do list; returns how many sources are new, changed, refetch (among the changed) and so on.
 
         Rows of one identity are one source; the newest input that names it replaces its captions, spans and columns. Other
-        spans make it pending; the rest reaches its samples with no fetch, unless they wait for one.
+        spans make it pending; the rest reaches its samples with no fetch, unless they wait for one. What is named no more is
+        gone if `prune` asks for it; its number and key stay its own, for when it is named again.
+
+        Args:
+            rows: the input.
+            prune: whether sources are gone that it does not name.
+            done: whether a source was reached, by identity, before the command died.
         """
         told: Counter[str] = Counter()
         by_url: dict[str, list[InputRow]] = {}
@@ -177,8 +197,9 @@ class Model:
                     told["skipped"] += 1
                 continue
             source = known[url]
+            returns = source.status == GONE
             has_other_times = _times(source.spans) != _times(spans)
-            if not has_other_times and _content(source.captions, source.spans, source.columns) == _content(
+            if not (returns or has_other_times) and _content(source.captions, source.spans, source.columns) == _content(
                 captions, spans, columns
             ):
                 told["unchanged"] += 1
@@ -186,8 +207,9 @@ class Model:
             told["changed"] += 1
             source.captions, source.spans, source.columns = captions, spans, columns
             told["skipped"] += source.is_wrong
-            if has_other_times:
-                told["refetch"] += 1
+            told["returned"] += returns
+            told["refetch"] += has_other_times and not returns
+            if returns or has_other_times:
                 self._again(source)
                 if source.is_wrong:
                     source.status, source.error_class = SKIPPED, NO_SPANS
@@ -207,14 +229,31 @@ class Model:
             self._again(source)
         return len(reset)
 
-    def due(self, *, waited: bool = False) -> list[Source]:
-        """What a run takes in: what is pending, and what failed in a way that may pass, once it has waited long enough."""
-        return [
-            source
-            for source in self.sources
-            if source.status == PENDING
-            or (waited and source.status == FAILED and source.error_class in PASSING and source.attempts < MAX_ATTEMPTS)
-        ]
+    def due(
+        self,
+        *,
+        only: Sequence[str] = ("new", "changed", "failed"),
+        waited: bool = False,
+        making: Making | None = None,
+        revalidate: bool = False,
+    ) -> list[Source]:
+        """What a run takes in.
+
+        Args:
+            only: kinds of sources: new, changed (pending again), failed (in a way that may pass), stale.
+            waited: whether what failed has waited long enough.
+            making: the settings of the run, for what is stale: what is good, and was made with others.
+            revalidate: whether what was made is asked for again.
+        """
+        kinds: dict[str, Callable[[Source], bool]] = {
+            "new": lambda one: one.status == PENDING and one.made_by is None,
+            "changed": lambda one: one.status == PENDING and one.made_by is not None,
+            "failed": lambda one: (
+                waited and one.status == FAILED and one.error_class in PASSING and one.attempts < MAX_ATTEMPTS
+            ),
+            "stale": lambda one: one.is_made and one.made_by != making,
+        }
+        return [one for one in self.sources if any(kinds[kind](one) for kind in only) or (revalidate and one.is_made)]
 
     def batches(self, due: Sequence[Source], size: int) -> list[list[Source]]:
         """Divide what is due into batches: whole shards, one at least, and no more than `size` sources in several."""
@@ -229,22 +268,39 @@ class Model:
                 divided.append(list(shard))
         return divided
 
-    def make(self, making: Making, answers: Mapping[str, Bytes | Fault], due: Iterable[Source] | None = None) -> Counter[str]:
-        """Sources are made samples of, once each; returns their statuses.
+    def make(
+        self,
+        making: Making,
+        answers: Mapping[str, Bytes | Fault],
+        due: Iterable[Source] | None = None,
+        *,
+        revalidate: bool = False,
+        redo_stale: bool = False,
+    ) -> Counter[str]:
+        """Sources are made samples of, once each; returns what became of them.
 
         Args:
             making: the settings.
             answers: what comes of each source that is asked for, by identity.
             due: the sources; all that are due by default.
+            revalidate: whether those that were made are left as they are where the same bytes come again.
+            redo_stale: whether those of them that were made with other settings are made anew all the same.
         """
-        statuses: Counter[str] = Counter()
+        outcomes: Counter[str] = Counter()
         for source in list(self.due() if due is None else due):
-            source.attempts += 1
+            answer = answers[source.identity]
+            is_stale = redo_stale and source.made_by != making
+            if revalidate and source.is_made and not is_stale and answer == source.came:
+                outcomes[UNCHANGED] += 1
+                self.outcomes[UNCHANGED, None] += 1
+                continue
+            source.attempts = (0 if source.is_made else source.attempts) + 1
             source.made_by = making
-            self._become(source, making, answers[source.identity])
-            statuses[source.status] += 1
+            source.came = answer if isinstance(answer, Bytes) else source.came
+            self._become(source, making, answer)
+            outcomes[source.status] += 1
             self.outcomes[source.status, source.error_class] += 1
-        return statuses
+        return outcomes
 
     def made_otherwise(self, making: Making) -> int:
         """Good sources that were made with other settings."""
@@ -278,9 +334,7 @@ class Model:
         for source in known.values():
             if source.status != GONE:
                 told["vanished"] += 1
-                self._again(source)
-                source.status = GONE
-                self._remove(source)
+                self._go(source)
         return told
 
     # --- how ---
@@ -299,6 +353,11 @@ class Model:
 
     def _again(self, source: Source) -> None:
         source.status, source.error_class, source.attempts = PENDING, None, 0
+
+    def _go(self, source: Source) -> None:
+        self._again(source)
+        source.status = GONE
+        self._remove(source)
 
     def _become(self, source: Source, making: Making, answer: Bytes | Fault) -> None:
         """What comes of one source. One that fails keeps the samples that it has."""
