@@ -15,8 +15,7 @@ if TYPE_CHECKING:
 def merge_gone(spark: SparkSession, dataset: Dataset, gone: str, batch_id: int, first: int, last: int) -> None:
     """Make sources gone, and remove their samples. Their numbers and keys stay theirs.
 
-    Samples go first: after a crash between the two the sources are not gone yet, and the next ingest with the same inputs
-    finds them again.
+    Samples go first: what is gone has none at any time.
 
     Args:
         spark: the session.

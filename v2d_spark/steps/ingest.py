@@ -1,7 +1,8 @@
 """The ingest step: input rows become sources, each known once, with numbers that have no gaps.
 
 Each part ends on disk before the next begins: inputs are read once, and a row's place and number never depend on
-whether Spark computes something again. A run that was cut off is repaired by the next one with the same inputs.
+whether Spark computes something again. A run that was cut off before it changed known sources is repaired by the next one
+with the same inputs; one that had begun to is ended by the next command (`changes.py`).
 """
 
 from __future__ import annotations
