@@ -143,7 +143,7 @@ def _download(world: World, making: Making, choice: Choice, *, waited: bool, siz
     """Run a download with no inputs; it stops after some batches, if that is a number."""
     due = world.model.due(only=choice.only, waited=waited, making=making, revalidate=choice.revalidate)[: choice.limit]
     world.note(
-        f"download with {making}, {choice}: {len(due)} due, waited {waited}, batches of {size}, "
+        f"download with {making}, {choice}: {[source.number for source in due]} due, waited {waited}, batches of {size}, "
         f"stops {'never' if stops_after is None else stops_after}"
     )
     settings = world.settings(making, batch={"sources": size})

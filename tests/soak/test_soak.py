@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import random
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.soak.checks import Checker
-from tests.soak.operations import next_operation
+from tests.soak.operations import OPERATIONS, next_operation
 from tests.soak.world import World, make_videos
 from tests.support.server import MediaServer
 
@@ -23,15 +24,20 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 
-def soak(spark: SparkSession, folder: Path, seed: int, operations: int) -> World:
-    """Do as many operations as asked for, and check after each."""
+# One of each kind that is not yet tried closely elsewhere; which sources, settings and deaths they get is the seed's matter.
+SEED = 1
+TEN = ("add", "add", "change", "subsample", "redo", "prune", "export", "revalidate", "subsample", "export")
+
+
+def soak(spark: SparkSession, folder: Path, seed: int, operations: int, names: Sequence[str] = ()) -> World:
+    """Do as many operations as asked for, and check after each; the first ones by name, if names are given."""
     (folder / "videos").mkdir()
     with MediaServer() as server:
         world = World(spark, folder, server, make_videos(folder / "videos"), random.Random(seed))
         checker = Checker(world)
         with world.patched():
             for number in range(operations):
-                operation = next_operation(world)
+                operation = OPERATIONS[names[number]][0] if number < len(names) else next_operation(world)
                 world.story.append(f"{number}: {operation.__name__}")
                 started = time.monotonic()
                 try:
@@ -47,10 +53,9 @@ def soak(spark: SparkSession, folder: Path, seed: int, operations: int) -> World
 
 
 def test_ten_operations_leave_what_they_must(spark: SparkSession, tmp_path: Path) -> None:
-    world = soak(spark, tmp_path, seed=1, operations=10)
+    world = soak(spark, tmp_path, seed=SEED, operations=len(TEN), names=TEN)
 
-    told = " ".join(world.story)
-    assert all(name in told for name in ("add", "change", "download", "subsample", "died"))
+    assert sum("; died" in told for told in world.story) >= 2
 
 
 @pytest.mark.soak

@@ -183,10 +183,15 @@ class Model:
         for row in rows:
             by_url.setdefault(row.url, []).append(row)
         known = {source.identity: source for source in self.sources}
+        for source in self.sources:
+            if prune and source.identity not in by_url and source.status != GONE and done(source.identity):
+                told["gone"] += 1
+                self._go(source)
         for url, group in by_url.items():
-            captions = (
-                list(dict.fromkeys(row.caption for row in group if row.start is None and row.caption is not None)) or None
-            )
+            if not done(url):
+                continue
+            of_whole = [row.caption for row in group if row.start is None and row.caption is not None]
+            captions = list(dict.fromkeys(of_whole)) or None
             spans = _spans_of(group)
             columns = group[0].columns
             if url not in known:
