@@ -243,9 +243,13 @@ def export(world: World) -> None:
     checks.check_export(world, folder)
 
 
-@operation(3, when=lambda world: not world.is_unsettled)
+@operation(3)
 def subsample(world: World) -> None:
     """A dataset made from this one, again and again."""
+    if world.is_unsettled:
+        # Any command that writes ends what another began: this one has nothing else to do.
+        assert api.retry(world.path, "false", config=world.settings(Making())) == 0
+        world.is_unsettled = False
     making = world.making()
     world.note(str(making))
     settings = world.settings(making)
