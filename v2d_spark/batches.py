@@ -258,7 +258,7 @@ def recover(spark: SparkSession, dataset: Dataset, lease: Lease, step: str, *, r
     Returns:
         How many there were.
     """
-    _end_changes(spark, dataset, lease, run)
+    end_changes(spark, dataset, lease, run)
     ended = 0
     for batch_id in list(media_log.uncommitted_batches(dataset, step, lease.epoch)):
         commit(spark, dataset, lease, _from_media(spark, dataset, step, batch_id), run=run, settings=None)
@@ -266,7 +266,7 @@ def recover(spark: SparkSession, dataset: Dataset, lease: Lease, step: str, *, r
     return ended
 
 
-def _end_changes(spark: SparkSession, dataset: Dataset, lease: Lease, run: str) -> None:
+def end_changes(spark: SparkSession, dataset: Dataset, lease: Lease, run: str) -> None:
     """End what an ingest began to change in known sources, and died."""
     begun = changes.begun(dataset)
     committed = {row["batch_id"] for row in dataset.read_control("runs", ["batch_id"])} if begun else set()

@@ -115,16 +115,17 @@ def step_lease(dataset: Dataset, step: str, command: str | None = None) -> Itera
 
 
 @contextlib.contextmanager
-def trial_lease(dataset: Dataset) -> Iterator[Lease]:
+def trial_lease(dataset: Dataset, command: str = "try") -> Iterator[Lease]:
     """Hold the lease for trials of a dataset, whose batches are numbered with its own; the writer goes on beside.
 
     Args:
         dataset: the dataset.
+        command: what the holder does, where it is no trial.
 
     Raises:
         LeaseHeldError: if a living process holds it; the message says which.
     """
-    with _held(dataset, "try", "try") as lease:
+    with _held(dataset, "try", command) as lease:
         yield lease
 
 

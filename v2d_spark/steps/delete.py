@@ -22,8 +22,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from v2d_spark import merges, migrations, queries, suppressions
-from v2d_spark.lease import Lease, step_lease, writer_lease
+from v2d_spark import batches, merges, migrations, queries, suppressions
+from v2d_spark.lease import Lease, step_lease, trial_lease, writer_lease
 from v2d_spark.schema import STEP_MEDIA, TABLES
 from v2d_spark.steps.export import MARK
 from v2d_spark.tables import Dataset
@@ -153,7 +153,7 @@ def delete(
         parts = [] if where is None else _choose(spark, dataset, family, where, reason)
         return _told(parts, lost)
     datasets = [dataset, *(one for one, _ in family)]
-    with _all_leases(datasets) as leases:
+    with _all_leases(spark, datasets) as leases:
         if len(_family(dataset)[0]) != len(family):
             raise LeaseHeldError(f"Another dataset is being made from {dataset.path} just now; try again.")
         ended, files = _end_cut_off(spark, datasets, leases)
@@ -186,7 +186,7 @@ def end_cut_off(spark: SparkSession, dataset: Dataset) -> int:
     datasets = [dataset, *(one for one, _ in _family(dataset)[0])]
     if not any(_cut_off(one) for one in datasets):
         return 0
-    with _all_leases(datasets) as leases:
+    with _all_leases(spark, datasets) as leases:
         return _end_cut_off(spark, datasets, leases)[0]
 
 
@@ -231,7 +231,7 @@ def _family(dataset: Dataset) -> tuple[list[tuple[Dataset, Dataset]], list[str]]
 
 
 @contextlib.contextmanager
-def _all_leases(datasets: Sequence[Dataset]) -> Iterator[dict[str, Lease]]:
+def _all_leases(spark: SparkSession, datasets: Sequence[Dataset]) -> Iterator[dict[str, Lease]]:
     """Hold the leases of all that writes to some datasets, the writer's by the dataset's path; nothing is left half done."""
     with contextlib.ExitStack() as stack:
         leases = {}
@@ -240,9 +240,11 @@ def _all_leases(datasets: Sequence[Dataset]) -> Iterator[dict[str, Lease]]:
             # Those too that have no table yet.
             for step in sorted({*dataset.steps, *enrichers()}):
                 stack.enter_context(step_lease(dataset, step, _COMMAND))
+            stack.enter_context(trial_lease(dataset, _COMMAND))
         for dataset in datasets:
             migrations.migrate(dataset, leases[dataset.path])
-            # What a step held between two jobs when it died, and trials, whose clones of tables refer to files that go.
+            batches.end_changes(spark, dataset, leases[dataset.path], uuid.uuid4().hex)
+            # What a step held between two jobs when it died, and trials, which have copies of rows and bytes.
             for folder in (dataset.staging_path, locations.join(dataset.path, _TRIALS)):
                 locations.remove_tree(folder)
         yield leases

@@ -21,13 +21,14 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from v2d_spark import media_log, migrations
+from v2d_spark import batches, media_log, migrations
 from v2d_spark.config import Settings
 from v2d_spark.lease import BATCHES_PER_EPOCH, WRITER, Lease, living, step_lease, writer_lease
 from v2d_spark.merges import upkeep
 from v2d_spark.merges.upkeep import Amount
 from v2d_spark.schema import STEP_MEDIA, STREAM
 from v2d_spark.session import narrowly_read, parallelism
+from v2d_spark.steps import delete as deleting
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs import locations, orphans, rewrite, side_files
 from v2d_spark.udfs.media_writer import WrittenFile
@@ -123,6 +124,8 @@ def maintain(
         LeaseHeldError: if a living process writes; with fewer hours than 168, an enrichment is enough.
     """
     check(retain_hours)
+    # It holds the same leases.
+    ended = 0 if dry_run else deleting.end_cut_off(spark, dataset)
     with contextlib.ExitStack() as held:
         left: list[str] = []
         lease = None
@@ -145,7 +148,8 @@ def maintain(
         ]
         steps = [step for step in dataset.steps if step not in busy]
         work = _Work(spark, dataset, lease, settings, retain_hours, steps)
-        done = [one for part in work.parts() for one in part if one.count]
+        done = [Done("deletions that were cut off ended", "deletions", ended, 0)] if ended else []
+        done += [one for part in work.parts() for one in part if one.count]
         return MaintainResult(done, [*left, *work.left], dry_run)
 
 
@@ -184,10 +188,7 @@ class _Work:
         self.left: list[str] = []
 
     def parts(self) -> Iterator[Iterator[Done]]:
-        """What is done, in this order: what one part lets go of, a later one removes.
-
-        A deletion that was cut off is ended by the next `delete`, which alone knows what is still to go.
-        """
+        """What is done, in this order: what one part lets go of, a later one removes."""
         yield self._sweep()
         yield self._rewrite()
         yield self._compact()
@@ -210,7 +211,8 @@ class _Work:
     def _sweep(self) -> Iterator[Done]:
         """What steps that were killed left between two of their jobs: they hold the writer's lease, as this does."""
         sizes = [size for _, size, _ in locations.walk(self._dataset.staging_path)]
-        if not self._dry_run:
+        if self._lease is not None:
+            batches.end_changes(self._spark, self._dataset, self._lease, uuid.uuid4().hex)
             locations.remove_tree(self._dataset.staging_path)
         yield Done("left-overs of a step that was cut off removed", "_staging", len(sizes), sum(sizes))
 
