@@ -23,7 +23,7 @@ from v2d_spark.config import Settings
 from v2d_spark.inputs import InputOptions
 from v2d_spark.limits import money_of
 from v2d_spark.tables import Dataset
-from v2d_spark.udfs.subsamplers import Subsampler, subsamplers
+from v2d_spark.udfs.subsamplers import Subsampler
 from v2d_spark.udfs.vocabulary import (
     ERROR_CLASSES,
     FAILED,
@@ -34,6 +34,7 @@ from v2d_spark.udfs.vocabulary import (
     SKIPPED,
     STEP_DOWNLOAD,
     STEP_SUBSAMPLE,
+    STREAMS,
     UNCHANGED,
     V2dError,
 )
@@ -85,13 +86,26 @@ class Stale:
         sources: how many.
         differences: the settings that differ: name, was, now. None where the settings are not known any more; empty where the
             settings are the same, and a subsampler's version is another.
-        only_measures: whether nothing differs but what is measured, so that samples would be the same.
     """
 
     fingerprint: str
     sources: int
     differences: list[dict[str, Any]] | None
-    only_measures: bool
+
+
+@dataclass(frozen=True)
+class Measure:
+    """Something that samples are measured by now, and were not.
+
+    Attributes:
+        name: of the subsampler that measures.
+        stored: samples that `v2d enrich` with this name measures, out of the stored bytes.
+        by_fetch: samples that can only be measured where their source is fetched again, since what it needs is not kept.
+    """
+
+    name: str
+    stored: int
+    by_fetch: int
 
 
 @dataclass(frozen=True)
@@ -127,6 +141,7 @@ class Plan:
         first_retry_at: when the first of those that wait is due; None without any.
         last_retry_at: when the last of them is.
         stale: those made with other settings, by these.
+        measures: what samples were not measured by, or by other settings.
         would: sources that the run would take in, by kind, before the limit; `revalidate`: good ones that are only asked for.
         takes: how many in all, within the limit.
         cost: what that costs; what is only asked for is not in it.
@@ -138,6 +153,7 @@ class Plan:
     first_retry_at: datetime | None
     last_retry_at: datetime | None
     stale: list[Stale]
+    measures: list[Measure]
     would: dict[str, int]
     takes: int
     cost: Estimate = field(default_factory=Estimate)
@@ -208,6 +224,7 @@ def plan(
         first_retry_at=min((row["first_retry_at"] for row in waiting), default=None),
         last_retry_at=max((row["last_retry_at"] for row in waiting), default=None),
         stale=[] if dataset is None else _stale(dataset, runs, settings),
+        measures=[] if dataset is None else _measures(dataset, runs, settings),
         would=would,
         takes=takes,
         cost=estimate(runs, step, made, settings),
@@ -463,8 +480,7 @@ def _stale(dataset: Dataset, runs: Sequence[Mapping[str, Any]], settings: Settin
             # Its rows were written by other steps since; or a batch was ended for a run that was cut off.
             told = next((text for run in runs if (text := run["settings"]) and fingerprint_of(text) == fingerprint), None)
         differences = None if told is None else list(settings_differ(json.loads(told), settings))
-        names = [one["name"] for one in differences or ()]
-        found.append(Stale(fingerprint, sources, differences, bool(names) and all(map(_only_measures, names))))
+        found.append(Stale(fingerprint, sources, differences))
     return found
 
 
@@ -501,14 +517,54 @@ def _at(values: Any, name: str) -> Any:
     return False if values is None and name.startswith("subsample.") and name.count(".") == 1 else values
 
 
-def _only_measures(name: str) -> bool:
-    """Whether a setting is one of a subsampler that measures, and has no say in what samples there are."""
-    section, _, rest = name.partition(".")
-    kind = subsamplers().get(rest.partition(".")[0]) if section == "subsample" else None
-    if kind is None or not kind.columns:
-        return False
-    changing = ("drop", "cut_finder", "spans", "filters", "rate", "sound", "stills")
-    return all(getattr(kind, hook) is getattr(Subsampler, hook) for hook in changing)
+# --- what was not measured ---
+
+
+def _measures(dataset: Dataset, runs: Sequence[Mapping[str, Any]], settings: Settings) -> list[Measure]:
+    """What the subsamplers that are on would measure, and samples lack."""
+    there = dataset.arrow_schema("samples").names
+    found = []
+    for one in settings.subsamplers:
+        if not one.columns:
+            continue
+        # Of a clip the cuts are in its source's row, where its source was looked at for any.
+        of_clip = "clip_index IS NOT NULL" if one.finds_cuts else "false"
+        is_null = f"{one.name} IS NULL" if one.name in there else "true"
+        others, without = _batches_by_measure(runs, one)
+        was_tried = "measured_on IS NOT NULL" if "measured_on" in there else "false"
+        lacks = f"NOT ({of_clip}) AND (({is_null}) OR (NOT ({was_tried}) AND {_among('batch_id', others)}))"
+        has_bytes = " OR ".join(f"{stream}_size IS NOT NULL" for stream in STREAMS)
+        (row,) = overview.ask(
+            dataset,
+            "samples",
+            f"""
+            SELECT count(CASE WHEN {lacks} AND ({has_bytes}) THEN 1 END) AS stored,
+                   count(CASE WHEN ({lacks} AND NOT ({has_bytes})) OR ({of_clip} AND {_among("batch_id", without)}) THEN 1 END)
+                     AS by_fetch
+            FROM samples
+            """,
+        )
+        if row["stored"] or row["by_fetch"]:
+            found.append(Measure(one.name, row["stored"], row["by_fetch"]))
+    return found
+
+
+def _batches_by_measure(runs: Sequence[Mapping[str, Any]], one: Subsampler) -> tuple[list[int], list[int]]:
+    """Batches that measured by other settings, and those that did not measure."""
+    wanted = json.loads(json.dumps(asdict(one.settings)))
+    others, without = [], []
+    for run in runs:
+        if run["step"] in (STEP_DOWNLOAD, STEP_SUBSAMPLE) and run["settings"]:
+            used = _at(json.loads(run["settings"]), f"subsample.{one.name}")
+            if not used:
+                without.append(run["batch_id"])
+            elif used != wanted:
+                others.append(run["batch_id"])
+    return others, without
+
+
+def _among(column: str, values: Sequence[int]) -> str:
+    return f"{column} IN ({', '.join(map(str, values))})" if values else "false"
 
 
 @functools.lru_cache(maxsize=256)

@@ -7,18 +7,23 @@ from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from deltalake import write_deltalake
 
 from tests.support.sources import add_sources
 from v2d_spark import api, config
 from v2d_spark.choice import Choice
 from v2d_spark.cli import main
-from v2d_spark.planning import estimate, settings_differ
+from v2d_spark.planning import Measure, estimate, settings_differ
+from v2d_spark.schema import measured
 from v2d_spark.tables import Dataset
+from v2d_spark.udfs.subsamplers import subsampler
 
 NewDataset = Callable[..., Dataset]
 NOW = datetime.now(timezone.utc)
 MEASURED = ["subsample.measure=true"]
+SLOWED = ["subsample.frame_rate.fps=5"]
 MADE = ["subsample.resolution.size=64", "fetch.threads=3", "fetch.probe=false"]
 
 
@@ -53,7 +58,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
         {"status": "failed", "error_class": "http_404", "attempts": 1},
         {"status": "ok", "fingerprint": config.load(None, MADE).fingerprint, "batch_id": 7},
         {"status": "ok", "fingerprint": "lost", "batch_id": 8},
-        {"status": "ok", "fingerprint": config.load(None, MEASURED).fingerprint, "batch_id": 10},
+        {"status": "ok", "fingerprint": config.load(None, SLOWED).fingerprint, "batch_id": 10},
         {"status": "ok", "fingerprint": config.load().fingerprint},
         {"status": "skipped", "error_class": "no_clip", "fingerprint": config.load(None, MADE).fingerprint, "batch_id": 9},
         {"status": "skipped", "error_class": "unsupported", "fingerprint": "old"},
@@ -66,7 +71,7 @@ def dataset(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
     runs = [ran(7, (0, 1), settings=MADE), ran(8, (1, 2), settings=MADE) | {"step": "ingest"}]
     # Its rows were written by others since, which found them unchanged: the settings are found by their fingerprint.
     unchanged = ran(10, (2, 3)) | {"statuses": {"unchanged": 100}}
-    made.append_control("runs", [*runs, unchanged, ran(5, (0, 1), settings=MEASURED) | {"step": "ingest"}])
+    made.append_control("runs", [*runs, unchanged, ran(5, (0, 1), settings=SLOWED) | {"step": "ingest"}])
     return made
 
 
@@ -92,13 +97,15 @@ def test_every_source_is_of_one_kind(dataset: Dataset) -> None:
 def test_the_stale_are_told_of_by_the_settings_that_differ(dataset: Dataset) -> None:
     made, *others = api.plan(dataset.path).stale
     (lost,) = (one for one in others if one.fingerprint == "lost")
-    assert (made.sources, made.only_measures) == (2, False)
+    assert made.sources == 2
     # Not fetch.threads, by which no sample is another.
     assert [(one["name"], one["now"]) for one in made.differences or ()] == [
         ("fetch.probe", True),
         ("subsample.resolution", False),
     ]
     assert (lost.fingerprint, lost.sources, lost.differences) == ("lost", 1, None)
+    (slowed,) = (one for one in others if one.fingerprint == config.load(None, SLOWED).fingerprint)
+    assert [(one["name"], one["now"]) for one in slowed.differences or ()] == [("subsample.frame_rate", False)]
 
 
 @pytest.mark.parametrize(
@@ -115,10 +122,32 @@ def test_what_a_run_would_take_in(dataset: Dataset, choice: Choice, would: dict[
     assert (told.would, told.takes) == (would, takes)
 
 
-def test_where_only_measures_differ(dataset: Dataset) -> None:
-    (one,) = (one for one in api.plan(dataset.path).stale if one.only_measures)
-    assert one.differences == [{"name": "subsample.measure", "was": one.differences[0]["was"], "now": False}]
-    assert one.differences[0]["was"]["sound"] is True
+def test_measures_that_samples_lack(new_dataset: NewDataset) -> None:
+    dataset = new_dataset("measured")
+    dataset.widen([column for name in ("measure", "cuts") if (column := measured(subsampler(name))) is not None])
+    rows = [
+        # Measured so, by other settings, and not at all; the last was measured later.
+        {"batch_id": 1, "measure": {"motion": 1.0}, "video_size": 9},
+        {"batch_id": 2, "measure": {"motion": 1.0}, "video_size": 9},
+        {"batch_id": 3, "video_size": 9, "clip_index": 0},
+        {"batch_id": 3, "audio_size": 9},
+        {"batch_id": 3},
+        {"batch_id": 3, "video_size": 9, "measured_on": [("measure", {"taken_from": "sample"})], "measure": {"motion": 1.0}},
+    ]
+    write_deltalake(
+        dataset.table_path("samples"),
+        pa.Table.from_pylist(
+            [{"key": str(at), "source_key": "0", "source_num": 0, **row} for at, row in enumerate(rows)],
+            schema=dataset.arrow_schema("samples"),
+        ),
+        mode="append",
+    )
+    by_settings = {1: MEASURED, 2: ["subsample.measure.interval=1"], 3: []}
+    dataset.append_control("runs", [ran(batch_id, (0, 1), settings=chosen) for batch_id, chosen in by_settings.items()])
+
+    on = [*MEASURED, "subsample.cuts=true"]
+    assert api.plan(dataset.path, overrides=on).measures == [Measure("cuts", 4, 2), Measure("measure", 3, 1)]
+    assert api.plan(dataset.path).measures == []
 
 
 def test_a_subsampler_that_is_on_in_both_is_told_of_by_its_settings() -> None:

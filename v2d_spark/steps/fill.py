@@ -156,7 +156,7 @@ def due(dataset: Dataset, one: Subsampler, where: str | None = None) -> str:
     if others:
         is_old += f" OR ({how} IS NULL AND s.batch_id IN ({', '.join(map(str, others))}))"
     lacks = _lacks(one)
-    has_bytes = " OR ".join(f"s.{stream}_sha256 IS NOT NULL" for stream in STREAMS)
+    has_bytes = " OR ".join(f"s.{stream}_size IS NOT NULL" for stream in STREAMS)
     # Cuts are of a source: a clip has those between its ends, which are none.
     is_wanted = "s.clip_index IS NULL" if one.finds_cuts else "true"
     is_source = " OR ".join(f"s.{stream}_sha256 = o.upstream.sha256" for stream in STREAMS)
@@ -166,18 +166,6 @@ def due(dataset: Dataset, one: Subsampler, where: str | None = None) -> str:
       JOIN {dataset.sql_name("sources")} o ON s.source_num = o.source_num
       WHERE ({has_bytes}) AND {is_wanted} AND NOT {is_known} AND (({lacks}) OR coalesce({is_old}, false))
     """
-
-
-def lacking(dataset: Dataset, one: Subsampler) -> str:
-    """Condition on `samples`, in SQL that DataFusion knows too: the column was never filled.
-
-    Args:
-        dataset: the dataset.
-        one: the subsampler.
-    """
-    if one.name not in dataset.arrow_schema("samples").names:
-        return "true"
-    return f"{one.name} IS NULL"
 
 
 def _lacks(one: Subsampler) -> str:

@@ -177,7 +177,9 @@ def _sampled(spark: SparkSession, dataset: Dataset, sources: int, seed: int, whe
     queries.rows_where(spark, dataset, "sources", where)
     rows = f"({queries.selection(dataset, 'sources', where)})" if where else dataset.sql_name("sources")
     order = f"xxhash64({int(seed)}, identity)"
-    return f"SELECT * FROM {rows} WHERE {merges.MADE} ORDER BY {order}, source_num LIMIT {sources}"
+    return (
+        f"SELECT * FROM {rows} WHERE ({merges.MADE}) AND NOT ({merges.FROM_SHARD}) ORDER BY {order}, source_num LIMIT {sources}"
+    )
 
 
 def _copy(spark: SparkSession, dataset: Dataset, path: str, lease: Lease, sampled: str) -> dict[str, Any]:
@@ -227,7 +229,7 @@ def compare(spark: SparkSession, dataset: Dataset, name: str, settings: Settings
     tried = sum(statuses[0].values())
     runs = [row for row in trial.read_control("runs") if row["step"] == STEP_DOWNLOAD]
     done = sum(row["sources"] for row in runs) or 1
-    every = dataset.read(spark, "sources").where(merges.MADE).count()
+    every = dataset.read(spark, "sources").where(f"({merges.MADE}) AND NOT ({merges.FROM_SHARD})").count()
     scale = every / done
     core_hours = sum(row["seconds"] for row in runs) * parallelism(spark) / 3600 * scale
     fetched = int(sum(row["bytes"] for row in runs) * scale)

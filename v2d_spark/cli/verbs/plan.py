@@ -113,6 +113,16 @@ def _print_plan(told: Any, *, prune: bool) -> None:
             click.echo(f"  {difference['name']}: {was} -> {now}")
         if len(one.differences or ()) > _DIFFERENCES_SHOWN:
             click.echo(f"  … and {counted(len(one.differences) - _DIFFERENCES_SHOWN, 'more setting')}")
+    for one in told.measures:
+        if one.stored:
+            click.echo(
+                f"{counted(one.stored, 'sample')} not measured so: v2d enrich {one.name} does it, out of the stored bytes."
+            )
+        if one.by_fetch:
+            click.echo(
+                f"{counted(one.by_fetch, 'sample')} not measured by {one.name}, whose sources are not kept: that needs a fetch "
+                "(--only stale, or v2d retry)."
+            )
     print_table(_counts("this run would take in", told.would, _WHAT))
     total = sum(told.would.values())
     if told.takes < total:
@@ -137,7 +147,7 @@ def _why(one: Any) -> str:
         return "; the settings are not known any more."
     if not one.differences:
         return "; the settings are the same, but a subsampler came to do otherwise since."
-    return ", and only measures differ: the samples would be the same." if one.only_measures else ":"
+    return ":"
 
 
 def _cost(told: Any) -> Iterator[str]:
