@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 
 FOLDER = "_trials"
 _MARK = "trial.json"
+# What was imported has nowhere to be fetched from.
+_CAN_BE_TRIED = f"({merges.MADE}) AND NOT ({merges.FROM_SHARD})"
 _QUANTILES = (0.05, 0.5, 0.95)
 # Columns of samples whose distributions are shown, beside the numbers that subsamplers measured.
 _NUMBERS = ("duration_s", "width", "height", "fps")
@@ -176,10 +178,8 @@ def try_settings(
 def _sampled(spark: SparkSession, dataset: Dataset, sources: int, seed: int, where: str | None) -> str:
     queries.rows_where(spark, dataset, "sources", where)
     rows = f"({queries.selection(dataset, 'sources', where)})" if where else dataset.sql_name("sources")
-    order = f"xxhash64({int(seed)}, identity)"
-    return (
-        f"SELECT * FROM {rows} WHERE ({merges.MADE}) AND NOT ({merges.FROM_SHARD}) ORDER BY {order}, source_num LIMIT {sources}"
-    )
+    order = f"xxhash64({int(seed)}, identity), source_num"
+    return f"SELECT * FROM {rows} WHERE {_CAN_BE_TRIED} ORDER BY {order} LIMIT {sources}"
 
 
 def _copy(spark: SparkSession, dataset: Dataset, path: str, lease: Lease, sampled: str) -> dict[str, Any]:
@@ -229,7 +229,7 @@ def compare(spark: SparkSession, dataset: Dataset, name: str, settings: Settings
     tried = sum(statuses[0].values())
     runs = [row for row in trial.read_control("runs") if row["step"] == STEP_DOWNLOAD]
     done = sum(row["sources"] for row in runs) or 1
-    every = dataset.read(spark, "sources").where(f"({merges.MADE}) AND NOT ({merges.FROM_SHARD})").count()
+    every = dataset.read(spark, "sources").where(_CAN_BE_TRIED).count()
     scale = every / done
     core_hours = sum(row["seconds"] for row in runs) * parallelism(spark) / 3600 * scale
     fetched = int(sum(row["bytes"] for row in runs) * scale)
