@@ -1,4 +1,4 @@
-"""What an ingest changes in sources that are known, kept on disk until all of it is in the tables.
+"""What an ingest, or a taking over, changes in sources that are known, kept on disk until all of it is in the tables.
 
 It takes several commits: samples are given captions or are removed, then `sources` says so. Once the first has begun, the
 rest must follow, or samples would say what no source does. So what is to be done is on disk before, and a command that finds
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 # In the ingest's staging folder: what was compared, what is gone, and the mark that all of it is there.
 COMPARED, GONE = "compared", "gone"
 _MARK = "changes.json"
+# What of a dataset that this one is made from was found to be: the last two are known by nothing but a comparison of both.
+NEW, CHANGED, AGAIN, VANISHED = "new", "changed", "again", "vanished"
 # Of wanted spans that make no sense.
 SPAN_ERROR_CLASS = "unsupported"
 
@@ -38,6 +40,7 @@ class Changes:
         changed: lowest and highest source_num of sources with other captions, columns or spans, or that came back; None
             without any.
         gone: the same of sources that the inputs do not name any more.
+        taken: the same of sources that are samples of another dataset, where these changed.
         removes: whether some of the changed ones have spans now that make no sense, and lose their samples.
         statuses: how many sources the ingest wrote, by status, new ones among them.
         errors: the same by error class.
@@ -46,6 +49,7 @@ class Changes:
     batch_id: int
     changed: tuple[int, int] | None = None
     gone: tuple[int, int] | None = None
+    taken: tuple[int, int] | None = None
     removes: bool = False
     statuses: dict[str, int] = field(default_factory=dict)
     errors: dict[str, int] = field(default_factory=dict)
@@ -74,6 +78,8 @@ class Changes:
         """
         if self.changed:
             self._merge_changed(spark, dataset, lease, *self.changed)
+        if self.taken:
+            self._merge_taken(spark, dataset, lease, *self.taken)
         if self.gone:
             lease.check()
             gone = parquet_relation(locations.join(staging(dataset, self.batch_id), GONE))
@@ -107,6 +113,15 @@ class Changes:
             span_error_class=SPAN_ERROR_CLASS,
         )
 
+    def _merge_taken(self, spark: SparkSession, dataset: Dataset, lease: Lease, first: int, last: int) -> None:
+        compared = parquet_relation(locations.join(staging(dataset, self.batch_id), COMPARED))
+        lease.check()
+        told_anew = f"(SELECT * FROM {compared} WHERE what = '{CHANGED}')"
+        merges.merge_captions(spark, dataset, told_anew, self.batch_id, first, last)
+        lease.check()
+        changes = f"(SELECT *, what = '{AGAIN}' AS again, what = '{VANISHED}' AS gone FROM {compared} WHERE what <> '{NEW}')"
+        merges.merge_origins(spark, dataset, changes, self.batch_id, first, last)
+
 
 def staging(dataset: Dataset, batch_id: int) -> str:
     """The folder that an ingest holds its rows in."""
@@ -130,5 +145,5 @@ def _mark(dataset: Dataset, batch_id: int) -> str:
 
 def _read(mark: str) -> Changes:
     told = json.loads(locations.read_bytes(mark))
-    ranges = {part: tuple(told[part]) if told[part] else None for part in ("changed", "gone")}
+    ranges = {part: tuple(told[part]) if told[part] else None for part in ("changed", "gone", "taken")}
     return Changes(**{**told, **ranges})

@@ -6,10 +6,14 @@ import random
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pytest
+from deltalake import write_deltalake
 
 from tests.support.histories import History, Model
-from v2d_spark import batches
+from tests.support.sources import add_sources
+from tests.support.tables import rows
+from v2d_spark import batches, merges, schema
 from v2d_spark.config import Settings
 from v2d_spark.lease import writer_lease
 from v2d_spark.steps.taking_over import Compared, take_over
@@ -77,3 +81,41 @@ def test_what_the_feed_tells_is_what_a_full_comparison_finds(
     )
     last = max(chain.made.read_control("runs"), key=lambda row: row["batch_id"])
     assert last["origin_versions"].keys() == {"samples", "samples_commit", "sources", "sources_commit"}
+
+
+def test_one_that_died_between_its_merges_is_ended_before_anything_else(
+    spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    origin = Dataset.create(str(tmp_path / "origin"))
+    made = Dataset.create(str(tmp_path / "made"), made_from=origin.identifier)
+    sample = {"key": "000000000000", "source_key": "000000000000", "source_num": 0, "shard": "00000000", "batch_id": 1}
+    add_sources(origin, ["http://127.0.0.1/a"], status="ok")
+    append(origin, {**sample, "caption": "first"})
+
+    def take() -> None:
+        versions = {name: origin.delta(name).version() for name in ("sources", "samples", "media")}
+        with writer_lease(made, "test") as lease:
+            take_over(spark, origin, made, lease, versions, Settings(), run="r")
+
+    def told(caption: str) -> None:
+        spark.sql(f"UPDATE {origin.sql_name('samples')} SET caption = '{caption}'").collect()
+
+    take()
+    append(made, {**sample, "caption": "first"})
+    spark.sql(f"UPDATE {made.sql_name('sources')} SET status = 'ok'").collect()
+    told("second")
+    with monkeypatch.context() as dying:
+        dying.setattr(merges, "merge_origins", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            take()
+    told("third")
+    take()
+
+    assert [row["caption"] for row in rows(made, "samples")] == ["third"]
+    assert [row["caption"] for row in rows(made, "sources")] == ["third"]
+    assert not Path(made.staging_path).exists()
+
+
+def append(dataset: Dataset, sample: dict[str, Any]) -> None:
+    table = pa.Table.from_pylist([sample], schema=schema.SAMPLES.arrow_schema)
+    write_deltalake(dataset.table_path("samples"), table, mode="append")

@@ -19,10 +19,11 @@ from typing import TYPE_CHECKING, Any
 from deltalake.exceptions import DeltaError
 
 from v2d_spark import batches, change_feed, merges, numbering, suppressions
+from v2d_spark.changes import AGAIN, CHANGED, COMPARED, NEW, VANISHED, Changes, begun
 from v2d_spark.config import Settings
 from v2d_spark.lease import Lease
 from v2d_spark.session import parallelism
-from v2d_spark.spark_paths import literal, parquet_relation
+from v2d_spark.spark_paths import literal
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs import locations
 from v2d_spark.udfs.report import Report
@@ -31,7 +32,6 @@ from v2d_spark.udfs.vocabulary import GONE, PENDING, STEP_INGEST
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
 
-NEW, CHANGED, AGAIN, VANISHED = "new", "changed", "again", "vanished"
 #: The format of the row in `exports` that tells that a dataset was made of this one.
 DATASET_FORMAT = "dataset"
 
@@ -128,6 +128,7 @@ def take_over(
     Returns:
         What was found. Where no version is another than the last time, no table is read and none is written.
     """
+    batches.end_changes(spark, dataset, lease, run)
     started_at = datetime.now(timezone.utc)
     why_all: str | None = None
     since: dict[str, int] = {}
@@ -150,24 +151,32 @@ def take_over(
             except change_feed.FeedError as error:
                 why_all = str(error)
         compared = work.take(touched, sources_per_task)
-        pending = compared.new + compared.again
+        counts = Counter({NEW: compared.new, AGAIN: compared.again, VANISHED: compared.vanished})
         batches.append_run(
             dataset,
             STEP_INGEST,
             batch_id,
             run=run,
             started_at=started_at,
-            report=Report(statuses=+Counter({PENDING: pending, GONE: compared.vanished})),
+            report=_report(counts),
             settings=settings,
             cores=parallelism(spark),
             # Also where nothing was found: a feed that grows would be read from the same place each time.
             origin_versions=change_feed.remembered(origin, versions, _FOLLOWED),
         )
+        Changes(batch_id).end(dataset)
         if why_all is None:
             return compared
         return replace(compared, in_full=f"All samples of {origin.path} were compared: {why_all}.")
     finally:
-        locations.remove_tree(dataset.staging_path)
+        if not begun(dataset):
+            locations.remove_tree(dataset.staging_path)
+
+
+def _report(counts: Mapping[str, int]) -> Report:
+    """What a taking over counts in `runs`."""
+    statuses = {PENDING: counts.get(NEW, 0) + counts.get(AGAIN, 0), GONE: counts.get(VANISHED, 0)}
+    return Report(statuses=+Counter(statuses))
 
 
 def _last_taken(dataset: Dataset) -> dict[str, int]:
@@ -247,16 +256,11 @@ class _Work:
         known = [by_what[what] for what in (CHANGED, AGAIN, VANISHED) if what in by_what]
         if known:
             first, last = min(row["first"] for row in known), max(row["last"] for row in known)
-            relation = parquet_relation(self._path("compared"))
-            changes = (
-                f"(SELECT *, what = '{AGAIN}' AS again, what = '{VANISHED}' AS gone FROM {relation} WHERE what <> '{NEW}')"
-            )
-            self.lease.check()
-            # Samples first: after a crash between the two the next run sees the same change.
-            told_anew = f"(SELECT * FROM {changes} WHERE what = '{CHANGED}')"
-            merges.merge_captions(self.spark, self.dataset, told_anew, self.batch_id, first, last)
-            self.lease.check()
-            merges.merge_origins(self.spark, self.dataset, changes, self.batch_id, first, last)
+            counts = Counter({what: row["sources"] for what, row in by_what.items()})
+            changes = Changes(self.batch_id, taken=(first, last), statuses=dict(_report(counts).statuses))
+            # From here on it is done, by the next command if not by this one.
+            changes.begin(self.dataset)
+            changes.merge(self.spark, self.dataset, self.lease)
         self.lease.check()
         return Compared(**{what: row["sources"] for what, row in by_what.items()})
 
@@ -314,7 +318,7 @@ class _Work:
             .when(~_content().eqNullSafe(F.col("known_content")), CHANGED)
         )
         joined = there.join(known, there["key"] == known["known_key"], "full_outer").withColumn("what", what)
-        return self._stored("compared", joined.where("what IS NOT NULL").select(*_TAKEN, "source_num", "what"))
+        return self._stored(COMPARED, joined.where("what IS NOT NULL").select(*_TAKEN, "source_num", "what"))
 
     def _suppressed(self, there: DataFrame) -> tuple[DataFrame, Column]:
         """Samples of the other dataset, and an expression on them: whether one must not come, or not come back."""
