@@ -27,7 +27,8 @@ def lines() -> Iterator[str]:
     yield "In a settings file (`--config FILE`) nested keys are nested; on the command line they are dotted: `fetch.threads=4`."
     yield "A single text may stand for a list: `allow_hosts=127.0.0.1`. Brackets, braces and spaces are quoted for the shell:"
     yield "`'allow_hosts=[127.0.0.1, media.internal]'`."
-    yield "A `*` marks the settings that can change a sample; they make up its `fingerprint`."
+    yield "A `*` marks the settings that can change what is made. They make up the `fingerprint`, but for those of `measure`,"
+    yield "`probe` and enrichments."
     yield from ("", "| setting | default | what it is |", "|---|---|---|")
     for one in config.reference():
         yield f"| `{one.name}`{' *' if one.changes_samples else ''} | `{json.dumps(one.default)}` | {one.doc} |"

@@ -40,7 +40,7 @@ def _names(streams: str | None) -> list[str] | None:
 @dataset_option
 @click.option("--to", required=True, metavar="DIR", help="Where the shards go: a folder or URL.")
 @click.option("--format", "export_format", cls=_FormatOption, metavar="NAME")
-@click.option("--where", metavar="SQL", help="Which samples: a condition on the table samples.")
+@click.option("--where", metavar="SQL", help="Which samples: a condition on the view enriched.")
 @click.option(
     "--select", metavar="A,B", help="Metadata: columns, or SQL such as \"columns['a'] AS a\"; all columns by default."
 )

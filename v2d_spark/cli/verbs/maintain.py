@@ -23,7 +23,7 @@ from v2d_spark.udfs.vocabulary import EXIT_DONE
     default=168,
     show_default=True,
     metavar="HOURS",
-    help="How long files stay that the newest version does not have; fewer than 168 only where nobody else writes.",
+    help="How long files stay that the newest version does not have; fewer than 168 only where nobody else reads or writes.",
 )
 @click.option("--format", "output_format", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @settings_options

@@ -121,7 +121,7 @@ def _print_plan(told: Any, *, prune: bool) -> None:
         if one.by_fetch:
             click.echo(
                 f"{counted(one.by_fetch, 'sample')} not measured by {one.name}, whose sources are not kept: that needs a fetch "
-                "(--only stale, or v2d retry)."
+                f"({'--only stale' if one.name == 'cuts' else 'v2d retry'})."
             )
     print_table(_counts("this run would take in", told.would, _WHAT))
     total = sum(told.would.values())
