@@ -11,8 +11,9 @@ from deltalake import QueryBuilder
 
 from v2d_spark.config import Settings
 from v2d_spark.lease import living
+from v2d_spark.merges.due import FROM_SHARD, MADE
 from v2d_spark.tables import Dataset
-from v2d_spark.udfs.vocabulary import ERROR_CLASSES, FAILED, OK
+from v2d_spark.udfs.vocabulary import ERROR_CLASSES, FAILED
 
 _RUNS_SHOWN = 10
 
@@ -115,13 +116,14 @@ def status(dataset: Dataset, *, settings: Settings | None = None) -> Status:
 
 
 def made_otherwise(dataset: Dataset, fingerprint: str) -> int:
-    """Good sources whose samples were made with other settings.
+    """Sources that were made with other settings, as `--only stale` takes them.
 
     Args:
         dataset: the dataset.
         fingerprint: of the settings.
     """
-    query = f"SELECT count(*) AS sources FROM sources WHERE status = '{OK}' AND fingerprint <> '{fingerprint}'"
+    stale = f"({MADE}) AND NOT ({FROM_SHARD}) AND fingerprint <> '{fingerprint}'"
+    query = f"SELECT count(*) AS sources FROM sources WHERE {stale}"
     (found,) = ask(dataset, "sources", query)
     return int(found["sources"])
 

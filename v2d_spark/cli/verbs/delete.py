@@ -67,7 +67,8 @@ def _told(result: Any, where: str | None, dataset: str, *, dry_run: bool) -> Ite
     for path in result.lost_datasets:
         yield f"NOT in {printable(path)}, which was made from this one and cannot be opened; delete it there, or all of it."
     for path in result.exports:
-        yield f"The export in {printable(path)} holds some of it{'' if dry_run else '; run the same export again to mend it'}."
+        update = f"v2d export --update --dataset {shlex.quote(dataset)} --to {shlex.quote(path)}"
+        yield f"The export in {printable(path)} holds some of it{'' if dry_run else f'; to mend it: {update}'}."
     for path in result.lost_exports:
         yield f"The export in {printable(path)} cannot be looked into; it may hold some of it."
     if dry_run:
