@@ -17,13 +17,12 @@ from typing import TYPE_CHECKING, Any
 
 from v2d_spark import choice as choices
 from v2d_spark import config as configuration
-from v2d_spark import merges, overview, queries, suppressions
+from v2d_spark import measuring, merges, overview, queries, suppressions
 from v2d_spark.choice import Choice
 from v2d_spark.config import Settings
 from v2d_spark.inputs import InputOptions
 from v2d_spark.limits import money_of
 from v2d_spark.tables import Dataset
-from v2d_spark.udfs.subsamplers import Subsampler
 from v2d_spark.udfs.vocabulary import (
     ERROR_CLASSES,
     FAILED,
@@ -34,7 +33,6 @@ from v2d_spark.udfs.vocabulary import (
     SKIPPED,
     STEP_DOWNLOAD,
     STEP_SUBSAMPLE,
-    STREAMS,
     UNCHANGED,
     V2dError,
 )
@@ -527,44 +525,22 @@ def _measures(dataset: Dataset, runs: Sequence[Mapping[str, Any]], settings: Set
     for one in settings.subsamplers:
         if not one.columns:
             continue
-        # Of a clip the cuts are in its source's row, where its source was looked at for any.
-        of_clip = "clip_index IS NOT NULL" if one.finds_cuts else "false"
-        is_null = f"{one.name} IS NULL" if one.name in there else "true"
-        others, without = _batches_by_measure(runs, one)
-        was_tried = "measured_on IS NOT NULL" if "measured_on" in there else "false"
-        lacks = f"NOT ({of_clip}) AND (({is_null}) OR (NOT ({was_tried}) AND {_among('batch_id', others)}))"
-        has_bytes = " OR ".join(f"{stream}_size IS NOT NULL" for stream in STREAMS)
+        others, without = measuring.batches(runs, one)
+        lacks = measuring.lacking(one, others, there)
+        # The cuts of a clip's source are in that one's row, where it was looked at for any.
+        needs_source = f"clip_index IS NOT NULL AND {measuring.among('batch_id', without)}" if one.finds_cuts else "false"
         (row,) = overview.ask(
             dataset,
             "samples",
             f"""
-            SELECT count(CASE WHEN {lacks} AND ({has_bytes}) THEN 1 END) AS stored,
-                   count(CASE WHEN ({lacks} AND NOT ({has_bytes})) OR ({of_clip} AND {_among("batch_id", without)}) THEN 1 END)
-                     AS by_fetch
+            SELECT count(CASE WHEN {lacks} AND {measuring.HAS_BYTES} THEN 1 END) AS stored,
+                   count(CASE WHEN ({lacks} AND NOT {measuring.HAS_BYTES}) OR ({needs_source}) THEN 1 END) AS by_fetch
             FROM samples
             """,
         )
         if row["stored"] or row["by_fetch"]:
             found.append(Measure(one.name, row["stored"], row["by_fetch"]))
     return found
-
-
-def _batches_by_measure(runs: Sequence[Mapping[str, Any]], one: Subsampler) -> tuple[list[int], list[int]]:
-    """Batches that measured by other settings, and those that did not measure."""
-    wanted = json.loads(json.dumps(asdict(one.settings)))
-    others, without = [], []
-    for run in runs:
-        if run["step"] in (STEP_DOWNLOAD, STEP_SUBSAMPLE) and run["settings"]:
-            used = _at(json.loads(run["settings"]), f"subsample.{one.name}")
-            if not used:
-                without.append(run["batch_id"])
-            elif used != wanted:
-                others.append(run["batch_id"])
-    return others, without
-
-
-def _among(column: str, values: Sequence[int]) -> str:
-    return f"{column} IN ({', '.join(map(str, values))})" if values else "false"
 
 
 @functools.lru_cache(maxsize=256)

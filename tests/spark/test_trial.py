@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from tests.support.media import make_video
 from tests.support.tables import ask
-from v2d_spark import api, batches
+from v2d_spark import api, batches, merges
+from v2d_spark.lease import WRITER, take
 from v2d_spark.steps import trial as step
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs.vocabulary import DatasetError, QueryError
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 pytestmark = pytest.mark.usefixtures("spark")
 
@@ -46,7 +50,11 @@ def state(dataset: Dataset) -> dict[str, Any]:
     return {row["key"]: row for row in rows}
 
 
-def test_a_trial_is_compared_and_taken_over(dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trial_is_compared_and_taken_over(
+    spark: SparkSession, dataset: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # A command that begins before the trial, and goes on beside it.
+    early = take(dataset, WRITER, "test")
     before, versions = state(dataset), {name: v for name, v in dataset.versions().items() if name != "leases"}
 
     told, made = api.try_settings(dataset.path, sample=3, config=SMALL, overrides=[reach(tmp_path)])
@@ -70,9 +78,12 @@ def test_a_trial_is_compared_and_taken_over(dataset: Dataset, tmp_path: Path, mo
     assert (made.batches, again.name, again.kept) == (0, told.name, 3)
     assert step.trials(dataset) == [told.name]
 
-    # One of them was changed meanwhile: what it has now is newer.
-    touched = min(tried)
-    api.retry(dataset.path, f"source_num = {touched}")
+    # Two of them were changed meanwhile, one by the command that began before.
+    touched = sorted(tried)[:2]
+    of_early = f"SELECT * FROM {dataset.sql_name('sources')} WHERE source_num = {touched[0]}"
+    assert merges.reset_sources(spark, dataset, early.next_batch_id(), of_early) == 1
+    early.release()
+    api.retry(dataset.path, f"source_num = {touched[1]}")
     # The first attempt is killed after the bytes are there.
     original = batches.append_run
 
@@ -85,15 +96,16 @@ def test_a_trial_is_compared_and_taken_over(dataset: Dataset, tmp_path: Path, mo
     monkeypatch.setattr(batches, "append_run", original)
     done = api.promote(told.name, dataset.path)
 
-    assert (done.sources, done.left) == (2, 1)
+    assert (done.sources, done.left) == (1, 2)
     now = state(dataset)
     for key, row in before.items():
-        if row["source_num"] in tried - {touched}:
+        if row["source_num"] in tried.difference(touched):
             assert now.get(key) == after.get(key)
         else:
             assert now[key] == row
     sources = ask(dataset, "SELECT source_num, status, fingerprint FROM sources")
-    assert {row["source_num"] for row in sources if row["fingerprint"] == done.fingerprint} == tried - {touched}
+    assert {row["source_num"] for row in sources if row["fingerprint"] == done.fingerprint} == tried.difference(touched)
+    assert {row["source_num"] for row in sources if row["status"] == "pending"} == set(touched)
     assert step.trials(dataset) == []
     # Bytes that lie beside the tables came along: they leave as they should.
     exported = api.export(dataset.path, str(tmp_path / "tars"), overrides=["export.verify=true"])

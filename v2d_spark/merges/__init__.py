@@ -16,12 +16,13 @@ from v2d_spark.merges.ingest import append_sources, merge_captions, merge_change
 from v2d_spark.merges.making import merge_outcomes, merge_samples, outcomes_query, samples_query
 from v2d_spark.merges.prune import merge_gone
 from v2d_spark.merges.statements import may_have_samples, remove_samples, run_merge
-from v2d_spark.merges.trial import copy_rows
+from v2d_spark.merges.trial import claim_changed, copy_rows
 
 __all__ = [
     "FROM_SHARD",
     "MADE",
     "append_sources",
+    "claim_changed",
     "copy_rows",
     "due_condition",
     "due_samples",

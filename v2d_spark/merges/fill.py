@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from v2d_spark.measuring import PASSES
 from v2d_spark.merges.statements import run_merge
 from v2d_spark.tables import Dataset
 
@@ -16,7 +17,8 @@ def merge_found(
 ) -> int:
     """Give samples what was measured of them; one that was made anew since is left alone.
 
-    The batch_id of a sample stays: with its key it names its bytes, which are the same.
+    One whose bytes could not be read keeps what it has. The batch_id of a sample stays: with its key it names its bytes,
+    which are the same.
 
     Args:
         spark: the session.
@@ -39,7 +41,7 @@ def merge_found(
         USING {found} s
         ON t.source_num BETWEEN {first} AND {last} AND t.source_num = s.source_num AND t.key = s.key
         WHEN MATCHED AND t.batch_id = s.batch_id THEN UPDATE SET
-          t.`{name}` = s.found,
+          t.`{name}` = if(s.error_class <=> '{PASSES}', t.`{name}`, s.found),
           t.measured_on = if(t.measured_on IS NULL, map('{name}', {told}), map_concat({others}, map('{name}', {told})))
         """,
     )

@@ -27,6 +27,8 @@ from v2d_spark.udfs.enrich import INPUT_COLUMNS, EnrichTask
 from v2d_spark.udfs.enrichers import Enricher, enricher
 from v2d_spark.udfs.media_writer import WrittenFile
 from v2d_spark.udfs.report import Report
+from v2d_spark.udfs.side_files import FOLDER
+from v2d_spark.udfs.subsamplers import subsamplers
 from v2d_spark.udfs.task import OUTPUT_DDL
 from v2d_spark.udfs.vocabulary import OK, STREAMS, ConfigError
 from v2d_spark.views import VIEWS
@@ -53,7 +55,9 @@ def check(step: str, settings: Settings) -> Enricher:
     """
     kind = enricher(step)
     views = {view.name for view in VIEWS}
-    taken = {table.name for table in schema.TABLES} | {*schema.SAMPLES.column_names, *STREAMS, *views, "writer"}
+    # Names of leases, of a folder of the dataset, and of columns that subsamplers have.
+    others = {"writer", "try", FOLDER, *subsamplers()}
+    taken = {table.name for table in schema.TABLES} | {*schema.SAMPLES.column_names, *STREAMS, *views} | others
     if step in taken or not re.fullmatch(r"[a-z][a-z0-9_]*", step):
         raise ConfigError(f"An enrichment cannot be named {step}; its author must choose another name.")
     one = kind(getattr(settings.enrich, step))

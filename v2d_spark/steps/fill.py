@@ -9,15 +9,14 @@ they lack is found again.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
+import itertools
 import time
 import uuid
 from collections import Counter
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from v2d_spark import batches, media_log, merges, migrations, queries, schema
+from v2d_spark import batches, measuring, media_log, merges, migrations, queries, schema
 from v2d_spark.config import Settings
 from v2d_spark.lease import Lease
 from v2d_spark.session import is_on_this_host, parallelism
@@ -25,7 +24,7 @@ from v2d_spark.spark_paths import literal, parquet_relation
 from v2d_spark.steps.making import MakeResult, Unwatched, Watcher, told_by_task
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs import locations, spool
-from v2d_spark.udfs.fill import INPUT_COLUMNS, PROBE, FillTask, can_fill
+from v2d_spark.udfs.fill import INPUT_COLUMNS, FillTask, can_fill
 from v2d_spark.udfs.report import Report
 from v2d_spark.udfs.subsamplers import Subsampler, subsampler, subsamplers
 from v2d_spark.udfs.vocabulary import FAILED, OK, STEP_DOWNLOAD, STEP_SUBSAMPLE, STREAMS
@@ -35,7 +34,6 @@ if TYPE_CHECKING:
 
 # Tasks of a batch for each core: samples differ much in length, and a slow task shall not keep the others waiting.
 _TASKS_PER_CORE = 4
-_PASSES = "storage"
 
 
 def names() -> list[str]:
@@ -86,9 +84,10 @@ def fill(
     queries.samples_where(spark, dataset, where)
     result = MakeResult(recovered=recovered)
     locations.remove_tree(dataset.staging_path)
-    work = _Work(spark, dataset, one, lease, settings, due(dataset, one, where), watcher)
     try:
-        while True:
+        for number in itertools.count():
+            # What could not be read is left to the next run.
+            work = _Work(spark, dataset, one, lease, settings, due(dataset, one, where, again=not number), watcher)
             planned = list(batches.plan(spark, dataset, "true", batch_sources=settings.batch.sources, relation=f"({work.due})"))
             watcher.begin(sum(batch.sources for batch in planned))
             watcher.phase(name)
@@ -128,65 +127,25 @@ def chosen(name: str, settings: Settings) -> Subsampler:
     return one
 
 
-def fingerprint(one: Subsampler) -> str:
-    """16 hex digits over the settings of a measure, its version, and what it tells.
-
-    Args:
-        one: the subsampler.
-    """
-    column = schema.PROBE if one.name == PROBE else one.columns
-    made_of = [one.name, one.version, dataclasses.asdict(one.settings), str(column)]
-    return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
-
-
-def due(dataset: Dataset, one: Subsampler, where: str | None = None) -> str:
+def due(dataset: Dataset, one: Subsampler, where: str | None = None, *, again: bool = True) -> str:
     """SQL of the samples whose column is to be filled: rows of `udfs.fill.INPUT_COLUMNS`.
 
     Args:
         dataset: the dataset, which has the column.
         one: the subsampler.
         where: a condition on `enriched` that was tried; all samples by default.
+        again: whether those are among them whose bytes could not be read by now.
     """
-    mark = fingerprint(one)
-    how = f"s.measured_on['{one.name}']"
-    # What could not be read may be readable next time; what cannot be decoded stays so.
-    is_known = f"coalesce({how}.fingerprint = '{mark}' AND coalesce({how}.error_class <> '{_PASSES}', true), false)"
-    is_old = f"{how}.fingerprint <> '{mark}' OR {how}.error_class = '{_PASSES}'"
-    others = _batches_made_otherwise(dataset, one)
-    if others:
-        is_old += f" OR ({how} IS NULL AND s.batch_id IN ({', '.join(map(str, others))}))"
-    lacks = _lacks(one)
-    has_bytes = " OR ".join(f"s.{stream}_size IS NOT NULL" for stream in STREAMS)
-    # Cuts are of a source: a clip has those between its ends, which are none.
-    is_wanted = "s.clip_index IS NULL" if one.finds_cuts else "true"
+    others, _ = measuring.batches(dataset.read_control("runs", ["step", "batch_id", "settings"]), one)
+    lacking = measuring.lacking(one, others, dataset.arrow_schema("samples").names, again=again)
     is_source = " OR ".join(f"s.{stream}_sha256 = o.upstream.sha256" for stream in STREAMS)
     return f"""
       SELECT s.key, s.source_num, s.batch_id, coalesce(s.clip_index IS NULL AND ({is_source}), false) AS is_source
-      FROM ({queries.samples_selection(dataset, where)}) s
+      FROM (
+        SELECT * FROM ({queries.samples_selection(dataset, where)}) WHERE {measuring.HAS_BYTES} AND {lacking}
+      ) s
       JOIN {dataset.sql_name("sources")} o ON s.source_num = o.source_num
-      WHERE ({has_bytes}) AND {is_wanted} AND NOT {is_known} AND (({lacks}) OR coalesce({is_old}, false))
     """
-
-
-def _lacks(one: Subsampler) -> str:
-    if one.name != PROBE:
-        return f"s.`{one.name}` IS NULL"
-    lacks = "s.probe IS NULL OR s.probe.streams IS NULL"
-    return f"{lacks} OR (s.probe.video IS NOT NULL AND s.probe.keyframes_s IS NULL)" if one.wants_keyframes() else lacks
-
-
-def _batches_made_otherwise(dataset: Dataset, one: Subsampler) -> list[int]:
-    """Batches whose samples were measured while they were made, by other settings."""
-    if one.name == PROBE:
-        return []  # what a probe tells does not depend on settings, but for what it lacks
-    wanted = json.loads(json.dumps(dataclasses.asdict(one.settings)))
-    others = []
-    for row in dataset.read_control("runs", ["step", "batch_id", "settings"]):
-        if row["step"] in (STEP_DOWNLOAD, STEP_SUBSAMPLE) and row["settings"]:
-            used = json.loads(row["settings"]).get("subsample", {}).get(one.name)
-            if used and used != wanted:
-                others.append(row["batch_id"])
-    return others
 
 
 @dataclasses.dataclass(frozen=True)
@@ -227,7 +186,7 @@ class _Work:
             parquet_relation(path),
             batch.first,
             batch.last,
-            fingerprint=fingerprint(self.one),
+            fingerprint=measuring.fingerprint(self.one),
         )
         locations.remove_tree(path)
         counted = Report(statuses=Counter(report.statuses), errors=Counter(report.errors))

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from v2d_spark import batches, config, merges, migrations, queries, schema
+from v2d_spark import batches, config, merges, migrations, queries, schema, suppressions
 from v2d_spark.choice import CHANGED, NEW, Choice
 from v2d_spark.config import Settings
 from v2d_spark.lease import Lease
@@ -163,9 +163,10 @@ def try_settings(
     mark = _read_mark(path)
     if mark is not None and mark["where"] != where:
         raise ConfigError(f"The trial {name} is of sources where {mark['where'] or 'nothing is asked'}; give another --seed.")
-    if mark is None:
+    if mark is None or mark["suppressed"] != _suppressed(dataset):
+        # What must not come back is not in it, whenever that was said.
         locations.remove_tree(path)
-        told |= _copy(spark, dataset, path, lease, _sampled(spark, dataset, sources, seed, where))
+        told |= _copy(spark, dataset, path, lease, _sampled(spark, dataset, lease, sources, seed, where))
         with locations.write_whole(locations.join(path, _MARK)) as file:
             file.write(json.dumps(told).encode())
         mark = told
@@ -175,16 +176,19 @@ def try_settings(
     return compare(spark, dataset, name, settings), made
 
 
-def _sampled(spark: SparkSession, dataset: Dataset, sources: int, seed: int, where: str | None) -> str:
+def _sampled(spark: SparkSession, dataset: Dataset, lease: Lease, sources: int, seed: int, where: str | None) -> str:
     queries.rows_where(spark, dataset, "sources", where)
-    rows = f"({queries.selection(dataset, 'sources', where)})" if where else dataset.sql_name("sources")
+    rows = f"({queries.selection(dataset, 'sources', where)})" if where and where.strip() else dataset.relation("sources")
+    # A writer that took its lease after this began has newer batches than the trial will have.
+    settled = f"batch_id <= {lease.last_batch_id} AND {suppressions.source_condition(dataset)}"
     order = f"xxhash64({int(seed)}, identity), source_num"
-    return f"SELECT * FROM {rows} WHERE {_CAN_BE_TRIED} ORDER BY {order} LIMIT {sources}"
+    return f"SELECT * FROM {rows} WHERE {_CAN_BE_TRIED} AND {settled} ORDER BY {order} LIMIT {sources}"
 
 
 def _copy(spark: SparkSession, dataset: Dataset, path: str, lease: Lease, sampled: str) -> dict[str, Any]:
     """Make the trial's tables; return how many sources it has, and the versions at which they hold what was before."""
     trial = Dataset.create(path, shard_size=dataset.shard_size)
+    trial.append_control("suppressions", dataset.read_control("suppressions"))
     chosen = locations.join(trial.staging_path, "chosen")
     with queries.computing():
         spark.sql(sampled).write.parquet(chosen)
@@ -196,7 +200,12 @@ def _copy(spark: SparkSession, dataset: Dataset, path: str, lease: Lease, sample
     locations.remove_tree(trial.staging_path)
     before = {name: trial.delta(name).version() for name in ("sources", "samples")}
     merges.reset_sources(spark, trial, lease.next_batch_id(), f"SELECT * FROM {trial.sql_name('sources')}")
-    return {"count": count, "before": before}
+    return {"count": count, "before": before, "suppressed": _suppressed(dataset)}
+
+
+def _suppressed(dataset: Dataset) -> int:
+    """How many rows say what must not come back: none is ever removed."""
+    return len(dataset.read_control("suppressions", ["kind"]))
 
 
 def compare(spark: SparkSession, dataset: Dataset, name: str, settings: Settings) -> Comparison:
@@ -335,13 +344,20 @@ def promote(spark: SparkSession, dataset: Dataset, lease: Lease, name: str) -> P
         raise DatasetError(
             f"The trial {name} is not complete, {pending} of its sources are pending; run `v2d try` again first."
         )
+    if mark["suppressed"] != _suppressed(dataset):
+        raise DatasetError(f"Something that must not come back was named since the trial {name}; run the same `v2d try` again.")
     measured = (schema.measured(one) for one in settings.subsamplers)
     run = uuid.uuid4().hex
     migrations.migrate(dataset, lease)
     dataset.widen([column for column in measured if column is not None])
     batches.recover(spark, dataset, lease, STEP_DOWNLOAD, run=run)
-    known = {row["batch_id"] for row in dataset.read_control("runs", ["batch_id"])}
+    # What was changed since the trial began drops out of its batches, as what a newer batch has written does: their ids
+    # are of a lease that may be newer than that of whoever changed it.
     rows = sorted((row for row in trial.read_control("runs") if row["step"] == STEP_DOWNLOAD), key=lambda row: row["batch_id"])
+    before = trial.relation("sources", version=mark["before"]["sources"])
+    lease.check()
+    merges.claim_changed(spark, dataset, before, [row["batch_id"] for row in rows], lease.next_batch_id())
+    known = {row["batch_id"] for row in dataset.read_control("runs", ["batch_id"])}
     for row in rows:
         if row["batch_id"] in known:
             continue
