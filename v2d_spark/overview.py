@@ -128,17 +128,19 @@ def made_otherwise(dataset: Dataset, fingerprint: str) -> int:
     return int(found["sources"])
 
 
-def ask(dataset: Dataset, table: str, query: str) -> list[dict[str, Any]]:
-    """What a query of the deltalake library (DataFusion's SQL) says of one table.
+def ask(dataset: Dataset, table: str, query: str, *more: str) -> list[dict[str, Any]]:
+    """What a query of the deltalake library (DataFusion's SQL) says of tables.
 
     Args:
         dataset: the dataset.
         table: the table, which the query names so.
         query: a SELECT.
+        more: further tables that it names.
     """
-    rows: list[dict[str, Any]] = pa.table(
-        QueryBuilder().register(table, dataset.delta(table)).execute(query).read_all()
-    ).to_pylist()
+    builder = QueryBuilder()
+    for name in (table, *more):
+        builder = builder.register(name, dataset.delta(name))
+    rows: list[dict[str, Any]] = pa.table(builder.execute(query).read_all()).to_pylist()
     return rows
 
 

@@ -242,11 +242,16 @@ class _Rules:
         """Groups of the sources of the dataset as it is."""
         if self._dataset is None:
             return []
-        values = ", ".join(f"'{name}'" for name in sorted(suppressions.names(self._dataset)))
-        told = " OR ".join(f"encode(sha256({text}), 'hex') IN ({values})" for text in ("identity", "url"))
-        suppressed = f"coalesce({told}, false)" if values else "false"
         now = f"to_timestamp('{self._now.isoformat()}')"
-        return overview.ask(self._dataset, "sources", self._groups("sources", now, suppressed))
+        if suppressions.are_none(self._dataset):
+            return overview.ask(self._dataset, "sources", self._groups("sources", now, "false"))
+        names = suppressions.library_query()
+        flagged = f"""
+            (SELECT sources.*, i.suppressed IS NOT NULL OR u.suppressed IS NOT NULL AS is_named FROM sources
+             LEFT JOIN ({names}) i ON encode(sha256(sources.identity), 'hex') = i.suppressed
+             LEFT JOIN ({names}) u ON encode(sha256(sources.url), 'hex') = u.suppressed)
+            """
+        return overview.ask(self._dataset, "sources", self._groups(flagged, now, "is_named"), "suppressions")
 
     def groups_in(self, spark: SparkSession, view: str) -> list[dict[str, Any]]:
         """Groups of the rows of a view of Spark."""

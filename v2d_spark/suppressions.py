@@ -41,6 +41,13 @@ def names_query(dataset: Dataset) -> str:
     )
 
 
+def library_query() -> str:
+    """As `names_query`, in the SQL of the deltalake library, for its table `suppressions`."""
+    plain, names = (", ".join(f"'{kind}'" for kind in kinds) for kinds in (_PLAIN, _NAMES))
+    told = f"CASE WHEN kind IN ({plain}) THEN encode(sha256(value), 'hex') ELSE lower(value) END"
+    return f"SELECT DISTINCT {told} AS suppressed FROM suppressions WHERE kind IN ({names})"
+
+
 def checksums_query(dataset: Dataset) -> str:
     """SQL of the checksums of bytes that must not come back, in the column `suppressed`."""
     return f"SELECT DISTINCT lower(value) AS suppressed FROM {dataset.sql_name('suppressions')} WHERE kind = '{SHA256}'"

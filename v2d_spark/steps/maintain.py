@@ -28,6 +28,7 @@ from v2d_spark.merges import upkeep
 from v2d_spark.merges.upkeep import Amount
 from v2d_spark.schema import STEP_MEDIA, STREAM
 from v2d_spark.session import narrowly_read, parallelism
+from v2d_spark.spark_paths import literal
 from v2d_spark.steps import delete as deleting
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs import locations, orphans, rewrite, side_files
@@ -249,20 +250,25 @@ class _Work:
             row_group_bytes=self._settings.batch.row_group_bytes,
             file_bytes=self._settings.batch.file_bytes,
         )
+        # Once for all files: what is dead is a question to all tables.
+        staged = locations.join(self._dataset.staging_path, f"dead-{name}")
+        listed = ", ".join(rewrite.INPUT_COLUMNS)
+        self._spark.sql(f"SELECT {listed} FROM {rows} WHERE dead").write.mode("overwrite").parquet(staged)
         dead = size = 0
         each = _FILES_PER_CORE * parallelism(self._spark)
         for at in range(0, len(found), each):
             chosen = found[at : at + each]
-            if not self._write_anew(name, rows, task, [row["file"] for row in chosen]):
+            if not self._write_anew(name, staged, task, [row["file"] for row in chosen]):
                 self.left.append(f"Dead rows of {name} are left: the table has been changed by another tool meanwhile.")
                 break
             dead, size = dead + sum(row["dead"] for row in chosen), size + sum(row["bytes"] for row in chosen)
+        locations.remove_tree(self._dataset.staging_path)
         return self._rewriting(name, dead, size)
 
     def _rewriting(self, name: str, rows: int, size: int) -> Done:
         return Done("dead rows left out of files that were written anew", name, rows, size)
 
-    def _write_anew(self, name: str, rows: str, task: rewrite.RewriteTask, files: Sequence[str]) -> bool:
+    def _write_anew(self, name: str, dead: str, task: rewrite.RewriteTask, files: Sequence[str]) -> bool:
         """Write files anew and commit them, if nobody else has written since."""
         from pyspark.sql import functions as F
 
@@ -272,7 +278,7 @@ class _Work:
         if not sizes.keys() >= set(files):
             return False
         told = (
-            self._spark.sql(f"SELECT {', '.join(rewrite.INPUT_COLUMNS)} FROM {rows} WHERE dead")
+            self._spark.read.parquet(literal(dead))
             .where(F.col("file").isin(*files))
             .repartition(min(len(files), 2 * parallelism(self._spark)), "file")
             .sortWithinPartitions("file")
