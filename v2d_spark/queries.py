@@ -220,5 +220,7 @@ def _named(dataset: Dataset, text: str) -> list[str]:
 
 def _names(dataset: Dataset) -> list[str]:
     tables = dataset.table_names()
-    own = [table.name for table in TABLES if table.name in tables]
-    return [*own, *(view.name for view in VIEWS), *tables[len(own) :]]
+    steps = [name for name in tables if name not in {table.name for table in TABLES}]
+    # Of an older dataset those are empty that it lacks; of a state of the past they are not there.
+    own = [table.name for table in TABLES if table.name in tables or not isinstance(dataset, Past)]
+    return [*own, *(view.name for view in VIEWS), *steps]

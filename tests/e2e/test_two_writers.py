@@ -21,7 +21,7 @@ from v2d_spark.tables import Dataset
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-FIRST, MORE = 3, 3
+FIRST, MORE = 2, 2
 
 
 @pytest.fixture

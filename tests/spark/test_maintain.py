@@ -348,6 +348,7 @@ def test_a_table_that_somebody_else_changes_meanwhile_is_left(
     assert len(list(Path(redone.table_path("media")).glob("*.parquet"))) == files + 1
 
 
+@pytest.mark.chaos
 def test_it_may_be_killed_anywhere(
     spark: SparkSession, redone: Dataset, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:

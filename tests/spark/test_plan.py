@@ -65,7 +65,7 @@ def test_inputs_are_planned_as_they_are_then_ingested(spark: SparkSession, new_d
     assert api.plan(dataset.path, [str(path)], options=OPTIONS, choice=wanted).would == {"new": 1, "changed": 3, "failed": 0}
     assert dataset.versions() == before
     assert not Path(dataset.staging_path).exists()
-    assert not [table for table in spark.catalog.listTables() if table.name.startswith("v2d_plan")]
+    assert not [row for row in spark.sql("SHOW VIEWS").collect() if row["viewName"].startswith("v2d_plan")]
 
     done = api.ingest([str(path)], dataset.path, options=OPTIONS, prune=True)
     assert (done.new, done.changed, done.refetch, done.returned, done.unchanged, done.suppressed, done.gone) == (

@@ -116,6 +116,7 @@ class CrashError(Exception):
     """Stands for the death of the driver."""
 
 
+@pytest.mark.chaos
 def test_a_batch_that_was_cut_off_is_ended_and_counts_the_same(
     spark: SparkSession, new_dataset: NewDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,7 +17,7 @@ class _FormatOption(click.Option):
     def get_help_record(self, ctx: click.Context) -> tuple[str, str] | None:
         from v2d_spark.udfs.exporters import formats
 
-        self.help = f"Format: {', '.join(formats())}; webdataset by default."
+        self.help = f"Format: {', '.join(formats())}. The first time webdataset by default."
         return super().get_help_record(ctx)
 
 
