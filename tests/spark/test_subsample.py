@@ -214,7 +214,7 @@ def test_a_chain_of_datasets_follows_the_first(tmp_path: Path, server: MediaServ
     compared, done = api.subsample(work.path, made, config=SHOTS, overrides=[*work._fixed, "subsample.frame_rate.fps=10"])
     assert (compared.new, compared.again, compared.changed, compared.vanished) == (0, 0, 0, 0)
     # Other settings make nothing anew by themselves, and it is told.
-    assert (done.report.statuses, done.made_otherwise) == ({}, 2)
+    assert (done.report.statuses, done.made_otherwise) == ({}, 3)
 
     with pytest.raises(DatasetError, match="use `v2d subsample --from`"):
         api.download([], made, overrides=work._fixed)
