@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import uuid
 import zlib
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -22,8 +21,9 @@ from v2d_spark.udfs.media_writer import MediaWriter, WrittenFile
 from v2d_spark.udfs.progress import ProgressWriter
 from v2d_spark.udfs.redact import redact
 from v2d_spark.udfs.report import Report
+from v2d_spark.udfs.side_files import SideFiles
 from v2d_spark.udfs.task import OUTPUT_SCHEMA
-from v2d_spark.udfs.vocabulary import FAILED, OK, ROLE_SOURCE, STREAMS, SampleError
+from v2d_spark.udfs.vocabulary import FAILED, OK, ROLE_SOURCE, SKIP_CLASSES, SKIPPED, STREAMS, SampleError
 
 _LOOK_COLUMNS = ("width", "height", "fps", "duration_s", "info", "subtitles")
 # `copied`: whether bytes are copied; else rows say where they are. `file_size`, `etag` and `modified`: of the shard, when it
@@ -49,6 +49,7 @@ class ImportTask:
         file_bytes: bytes after which another file is begun.
         progress: file on this host to append counts to; None where nobody reads it.
         stop_file: a file whose presence on this host asks to start nothing more; None where there is none.
+        suppressed: checksums of bytes that must not be stored; known of what is copied alone.
     """
 
     dataset_path: str
@@ -60,6 +61,7 @@ class ImportTask:
     file_bytes: int
     progress: str | None = None
     stop_file: str | None = None
+    suppressed: frozenset[str] = frozenset()
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Write the rows of every sample of the partition, give back names of files and a report.
@@ -86,8 +88,7 @@ class _Partition:
 
     def __init__(self, task: ImportTask) -> None:
         self._task = task
-        self._attempt = uuid.uuid4().hex[:12]
-        self._beside: list[str] = []
+        self._side_files = SideFiles(task.dataset_path, task.batch_id)
 
     def run(self, samples: Iterator[dict[str, Any]]) -> tuple[list[WrittenFile], Report]:
         task, report = self._task, Report()
@@ -108,8 +109,7 @@ class _Partition:
             return writer.close(), report
         except BaseException:
             writer.abort()
-            for location in self._beside:
-                locations.remove(location)
+            self._side_files.remove()
             raise
 
     def _row(self, sample: dict[str, Any], shards: _Shards) -> tuple[dict[str, Any], dict[str, Path | memoryview]]:
@@ -135,17 +135,19 @@ class _Partition:
         if not row["is_sample"]:
             return row, bodies
         there = [(name, sample[name]) for name in STREAMS if sample[name] is not None]
-        before = len(self._beside)
         try:
             for name, place in there:
                 self._add(row, bodies, name, place, sample, shards)
         except (SampleError, OSError, pa.ArrowException, zlib.error) as error:
             kind, told = (error.error_class, error.message) if isinstance(error, SampleError) else ("storage", None)
             told = told or f"its shard cannot be read: {getattr(error, 'strerror', None) or error}"
-            row |= {"is_sample": False, "status": FAILED, "error_class": kind, "error_message": told}
+            # By reference a uri is a stranger's file.
+            self._side_files.remove(
+                row[name]["uri"] for name, _ in there if sample["copied"] and "uri" in (row.get(name) or {})
+            )
+            status = SKIPPED if kind in SKIP_CLASSES else FAILED
+            row |= {"is_sample": False, "status": status, "error_class": kind, "error_message": told}
             row |= dict.fromkeys(STREAMS)
-            while len(self._beside) > before:
-                locations.remove(self._beside.pop())
             return row, {}
         # What is only referred to was not moved.
         row["bytes"] = sum(place["size"] for _, place in there) if sample["copied"] else 0
@@ -178,22 +180,25 @@ class _Partition:
                 body[came : came + len(piece)] = piece
                 came += len(piece)
             digest.update(body)
+            self._require(came, size, name, digest.hexdigest())
             bodies[name] = memoryview(body)
         else:
-            folder = f"files/{self._task.batch_id}"
-            ending = extension(place["content_type"], name)
-            stream["uri"] = f"{folder}/{locations.file_name(sample['key'])}-{self._attempt}-{name}.{ending}"
-            locations.makedirs(locations.join(self._task.dataset_path, folder))
-            location = locations.join(self._task.dataset_path, stream["uri"])
-            self._beside.append(location)
-            with locations.write_whole(location) as file:
+            stream["uri"] = self._side_files.uri(sample["key"], name, extension(place["content_type"], name))
+            with self._side_files.write(stream["uri"]) as file:
                 for piece in shards.pieces(place, sample["kind"]):
                     digest.update(piece)
                     file.write(piece)
                     came += len(piece)
-                _require_all(came, size, name)
-        _require_all(came, size, name)
+                # Within: what raises here leaves no file.
+                self._require(came, size, name, digest.hexdigest())
         stream["sha256"] = digest.hexdigest()
+
+    def _require(self, came: int, size: int, name: str, checksum: str) -> None:
+        """Make sure that all bytes of a stream came, and that they may be stored."""
+        if came != size:
+            raise SampleError("truncated", f"its shard has {came} of the {size} bytes of its {name}")
+        if checksum in self._task.suppressed:
+            raise SampleError("suppressed", f"the bytes of its {name} must not come back; nothing of it is kept")
 
 
 def _upstream(sample: dict[str, Any]) -> dict[str, Any] | None:
@@ -201,11 +206,6 @@ def _upstream(sample: dict[str, Any]) -> dict[str, Any] | None:
     if sample["kind"] == FOLDER:
         return None
     return {"etag": sample["etag"], "last_modified": sample["modified"], "size": sample["file_size"]}
-
-
-def _require_all(came: int, size: int, name: str) -> None:
-    if came != size:
-        raise SampleError("truncated", f"its shard has {came} of the {size} bytes of its {name}")
 
 
 class _Shards:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from v2d_spark.udfs import locations
 
@@ -53,6 +55,24 @@ class SideFiles:
         locations.makedirs(locations.join(self._dataset_path, self._folder))
         self._uris.append(uri)
         locations.place(body, locations.join(self._dataset_path, uri))
+
+    @contextmanager
+    def write(self, uri: str) -> Iterator[IO[bytes]]:
+        """Write a file piece by piece, whole or not at all: where the block raises, there is none.
+
+        Args:
+            uri: of the file.
+
+        Yields:
+            A file to write bytes to.
+
+        Raises:
+            OSError: if it cannot be written.
+        """
+        locations.makedirs(locations.join(self._dataset_path, self._folder))
+        self._uris.append(uri)
+        with locations.write_whole(locations.join(self._dataset_path, uri)) as file:
+            yield file
 
     def remove(self, uris: Iterable[str] | None = None) -> None:
         """Remove files whose rows come to nothing.

@@ -1,7 +1,7 @@
 """The protocol of a batch: what a round of commits is, in which order, and how one that was cut off is ended.
 
-    take the lease → end the batches that were cut off → for each batch: compute → commit `media` → check the epoch →
-    merge `samples` and `sources`, side by side → append to `runs`
+    take the lease → end the batches that were cut off → for each batch: compute → check the epoch → commit `media` →
+    check the epoch → merge `samples` and `sources`, side by side → append to `runs`
 
 After a crash between any two of these the next run ends the batch from what `media` holds: each step changes nothing
 when it is done again.
@@ -153,7 +153,10 @@ def commit(
 
     Raises:
         LeaseHeldError: if the lease was lost; what follows is the new holder's to do.
+        StorageError: if files of the batch are gone.
     """
+    # Before, since whoever has it now may have removed what no table names; after, since it may have been lost meanwhile.
+    lease.check()
     media_log.commit(dataset, outcome.step, outcome.batch_id, outcome.files)
     lease.check()
     statuses = outcome.report.statuses

@@ -11,6 +11,7 @@ import json
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -28,7 +29,7 @@ from v2d_spark.udfs import locations
 from v2d_spark.udfs.media_reader import FILES_SCHEMA
 from v2d_spark.udfs.media_writer import WrittenFile
 from v2d_spark.udfs.references import with_roots
-from v2d_spark.udfs.vocabulary import DatasetError
+from v2d_spark.udfs.vocabulary import DatasetError, StorageError
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 _NUMBERS_LOOKED_AHEAD = 2
 # A process that lost its lease may still commit one batch, but not after a thousand other commands have run.
 _EPOCHS_LOOKED_BACK = 1000
+_THREADS = 16
 
 
 def commit(dataset: Dataset, step: str, batch_id: int, files: Sequence[WrittenFile], *, table_name: str = "media") -> None:
@@ -48,12 +50,22 @@ def commit(dataset: Dataset, step: str, batch_id: int, files: Sequence[WrittenFi
         batch_id: the batch.
         files: what its tasks wrote; may be none.
         table_name: the table that they were written for.
+
+    Raises:
+        StorageError: if files are gone: a table that names them could be read no more.
     """
     table = dataset.delta(table_name)
     identifier = _transaction(step, batch_id)
     # The library records the id but does not refuse one that is there.
     if not files or table.transaction_version(identifier) is not None:
         return
+    with ThreadPoolExecutor(_THREADS) as pool:
+        there = list(pool.map(lambda file: locations.exists(locations.join(dataset.table_path(table_name), file.name)), files))
+    if not all(there):
+        raise StorageError(
+            f"{there.count(False)} of {len(files)} files that were written for {table_name} of {dataset.path} are gone, "
+            "removed while this process hung or by hand; nothing of the batch is committed, run it again."
+        )
     now_ms = int(time.time() * 1000)
     table.create_write_transaction(
         [AddAction(file.name, file.size, {}, now_ms, True, file.stats) for file in files],

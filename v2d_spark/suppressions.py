@@ -123,27 +123,6 @@ def without_suppressed(spark: SparkSession, dataset: Dataset, samples: DataFrame
     return _without_checksums(spark, dataset, samples.join(named, "source_num", "left_anti").select(samples.columns))
 
 
-def without_named(spark: SparkSession, dataset: Dataset, rows: DataFrame, *, identity: Any, url: Any) -> DataFrame:
-    """Rows that are to become sources of a dataset, less those that it must not take in: for what comes from elsewhere.
-
-    Args:
-        spark: the session.
-        dataset: the dataset that they come into.
-        rows: any columns; checksums of streams are looked at where they are named as `samples` has them.
-        identity: column of the identity that a row will have.
-        url: column of its URL.
-    """
-    if are_none(dataset):
-        return rows
-    from pyspark.sql import functions as F
-
-    names = spark.sql(names_query(dataset))
-    kept = rows
-    for text in (identity, url):
-        kept = kept.join(names, F.sha2(text, 256) == names["suppressed"], "left_anti")
-    return _without_checksums(spark, dataset, kept)
-
-
 def flagged(spark: SparkSession, dataset: Dataset, rows: DataFrame, *texts: Column) -> tuple[DataFrame, Column]:
     """Rows, and whether each is named by a suppression; what is not suppressed costs nothing.
 

@@ -24,7 +24,7 @@ from v2d_spark import api, batches, cli, lease, media_log, merges, queries
 from v2d_spark.config import Settings
 from v2d_spark.schema import SOURCES
 from v2d_spark.steps import delete as deleting
-from v2d_spark.steps.delete import delete
+from v2d_spark.steps.delete import Holding, delete
 from v2d_spark.steps.export import export
 from v2d_spark.steps.subsample import take_over
 from v2d_spark.tables import Dataset
@@ -38,6 +38,7 @@ FIRST = 1_000_001
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
 SECRET = "Portrait of Jane Roe in Lund"
 AUTHOR = "photographer-4711"
+TOPICS = {"003.mp4": "probe"}
 
 
 def everything_in(folder: Path) -> bytes:
@@ -86,7 +87,8 @@ class Work:
         path = self.folder / f"{name}.jsonl"
         captions = {"003.mp4": (SECRET, AUTHOR)}
         told = [
-            {"url": self.server.url(file), "caption": caption, "author": author, "license": "CC0"}
+            # A short text that stands in settings too, and means something else there.
+            {"url": self.server.url(file), "caption": caption, "author": author, "license": "CC0", "topic": TOPICS.get(file)}
             for file in files
             for caption, author in [captions.get(file, (f"caption of {file}", "somebody else"))]
         ]
@@ -116,7 +118,7 @@ def work(made_once: Work, tmp_path: Path) -> Work:
 
 
 def test_no_byte_stays_and_the_rest_is_as_it_was(
-    spark: SparkSession, work: Work, bodies: dict[str, bytes], tmp_path: Path
+    spark: SparkSession, work: Work, bodies: dict[str, bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dataset, url, gone = work.dataset, work.server.url("003.mp4"), bodies["003.mp4"]
     export(spark, dataset, str(tmp_path / "tars"), where=f"caption <> 'x' OR url = '{url}'")
@@ -137,16 +139,32 @@ def test_no_byte_stays_and_the_rest_is_as_it_was(
 
     would = delete(spark, dataset, f"columns['author'] = '{AUTHOR}'", dry_run=True)
     assert (would.found.sources, would.found.samples, would.found.bytes) == (1, 1, 2 * len(gone))
-    assert would.exports == (str(tmp_path / "tars"),)
+    assert would.exports == (Holding(str(tmp_path / "tars"), dataset.path, False),)
+    assert (would.trials, trial.exists()) == (1, True)
     assert would.lost_exports == (str(tmp_path / "moved"),)
     with pytest.raises(QueryError):
         delete(spark, dataset, "no_such_column = 1")
     with lease.writer_lease(dataset, "test"), pytest.raises(LeaseHeldError, match="is being written by"):
         delete(spark, dataset, "source_num = 3")
+    assert (delete(spark, dataset, "source_num = 999").trials, trial.exists()) == (0, True)
+    runs = [row["settings"] for row in rows(dataset, "runs")]
+    assert any("probe" in (settings or "") for settings in runs)
     assert ask(dataset, "SELECT * FROM deletions") == []
 
-    told = delete(spark, dataset, f"columns['author'] = '{AUTHOR}'", reason=f"asked for by {AUTHOR}")
+    first, appended = merges.rewrite_small_table, []
 
+    def appended_meanwhile(table: Any, now: pa.Table) -> bool:
+        if not appended:
+            appended.append({"destination": str(tmp_path / "moved"), "format": "files", "where_sql": f"url = '{url}'"})
+            dataset.append_control("exports", appended)
+        return first(table, now)
+
+    with monkeypatch.context() as racing:
+        racing.setattr(merges, "rewrite_small_table", appended_meanwhile)
+        told = delete(spark, dataset, f"columns['author'] = '{AUTHOR}'", reason=f"asked for by {AUTHOR}")
+
+    assert [row["settings"] for row in rows(dataset, "runs")] == runs
+    assert (told.trials, trial.exists()) == (1, False)
     assert (told.found, told.exports, told.lost_exports) == (would.found, would.exports, would.lost_exports)
     found = everything_in(Path(work.path))
     assert [text for text in texts if text in found] == []
@@ -232,6 +250,11 @@ def small(tmp_path: Path) -> Dataset:
     made = Dataset.create(str(tmp_path / "small"))
     add_sources(made, [f"http://127.0.0.1/{number}.mp4" for number in range(5)], status="ok", batch_id=FIRST)
     media = [*(media_row(number) for number in range(4)), media_row(4, video=stream(content_of(2, FIRST, 1000)))]
+    # Its sound is another's file.
+    media[2]["audio"] = {"uri": "/shards/0.tar", "offset": 512, "size": 9000, "content_type": "audio/mpeg"}
+    made.append_control(
+        "imports", [{"shard": "0", "location": "/shards/0.tar", "kind": "tar", "batch_id": FIRST, "written_at": NOW}]
+    )
     commit_media(made, FIRST, [media[:2], media[2:]])
     append_samples(made, [sample_row(row) for row in media])
     made.make_step(OpticalFlow)
@@ -287,7 +310,9 @@ def test_it_goes_from_enrichments_and_datasets_made_from_this_one(
     assert "1 source of these --where does not match, but the bytes are those of one it does." in told
     assert f"In {made.path}, which is made from this one, too.\nIn {last.path}, which" in told
     assert f"NOT in {lost}, which was made from this one and cannot be opened" in told
-    (record,) = ask(small, "SELECT datasets FROM deletions WHERE finished_at IS NOT NULL")
+    assert "/shards/0.tar was imported by reference and is left as it is, with the bytes" in told
+    (record,) = ask(small, "SELECT datasets, exports FROM deletions WHERE finished_at IS NOT NULL")
+    assert record["exports"] == ["/shards/0.tar (imported by reference, and left as it is)"]
     assert record["datasets"] == [made.path, last.path, f"{lost} (could not be opened)"]
     found = everything_in(tmp_path)
     for text in (*(content_of(number, FIRST, 1000)[:40] for number in (2, 12, 22)), b"127.0.0.1/4.mp4", b"the flow of 2"):

@@ -171,15 +171,24 @@ def test_copied_bytes_outlive_their_tars_and_shards_are_the_same_through_a_chain
     expected = work.kept()
     packed = work.folder / "packed" / "00000003.tar.gz"
     packed.parent.mkdir()
-    suppressed = sample("bad")
+    suppressed, by_bytes = (
+        sample("bad"),
+        [{"__key__": key, "mp4": film(key, size=size)} for key, size in (("s", 900), ("l", 70_000))],
+    )
     packed.write_bytes(gzip.compress(write(work.tars / "00000003.tar", [
-        sample("000000030000", license="CC0"), sample("000000030001"), suppressed,
+        sample("000000030000", license="CC0"), sample("000000030001"), suppressed, *by_bytes,
     ]).read_bytes()))  # fmt: skip
-    Dataset.create(work.path).append_control("suppressions", [{"kind": "identity", "value": "tar:00000003/bad"}])
+    named = [{"kind": "identity", "value": "tar:00000003/bad"}]
+    named += [{"kind": "sha256", "value": hashlib.sha256(one["mp4"]).hexdigest()} for one in by_bytes]
+    Dataset.create(work.path).append_control("suppressions", named)
 
     done = work.do(tar, packed, copy=True, overrides=["inline_limit=1000"])
 
-    assert (dict(done.made.report.statuses), done.suppressed, done.problems) == ({"ok": 4}, 1, {})
+    assert (dict(done.made.report.statuses), done.suppressed, done.problems) == ({"ok": 4, "skipped": 2}, 1, {})
+    assert dict(done.made.report.errors) == {"suppressed": 2}
+    stored = b"".join(path.read_bytes() for path in Path(work.path).rglob("*") if path.is_file())
+    assert film("1")[:40] in stored
+    assert not any(one["mp4"][:40] in stored for one in by_bytes)
     tar.unlink()
     packed.unlink()
     told = {row["key"]: row["video_sha256"] for row in work.ask("SELECT key, video_sha256 FROM samples")}

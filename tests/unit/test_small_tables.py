@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
+from pathlib import Path
 
+import pyarrow as pa
+import pytest
+
+from v2d_spark import media_log
 from v2d_spark.lease import take
-from v2d_spark.merges import upkeep
+from v2d_spark.merges import erase, upkeep
+from v2d_spark.schema import EXPORTS
 from v2d_spark.tables import Dataset
+from v2d_spark.udfs.media_writer import WrittenFile
+from v2d_spark.udfs.vocabulary import StorageError
 
 NewDataset = Callable[..., Dataset]
 
@@ -57,3 +67,40 @@ def test_many_processes_append_and_renew_leases_while_files_are_put_together(new
     assert all(row["released"] for row in leases)
     assert {batch_id // 10**6 for batch_id in found} == {row["epoch"] for row in leases}
     assert take(dataset, "writer", "test").epoch == PROCESSES + 1
+
+
+def test_what_others_append_outlives_a_rewrite_and_a_log_that_is_forgotten(new_dataset: NewDataset) -> None:
+    dataset = new_dataset()
+    dataset.append_control("exports", [{"destination": "a", "format": "files", "where_sql": "secret"}])
+    opened = dataset.delta("exports")
+    dataset.append_control("exports", [{"destination": "b", "format": "files"}])
+    assert not erase.rewrite_small_table(opened, opened.to_pyarrow_table()[:0])
+    assert {row["destination"] for row in dataset.read_control("exports")} == {"a", "b"}
+    opened = dataset.delta("exports")
+    plain = [row | {"where_sql": None} for row in opened.to_pyarrow_table().to_pylist()]
+    assert erase.rewrite_small_table(opened, pa.Table.from_pylist(plain, schema=EXPORTS.arrow_schema))
+    # Files that are written and not committed: by a living process, and long ago.
+    table = Path(dataset.table_path("exports"))
+    being_written, left = table / "part-now.parquet", table / "part-before.parquet"
+    for file in (being_written, left):
+        file.write_bytes(b"secret")
+    os.utime(left, times=(time.time() - 86400,) * 2)
+    before = {path for path in table.iterdir() if path.is_file()}
+
+    erase.forget_log(dataset, "exports")
+
+    assert len(dataset.read_control("exports")) == 2
+    now = {path for path in table.iterdir() if path.is_file()}
+    assert being_written in now
+    assert left not in now
+    assert before - now > {left}  # and the two that the rewrite put rows in place of
+    being_written.unlink()
+    assert not any(b"secret" in path.read_bytes() for path in table.rglob("*") if path.is_file())
+
+
+def test_a_batch_whose_files_are_gone_is_not_committed(new_dataset: NewDataset) -> None:
+    dataset = new_dataset()
+    version = dataset.delta("media").version()
+    with pytest.raises(StorageError, match="1 of 1 files that were written for media"):
+        media_log.commit(dataset, "download", 1_000_001, [WrittenFile("gone.parquet", 1, "{}")])
+    assert dataset.delta("media").version() == version

@@ -6,12 +6,14 @@ A table's log keeps the predicates of statements and its files' statistics, so p
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import DeltaTable, write_deltalake
+from deltalake import CommitProperties, DeltaTable, write_deltalake
+from deltalake.exceptions import CommitFailedError
 
 from v2d_spark.media_log import candidate_files
 from v2d_spark.merges.statements import run_merge
@@ -36,6 +38,8 @@ _WITH_BYTES = {
 # A deletion vector would leave the row where it is.
 _NO_VECTORS = {"spark.databricks.delta.delete.deletionVectors.persistent": "false"}
 _ROWS_OF_A_GROUP = "parquet.block.row.count.limit"
+# A file of a small table that was written so many seconds ago and is in no version was left by a process that died.
+_ABANDONED_S = 6 * 3600.0
 
 
 def erase_rows(spark: SparkSession, dataset: Dataset, name: str, numbers: Sequence[int]) -> int:
@@ -118,25 +122,37 @@ def purge(spark: SparkSession, dataset: Dataset, name: str) -> int:
     return len(removed)
 
 
-def rewrite_small_table(table: DeltaTable, rows: pa.Table) -> None:
+def rewrite_small_table(table: DeltaTable, rows: pa.Table) -> bool:
     """Put other rows in place of all of a small table's.
 
     Args:
-        table: it, as it was opened to make the rows of: what another process has appended since makes this fail.
+        table: it, as it was opened to make the rows of.
         rows: all rows that it is to have.
+
+    Returns:
+        Whether it was done; not if another process has appended since: its rows have not been looked at.
     """
-    write_deltalake(table, rows, mode="overwrite")
+    try:
+        # With retries the library would put these rows beside those that were appended.
+        write_deltalake(table, rows, mode="overwrite", commit_properties=CommitProperties(max_commit_retries=0))
+    except CommitFailedError:
+        return False
+    return True
 
 
 def forget_log(dataset: Dataset, name: str) -> None:
     """Remove what a small table's log and files say of earlier versions: the log has the least and greatest texts of a file.
 
+    Others may append to it meanwhile.
+
     Args:
         dataset: the dataset.
         name: the table.
     """
-    # It ends with a version of its own, which removes nothing: the log begins with that from here on.
-    dataset.delta(name).vacuum(0, dry_run=False, enforce_retention_duration=False, full=True)
+    # Not a full one: that takes what another process has written and not committed yet, and the table would name a file that
+    # is gone. It ends with a version of its own, which removes nothing: the log begins with that from here on.
+    dataset.delta(name).vacuum(0, dry_run=False, enforce_retention_duration=False, full=False)
+    _remove_abandoned(dataset, name)
     table = dataset.delta(name)
     table.create_checkpoint()
     newest = table.version()
@@ -147,6 +163,21 @@ def forget_log(dataset: Dataset, name: str) -> None:
         if version.isdigit() and int(version) < newest:
             locations.remove(location)
     locations.remove_lonely_checksums(log)
+
+
+def _remove_abandoned(dataset: Dataset, name: str) -> None:
+    """Remove files of a small table that no version names, and that nobody is about to commit any more."""
+    folder = dataset.table_path(name)
+    # Listed before the log is read: what is committed in between is named.
+    old = [
+        inner
+        for inner, _, changed in locations.walk(folder)
+        if inner.endswith(".parquet") and not inner.startswith(("_", ".")) and changed and changed < time.time() - _ABANDONED_S
+    ]
+    named = set(pa.table(dataset.delta(name).get_add_actions())["path"].to_pylist()) if old else set()
+    for inner in old:
+        if inner not in named:
+            locations.remove(locations.join(folder, inner))
 
 
 def _condition(numbers: Sequence[int]) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -25,29 +25,34 @@ import pyarrow.parquet as pq
 from v2d_spark import batches, merges, migrations, queries, suppressions
 from v2d_spark.lease import Lease, step_lease, trial_lease, writer_lease
 from v2d_spark.schema import STEP_MEDIA, TABLES
-from v2d_spark.steps.export import MARK
+from v2d_spark.steps import trial
+from v2d_spark.steps.export import read_mark
+from v2d_spark.steps.taking_over import DATASET_FORMAT
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs import locations
 from v2d_spark.udfs.enrichers import enrichers
+from v2d_spark.udfs.imports.members import TAR
+from v2d_spark.udfs.side_files import FOLDER as SIDE_FILES
 from v2d_spark.udfs.vocabulary import ROLE_SOURCE, STREAMS, InputError, LeaseHeldError, V2dError
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 _COMMAND = "delete"
-# The format of rows of `exports` that tell of a dataset made from this one.
-_DATASET = "dataset"
-_TRIALS = "_trials"
-_FILES = "files"
 # In place of a text that named what was erased.
 _ERASED = "(named what was erased)"
 # Shorter texts are in everything.
 _SHORTEST = 4
+# From so many characters on a text that contains what a source says is about that source; a shorter caption may be any word.
+_TELLING = 16
 _THREADS = 16
+# Of those that hold bytes still, in the record.
+_SHARDS_NOTED = 1000
+_SETTINGS = "settings"
 # Texts of the small tables that may name a source.
 _TEXTS = {
-    "exports": ("where_sql", "settings"),
-    "runs": ("settings",),
+    "exports": ("where_sql", _SETTINGS),
+    "runs": (_SETTINGS,),
     "deletions": ("where_sql", "reason"),
     "suppressions": ("reason",),
 }
@@ -61,13 +66,28 @@ class Found:
         sources: how many.
         same_bytes: how many of them the condition did not choose, and that hold the same bytes as one it chose.
         samples: made of them.
-        bytes: of media, those of enrichments among them.
+        bytes: of media, those of enrichments among them; not those that rows only refer to.
     """
 
     sources: int = 0
     same_bytes: int = 0
     samples: int = 0
     bytes: int = 0
+
+
+@dataclass(frozen=True, order=True)
+class Holding:
+    """An export that holds some of what goes.
+
+    Attributes:
+        destination: its folder.
+        dataset: the dataset that it is an export of, by its path.
+        is_fixed: whether it is one of a state before, which no update changes.
+    """
+
+    destination: str
+    dataset: str
+    is_fixed: bool
 
 
 @dataclass(frozen=True)
@@ -79,8 +99,10 @@ class DeleteResult:
         files: removed from the storage.
         datasets: made from this one, that it was erased from too.
         lost_datasets: made from this one, that cannot be opened any more.
-        exports: destinations of exports that hold some of it.
+        exports: that hold some of it.
         lost_exports: destinations that cannot be looked into.
+        shards: tars and folders that were imported by reference, and hold its bytes still.
+        trials: of other settings, that are removed because they have copies.
         ended: earlier deletions that were cut off and are ended.
     """
 
@@ -88,8 +110,10 @@ class DeleteResult:
     files: int = 0
     datasets: tuple[str, ...] = ()
     lost_datasets: tuple[str, ...] = ()
-    exports: tuple[str, ...] = ()
+    exports: tuple[Holding, ...] = ()
     lost_exports: tuple[str, ...] = ()
+    shards: tuple[str, ...] = ()
+    trials: int = 0
     ended: int = 0
 
 
@@ -102,21 +126,24 @@ class _Part:
         goes: of each source its source_num, by which they are sorted, its key, and the checksums of identity and url.
         uris: files beside the tables that its rows name.
         naming: texts of the small tables, and others that were asked about, in which something of them stands.
+        asked: all texts that were asked about.
         urls: checksums of URLs that are no identities, and that no other source has.
         checksums: of bytes that no other source has.
         found: how much there is.
-        exports: as in `DeleteResult`, and so are `lost_exports`.
+        exports: as in `DeleteResult`, and so are `lost_exports` and `shards`.
     """
 
     dataset: Dataset
     goes: pa.Table
     uris: frozenset[str]
     naming: frozenset[str]
+    asked: frozenset[str]
     urls: frozenset[str]
     checksums: frozenset[str]
     found: Found
-    exports: tuple[str, ...] = ()
+    exports: tuple[Holding, ...] = ()
     lost_exports: tuple[str, ...] = ()
+    shards: tuple[str, ...] = ()
 
     @property
     def numbers(self) -> list[int]:
@@ -156,18 +183,22 @@ def delete(
     with _all_leases(spark, datasets) as leases:
         if len(_family(dataset)[0]) != len(family):
             raise LeaseHeldError(f"Another dataset is being made from {dataset.path} just now; try again.")
+        trials = _trials([one for one in datasets if _cut_off(one)])
         ended, files = _end_cut_off(spark, datasets, leases)
         parts = [] if where is None else _choose(spark, dataset, family, where, reason)
+        told = _told(parts, lost)
         if parts:
             deletion, now = uuid.uuid4().hex, datetime.now(timezone.utc)
             where, reason = (_ERASED if text in parts[0].naming else text for text in (where, reason))
+            judged = {text for text in (where, reason) if text}
+            parts = [replace(part, asked=part.asked | judged) for part in parts]
             noted = [*(part.dataset.path for part in parts[1:]), *(f"{path} (could not be opened)" for path in lost)]
             # Those made from others first: what tells that it was begun is written last.
             for part in reversed(parts):
                 _begin(part, deletion, where, reason, now, noted if part is parts[0] else [])
             for part in parts:
                 files += _erase(spark, part.dataset, leases[part.dataset.path], part)
-    return replace(_told(parts, lost), files=files, ended=ended)
+    return replace(told, files=files, ended=ended, trials=trials + told.trials)
 
 
 def end_cut_off(spark: SparkSession, dataset: Dataset) -> int:
@@ -198,7 +229,14 @@ def _told(parts: Sequence[_Part], lost: Sequence[str]) -> DeleteResult:
         lost_datasets=tuple(lost) if parts else (),
         exports=tuple(sorted({name for part in parts for name in part.exports})),
         lost_exports=tuple(sorted({name for part in parts for name in part.lost_exports})),
+        shards=tuple(sorted({name for part in parts for name in part.shards})),
+        trials=_trials([part.dataset for part in parts]),
     )
+
+
+def _trials(datasets: Sequence[Dataset]) -> int:
+    """How many trials of other settings some datasets have."""
+    return sum(len(locations.list_folders(locations.join(dataset.path, trial.FOLDER))) for dataset in datasets)
 
 
 # --- the datasets made from one ---
@@ -214,7 +252,7 @@ def _family(dataset: Dataset) -> tuple[list[tuple[Dataset, Dataset]], list[str]]
         origin = waiting.pop(0)
         for row in origin.read_control("exports", ["destination", "format"]):
             path = row["destination"]
-            if row["format"] != _DATASET or path in seen:
+            if row["format"] != DATASET_FORMAT or path in seen:
                 continue
             seen.add(path)
             try:
@@ -244,9 +282,8 @@ def _all_leases(spark: SparkSession, datasets: Sequence[Dataset]) -> Iterator[di
         for dataset in datasets:
             migrations.migrate(dataset, leases[dataset.path])
             batches.end_changes(spark, dataset, leases[dataset.path], uuid.uuid4().hex)
-            # What a step held between two jobs when it died, and trials, which have copies of rows and bytes.
-            for folder in (dataset.staging_path, locations.join(dataset.path, _TRIALS)):
-                locations.remove_tree(folder)
+            # What a step held between two jobs when it died.
+            locations.remove_tree(dataset.staging_path)
         yield leases
 
 
@@ -321,17 +358,22 @@ def _look(
     checksums = frozenset(own | (made - _made_of_others(spark, dataset, made - own, numbers) if made - own else set()))
     told = _stored(spark, dataset, numbers)
     uris = frozenset(uri for uris in told["uris"].to_pylist() for uri in uris)
+    beside = frozenset(uri for uri in uris if _is_beside(uri))
     found = Found(
         sources=len(numbers),
         same_bytes=len(numbers) - chosen,
         samples=pc.sum(told["now"]).as_py() or 0,
         bytes=pc.sum(told["size"]).as_py() or 0,
     )
-    naming = frozenset(_naming(spark, dataset, numbers, [*texts, *_small_texts(dataset)]))
+    asked = {**dict.fromkeys(texts, False), **_small_texts(dataset)}
+    naming = frozenset(_naming(spark, dataset, numbers, asked))
     # Samples that come no more are in older exports still.
     holding, lost = _exports_holding(dataset, told["key"]) if begins else ([], [])
     urls = _urls(spark, dataset, goes) if begins else frozenset()
-    return _Part(dataset, goes, uris, naming, urls, checksums, found, tuple(holding), tuple(lost))
+    shards = _shards(dataset, uris - beside)
+    return _Part(
+        dataset, goes, beside, naming, frozenset(asked), urls, checksums, found, tuple(holding), tuple(lost), tuple(shards)
+    )
 
 
 def _checksums(spark: SparkSession, dataset: Dataset, numbers: Sequence[int]) -> tuple[set[str], set[str]]:
@@ -413,6 +455,19 @@ def _tables_with_bytes(dataset: Dataset) -> dict[str, tuple[str, ...]]:
     return tables
 
 
+def _is_beside(uri: str) -> bool:
+    """Whether a uri names a file beside the tables; any other is that of a file which was imported by reference."""
+    return uri.startswith(f"{SIDE_FILES}/")
+
+
+def _shards(dataset: Dataset, uris: frozenset[str]) -> list[str]:
+    """The tars and folders that files which were imported by reference are, or are in."""
+    if not uris:
+        return []
+    tars = {row["location"] for row in dataset.read_control("imports", ["location", "kind"]) if row["kind"] == TAR}
+    return sorted({uri if uri in tars else locations.parent(uri) for uri in uris})
+
+
 def _stored(spark: SparkSession, dataset: Dataset, numbers: Sequence[int]) -> pa.Table:
     """What the tables hold of sources: by key the bytes of media, the files beside the tables, and samples there are now."""
     from pyspark.sql import functions as F
@@ -422,23 +477,28 @@ def _stored(spark: SparkSession, dataset: Dataset, numbers: Sequence[int]) -> pa
         "key", F.lit(0).cast("bigint").alias("size"), none.alias("uris"), F.lit(1).alias("now")
     )
     for name, streams in _tables_with_bytes(dataset).items():
-        size = sum((F.coalesce(F.col(f"{stream}.size"), F.lit(0)) for stream in streams), F.lit(0)).cast("bigint")
+        own = {
+            stream: F.col(f"{stream}.uri").isNull() | F.col(f"{stream}.uri").startswith(f"{SIDE_FILES}/") for stream in streams
+        }
+        sizes = (F.when(is_own, F.coalesce(F.col(f"{stream}.size"), F.lit(0))).otherwise(0) for stream, is_own in own.items())
+        size = sum(sizes, F.lit(0)).cast("bigint")
         uris = F.array_compact(F.array(*(F.col(f"{stream}.uri") for stream in streams)).cast("array<string>"))
         rows = rows.union(_of(spark, dataset, name, numbers).select("key", size, uris, F.lit(0)))
     both = (F.sum("size").alias("size"), F.flatten(F.collect_list("uris")).alias("uris"), F.max("now").alias("now"))
     return rows.groupBy("key").agg(*both).toArrow()
 
 
-def _exports_holding(dataset: Dataset, keys: pa.ChunkedArray) -> tuple[list[str], list[str]]:
-    """Destinations of exports that have any of some samples, and those that cannot be looked into."""
+def _exports_holding(dataset: Dataset, keys: pa.ChunkedArray) -> tuple[list[Holding], list[str]]:
+    """Exports that have any of some samples, and destinations that cannot be looked into."""
     rows = dataset.read_control("exports", ["destination", "format"])
     holding, lost = [], []
-    for destination in sorted({row["destination"] for row in rows if row["format"] != _DATASET}):
+    for destination in sorted({row["destination"] for row in rows if row["format"] != DATASET_FORMAT}):
         try:
-            if not locations.exists(locations.join(destination, MARK)):
+            mark = read_mark(destination)
+            if mark is None:
                 lost.append(destination)
             elif _holds(destination, keys):
-                holding.append(destination)
+                holding.append(Holding(destination, dataset.path, mark.get("as_of") is not None))
         except (OSError, InputError, pa.ArrowException):
             lost.append(destination)
     return holding, lost
@@ -485,24 +545,42 @@ def _begin(part: _Part, deletion: str, where: str | None, reason: str | None, no
                 "samples": found.samples,
                 "bytes": found.bytes,
                 "datasets": list(datasets),
-                "exports": [*part.exports, *(f"{path} (could not be looked into)" for path in part.lost_exports)],
+                "exports": [
+                    *(export.destination for export in part.exports),
+                    *(f"{path} (could not be looked into)" for path in part.lost_exports),
+                    *(f"{path} (imported by reference, and left as it is)" for path in part.shards[:_SHARDS_NOTED]),
+                ],
             }
         ],
     )
 
 
-def _small_texts(dataset: Dataset) -> set[str]:
-    """The texts of the small tables that may name a source."""
-    found: set[str] = set()
+def _small_texts(dataset: Dataset) -> dict[str, bool]:
+    """The texts of the small tables that may name a source, and whether each is settings in JSON."""
+    found: dict[str, bool] = {}
     for name, columns in _TEXTS.items():
         if locations.exists(dataset.table_path(name)):
             rows = dataset.delta(name).to_pyarrow_table(columns=list(columns))
-            found.update(text for column in columns for text in pc.unique(rows[column]).to_pylist() if text)
+            found.update(_texts_of(rows, columns))
     return found
 
 
-def _naming(spark: SparkSession, dataset: Dataset, numbers: Sequence[int], texts: Sequence[str]) -> set[str]:
-    """Those of some texts in which stands what only these sources say: an identity, a URL, a caption, a column's value."""
+def _texts_of(rows: pa.Table, columns: Sequence[str]) -> dict[str, bool]:
+    return {text: column == _SETTINGS for column in columns for text in pc.unique(rows[column]).to_pylist() if text}
+
+
+def _naming(spark: SparkSession, dataset: Dataset, numbers: Sequence[int], texts: Mapping[str, bool]) -> set[str]:
+    """Those of some texts in which stands what only these sources say: an identity, a URL, a caption, a column's value.
+
+    A long one may stand anywhere. A short one may be any word, so it counts where it stands in quotes, as in `caption =
+    'cat'`; and a short identity or URL anywhere in a text of the user's, one with a slash in settings too.
+
+    Args:
+        spark: the session.
+        dataset: the dataset.
+        numbers: of the sources.
+        texts: whether each is settings in JSON.
+    """
     from pyspark.sql import functions as F
 
     if not texts or not numbers:
@@ -510,27 +588,54 @@ def _naming(spark: SparkSession, dataset: Dataset, numbers: Sequence[int], texts
 
     def values(rows: DataFrame) -> DataFrame:
         said = F.concat(
-            F.array("identity", "url", "caption"),
+            F.array("caption"),
             F.coalesce("captions", F.array()),
             F.coalesce(F.map_values("columns"), F.array()),
             F.coalesce(F.transform("spans", lambda span: span["caption"]), F.array()),
             F.coalesce(F.flatten(F.transform("spans", lambda span: F.map_values(span["columns"]))), F.array()),
         )
-        return rows.select(F.explode(said).alias("value")).where("value IS NOT NULL")
+        names = rows.select(F.explode(F.array("identity", "url")).alias("value"), F.lit(True).alias("is_name"))
+        others = rows.select(F.explode(said).alias("value"), F.lit(False).alias("is_name"))
+        return names.union(others).where("value IS NOT NULL")
 
     said = values(_of(spark, dataset, "sources", numbers))
     # Without credentials too, as other tables have it.
-    said = said.union(_of(spark, dataset, "samples", numbers).selectExpr("url").where("url IS NOT NULL"))
-    asked = F.array(*map(F.lit, sorted(set(texts))))
-    naming = F.filter(asked, lambda text: F.instr(text, F.col("value")) > 0)
-    found = said.where(f"length(value) >= {_SHORTEST}").select("value", F.explode(naming).alias("text")).collect()
-    matching = {(row["text"], row["value"]) for row in found}
+    said = said.union(_of(spark, dataset, "samples", numbers).selectExpr("url", "true").where("url IS NOT NULL"))
+    # Each once, and texts by their numbers: sources share captions, and a text may be long.
+    said = said.where(f"length(value) >= {_SHORTEST}").distinct()
+    asked = sorted(texts)
+    told = [(number, _plain(text) if texts[text] else text, texts[text]) for number, text in enumerate(asked)]
+    about = F.broadcast(spark.createDataFrame(told, "number int, text string, is_settings boolean"))
+    quotes = "chr(34), chr(39)"
+    is_named = (
+        f"instr(text, value) > 0 AND (length(value) >= {_TELLING} OR (is_name AND (NOT is_settings OR value LIKE '%/%')) "
+        f"OR instr(translate(text, {quotes}), concat(chr(39), translate(value, {quotes}), chr(39))) > 0)"
+    )
+    matching = said.join(about, F.expr(is_named)).select("value", "number").distinct().collect()
     if not matching:
         return set()
-    matched = spark.createDataFrame(sorted({(value,) for _, value in matching}), "value string")
-    others = values(_not_of(spark, dataset, "sources", numbers)).join(matched, "value", "left_semi").distinct()
+    matched = spark.createDataFrame(sorted({(row["value"],) for row in matching}), "value string")
+    others = values(_not_of(spark, dataset, "sources", numbers)).join(matched, "value", "left_semi").select("value").distinct()
     shared = {row["value"] for row in others.collect()}
-    return {text for text, value in matching if value not in shared}
+    return {asked[row["number"]] for row in matching if row["value"] not in shared}
+
+
+def _plain(settings: str) -> str:
+    """All texts in settings as they are, without JSON's escapes."""
+    texts: list[str] = []
+    try:
+        waiting: list[Any] = [json.loads(settings)]
+    except ValueError:  # written by hand
+        return settings
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, str):
+            texts.append(one)
+        elif isinstance(one, dict):
+            waiting += [*one, *one.values()]
+        elif isinstance(one, list):
+            waiting += one
+    return "\n".join(texts)
 
 
 # --- to erase ---
@@ -562,11 +667,13 @@ def _erase(spark: SparkSession, dataset: Dataset, lease: Lease, part: _Part | No
         part: what was begun just now; what deletions have suppressed, where one is ended that was cut off.
     """
     again = part is None
+    # They have copies of rows and bytes.
+    locations.remove_tree(locations.join(dataset.path, trial.FOLDER))
     if part is None:
         goes = _suppressed_by_deletions(spark, dataset)
         part = _look(spark, dataset, goes, begins=False) if goes.num_rows else None
     files = _erase_rows(spark, part, lease) if part else 0
-    files += locations.remove_unfinished(locations.join(dataset.path, _FILES))
+    files += locations.remove_unfinished(locations.join(dataset.path, SIDE_FILES))
     small = {table.name for table in TABLES} - {"sources", "samples", "media", "leases"}
     for name in sorted(set(dataset.versions()) - small - {"leases"}):
         lease.check()
@@ -584,7 +691,7 @@ def _erase_rows(spark: SparkSession, part: _Part, lease: Lease) -> int:
     dataset, numbers, tables = part.dataset, part.numbers, _tables_with_bytes(part.dataset)
     _keep_numbers(spark, dataset)
     files = _remove_files(dataset, part.uris)
-    _scrub(part)
+    _scrub(spark, part)
     for name in ("samples", *dataset.steps):
         lease.check()
         merges.erase_rows(spark, dataset, name, numbers)
@@ -628,9 +735,9 @@ def _uris(spark: SparkSession, dataset: Dataset, tables: dict[str, tuple[str, ..
 
 def _unnamed_files(spark: SparkSession, dataset: Dataset, tables: dict[str, tuple[str, ...]], keys: set[str]) -> set[str]:
     """Files beside the tables that are of some sources by their names, and that no row names."""
-    folder = locations.join(dataset.path, _FILES)
+    folder = locations.join(dataset.path, SIDE_FILES)
     named = {
-        location.removeprefix(folder.removesuffix(_FILES))
+        location.removeprefix(folder.removesuffix(SIDE_FILES))
         for location in locations.list_files(folder, recursive=True)
         if _is_of(location.rpartition("/")[2], keys)
     }
@@ -648,23 +755,36 @@ def _remove_files(dataset: Dataset, uris: set[str] | frozenset[str]) -> int:
     return len(uris)
 
 
-def _scrub(part: _Part) -> None:
+def _scrub(spark: SparkSession, part: _Part) -> None:
     """Take out of the small tables, and their logs, what names the sources of a part."""
     erased = frozenset(name for column in ("identity", "url") for name in part.goes[column].to_pylist() if name is not None)
+    naming, asked = set(part.naming), set(part.asked)
     for name, columns in _TEXTS.items():
-        table = part.dataset.delta(name)
-        rows = now = table.to_pyarrow_table()
-        # Column by column, so that all others stay as they are.
-        new = {}
-        for column in columns:
-            note = json.dumps({"note": _ERASED}) if column == "settings" else _ERASED
-            new[column] = [note if text in part.naming else text for text in rows[column].to_pylist()]
-        if name == "suppressions":
-            plain = suppressions.plain_as_checksums(rows.select(["kind", "value"]).to_pylist(), erased)
-            new |= {column: [row[column] for row in plain] for column in ("kind", "value")}
-        for column, values in new.items():
-            kind = now.schema.field(column)
-            now = now.set_column(now.schema.get_field_index(column), kind, pa.array(values, kind.type))
-        if not now.equals(rows):
-            merges.rewrite_small_table(table, now)
-            merges.forget_log(part.dataset, name)
+        while True:
+            table = part.dataset.delta(name)
+            rows = table.to_pyarrow_table()
+            # Exports, and datasets that are made from this one, append meanwhile.
+            more = {text: kind for text, kind in _texts_of(rows, columns).items() if text not in asked}
+            naming |= _naming(spark, part.dataset, part.numbers, more)
+            asked |= set(more)
+            now = _scrubbed(name, rows, naming, erased)
+            if now.equals(rows):
+                break
+            if merges.rewrite_small_table(table, now):
+                merges.forget_log(part.dataset, name)
+                break
+
+
+def _scrubbed(name: str, rows: pa.Table, naming: Set[str], erased: frozenset[str]) -> pa.Table:
+    """Rows of a small table without what names sources; column by column, so that all others stay as they are."""
+    new = {}
+    for column in _TEXTS[name]:
+        note = json.dumps({"note": _ERASED}) if column == _SETTINGS else _ERASED
+        new[column] = [note if text in naming else text for text in rows[column].to_pylist()]
+    if name == "suppressions":
+        plain = suppressions.plain_as_checksums(rows.select(["kind", "value"]).to_pylist(), erased)
+        new |= {column: [row[column] for row in plain] for column in ("kind", "value")}
+    for column, values in new.items():
+        kind = rows.schema.field(column)
+        rows = rows.set_column(rows.schema.get_field_index(column), kind, pa.array(values, kind.type))
+    return rows

@@ -1,7 +1,7 @@
 """The enrichment step: samples that an enricher has not looked at are, batch after batch, into tables of its own.
 
-    take the step's lease → end batches that were cut off → for each batch: compute → commit the step's media table →
-    check the epoch → merge the step's table → append to `runs`
+    take the step's lease → end batches that were cut off → for each batch: compute → check the epoch → commit the step's
+    media table → check the epoch → merge the step's table → append to `runs`
 
 `media` and `sources` are not written, so that enrichments run beside each other and beside a download.
 """
@@ -200,6 +200,7 @@ def _commit(
 ) -> None:
     """Do the round of commits of a batch, in its order; each changes nothing when it is done again."""
     name = f"{outcome.step}{STEP_MEDIA}"
+    lease.check()
     media_log.commit(dataset, outcome.step, outcome.batch_id, outcome.files, table_name=name)
     lease.check()
     if outcome.report.statuses:

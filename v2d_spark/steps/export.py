@@ -399,7 +399,7 @@ def check(
     folder = _folder(to)
     if locations.is_local(folder) and locations.exists(folder) and not locations.is_folder(folder):
         raise InputError(f"{folder} is a file; choose a folder.")
-    before = _read_mark(folder)
+    before = read_mark(folder)
     if update:
         if not before:
             raise InputError(f"{folder} holds no export that could be updated; run this without --update first.")
@@ -436,7 +436,7 @@ def check(
     return asked
 
 
-def _read_mark(folder: str) -> dict[str, Any] | None:
+def read_mark(folder: str) -> dict[str, Any] | None:
     """What the mark of an export says; nothing of one that cannot be read, None where there is none."""
     mark = locations.join(folder, MARK)
     if not locations.exists(mark):

@@ -196,6 +196,7 @@ class _Work:
         self._numbered_parts: list[str] = []
         self._compared: DataFrame
         self._first = 0
+        self._suppressed = suppressions.checksums(dataset)
 
     def do(self, shards: Sequence[Shard]) -> None:
         """Do all of it."""
@@ -496,6 +497,7 @@ class _Work:
             file_bytes=settings.batch.file_bytes,
             progress=self._watcher.progress_file if on_this_host else None,
             stop_file=self._watcher.stop_file if on_this_host else None,
+            suppressed=self._suppressed,
         )
         parts = [self._read(name).select(*INPUT_COLUMNS) for name in self._numbered_parts]
         rows = parts[0] if len(parts) == 1 else parts[0].unionByName(parts[1])

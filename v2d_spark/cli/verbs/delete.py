@@ -12,6 +12,8 @@ from v2d_spark.cli.telling import counted, size
 from v2d_spark.cli.words import dataset_option, only_overrides, quiet_option, settings_options
 from v2d_spark.udfs.vocabulary import EXIT_DONE
 
+_SHARDS_TOLD = 20
+
 
 @click.command(name="delete")
 @click.argument("words", nargs=-1, metavar="[KEY=VALUE]...")
@@ -52,6 +54,8 @@ def _told(result: Any, where: str | None, dataset: str, *, dry_run: bool) -> Ite
     found = result.found
     if result.ended:
         yield f"Ended {counted(result.ended, 'deletion')} that had been cut off."
+    if result.trials:
+        yield f"{counted(result.trials, 'trial')} of other settings {'would go' if dry_run else 'removed'}: they have copies."
     if not found.sources:
         if where is not None:
             yield f"No source matches {printable(where)}; nothing is erased."
@@ -66,10 +70,16 @@ def _told(result: Any, where: str | None, dataset: str, *, dry_run: bool) -> Ite
         yield f"In {printable(path)}, which is made from this one, too."
     for path in result.lost_datasets:
         yield f"NOT in {printable(path)}, which was made from this one and cannot be opened; delete it there, or all of it."
-    for path in result.exports:
-        update = f"v2d export --update --dataset {shlex.quote(dataset)} --to {shlex.quote(path)}"
-        yield f"The export in {printable(path)} holds some of it{'' if dry_run else f'; to mend it: {update}'}."
+    for export in result.exports:
+        mend = f"to mend it: v2d export --update --dataset {shlex.quote(export.dataset)} --to {shlex.quote(export.destination)}"
+        if export.is_fixed:
+            mend = "it is one of a state before, which no update changes: remove this folder"
+        yield f"The export in {printable(export.destination)} holds some of it{'' if dry_run else f'; {mend}'}."
     for path in result.lost_exports:
         yield f"The export in {printable(path)} cannot be looked into; it may hold some of it."
+    for path in result.shards[:_SHARDS_TOLD]:
+        yield f"{printable(path)} was imported by reference and is left as it is, with the bytes; remove them there."
+    if len(result.shards) > _SHARDS_TOLD:
+        yield f"So are {counted(len(result.shards) - _SHARDS_TOLD, 'more shard')}."
     if dry_run:
         yield f"To erase it: the same without --dry-run. What goes cannot be had back from {shlex.quote(dataset)}."
