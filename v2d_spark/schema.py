@@ -490,7 +490,9 @@ DELETIONS = Table(
         _column("files", pa.int64(), "files removed from the storage"),
         _column("bytes", pa.int64(), "bytes of media erased"),
         _column("datasets", pa.list_(pa.string()), "datasets made from this one that it was erased from too"),
-        _column("exports", pa.list_(pa.string()), "exports that held it"),
+        _column(
+            "exports", pa.list_(pa.string()), "exports that held it, and what was imported by reference and holds it still"
+        ),
     ),
 )
 
