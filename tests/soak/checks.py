@@ -59,7 +59,7 @@ class Checker:
         media = rows(dataset, "media")
         self._check_bytes(dataset, samples, media, model)
         self._check_runs(dataset, media, model, step)
-        _check_side_files(dataset, media)
+        _check_side_files(dataset, media, self._world.cleared.get(dataset.path, 0))
 
     def _compare(self, table: str, found: Mapping[Any, Row], expected: Mapping[Any, Row]) -> None:
         wrong = []
@@ -191,13 +191,13 @@ def _expected_sample(sample: Sample, model: Model) -> Row:
     }
 
 
-def _check_side_files(dataset: Dataset, media: list[Row]) -> None:
-    """All files beside the tables are referred to, but for those of batches that came to nothing."""
+def _check_side_files(dataset: Dataset, media: list[Row], cleared: int) -> None:
+    """All files beside the tables are referred to, but for those of batches that came to nothing, or that lost rows."""
     top = Path(dataset.path)
     told = {row["video"]["uri"] for row in media if row["video"] and row["video"]["uri"]}
     there = {path.relative_to(top).as_posix() for path in (top / "files").rglob("*") if path.is_file()}
     assert told <= there, f"files are missing: {sorted(told - there)}"
-    committed = {str(row["batch_id"]) for row in media}
+    committed = {str(row["batch_id"]) for row in media if row["batch_id"] > cleared}
     unused = {name for name in there - told if name.split("/")[1] in committed}
     assert not unused, f"nothing refers to {sorted(unused)}"
 

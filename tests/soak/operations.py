@@ -288,10 +288,9 @@ def enrich(world: World) -> None:
     asked([])
     assert was_unsettled or world.dataset.versions()["media"] == before, "a probe wrote to media"
     if told:
-        widths = {row["key"]: row["width"] for row in tables.rows(world.dataset, "samples")}
-        expected = {key: None if one.content.seconds is None else 64 for key, one in world.model.samples.items()}
-        wrong = {key: width for key, width in widths.items() if width != expected[key]}
-        assert not wrong, f"widths are {wrong}, after {told.report}"
+        probed = {row["key"] for row in tables.rows(world.dataset, "samples") if row["probe"] and row["probe"]["streams"]}
+        expected = {key for key, sample in world.model.samples.items() if sample.content.seconds is not None}
+        assert probed == expected, f"{probed} were probed, not {expected}, by {told.report}"
 
 
 # --- deletion ---
