@@ -164,16 +164,6 @@ def checksums(dataset: Dataset) -> frozenset[str]:
     return frozenset(row["value"].lower() for row in rows if row["kind"] == SHA256)
 
 
-def names(dataset: Dataset) -> frozenset[str]:
-    """The checksums of identities and URLs that must not come back: `name_checksum` of a text is among them or not."""
-    if are_none(dataset):
-        return frozenset()
-    rows = dataset.read_control("suppressions", ["kind", "value"])
-    return frozenset(
-        name_checksum(row["value"]) if row["kind"] in _PLAIN else row["value"].lower() for row in rows if row["kind"] in _NAMES
-    )
-
-
 def name_checksum(text: str) -> str:
     """The checksum of an identity or a URL, as the table has it."""
     return hashlib.sha256(text.encode()).hexdigest()

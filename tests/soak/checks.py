@@ -7,14 +7,14 @@ import io
 import json
 import tarfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 
 from tests.soak.world import World
-from tests.support.model import Bytes, Model, Sample, Source
+from tests.support.model import Model, Sample, Source
 from tests.support.tables import rows
 from v2d_spark.tables import Dataset
 
@@ -32,8 +32,8 @@ class Checker:
         self._world = world
         # By dataset: of each sample the batch that made it, and which time that was to the model.
         self._batches: dict[str, dict[str, tuple[int, int]]] = {}
-        # What clips came out as: the same content is the same bytes each time.
-        self._clips: dict[Bytes, str] = {}
+        # By dataset and batch what `runs` says of it, which stays.
+        self._runs: dict[tuple[str, int], tuple[Any, ...]] = {}
 
     def check(self) -> None:
         """Look at all of it.
@@ -45,7 +45,7 @@ class Checker:
         # What a command left that died, the next one ends.
         if world.has_dataset and not world.is_unsettled:
             self._check(world.dataset, world.model, "download")
-        if world.has_made:
+        if world.has_made and world.made_path not in world.unsettled:
             self._check(Dataset.open(world.made_path), world.made, "subsample")
 
     def _check(self, dataset: Dataset, model: Model, step: str) -> None:
@@ -59,7 +59,7 @@ class Checker:
         media = rows(dataset, "media")
         self._check_bytes(dataset, samples, media, model)
         self._check_runs(dataset, media, model, step)
-        _check_side_files(dataset, media)
+        _check_side_files(dataset, media, self._world.cleared.get(dataset.path, 0))
 
     def _compare(self, table: str, found: Mapping[Any, Row], expected: Mapping[Any, Row]) -> None:
         wrong = []
@@ -122,11 +122,14 @@ class Checker:
             assert found == sample["video_sha256"] == stream["sha256"], f"the bytes of {key} are others than the tables say"
             assert len(body) == sample["video_size"]
             content = model.samples[key].content
-            expected = content.sha256 or self._clips.setdefault(content, found)
+            expected = content.sha256 or self._world.clips.setdefault(content, found)
             assert found == expected, f"the bytes of {key} are not those of its source"
 
     def _check_runs(self, dataset: Dataset, media: list[Row], model: Model, step: str) -> None:
-        """Each batch is in `runs` once, and its counts are those of what is in `media`; together they are all that was done."""
+        """Each batch is in `runs` once, and its counts are those of what is in `media`; together they are all that was done.
+
+        Of rows of `media` some may be gone since, but for the newest batches; what `runs` says of the others stays.
+        """
         runs = dataset.read_control("runs")
         numbers = [run["batch_id"] for run in runs]
         assert len(set(numbers)) == len(numbers), "a batch was committed twice"
@@ -142,11 +145,18 @@ class Checker:
                 outcomes[batch][row["status"]] += 1
                 if row["error_class"]:
                     errors[batch][row["error_class"]] += 1
+        cleared = self._world.cleared.get(dataset.path, 0)
         for batch, run in made.items():
-            assert run["statuses"] == outcomes[batch], f"batch {batch}: {run['statuses']}, not {outcomes[batch]}"
-            assert run["errors"] == errors[batch], f"batch {batch}: {run['errors']}, not {errors[batch]}"
+            counts = tuple(run[name] for name in ("sources", "samples", "statuses", "errors"))
+            was = self._runs.setdefault((dataset.path, batch), counts)
+            assert was == counts, f"runs says of batch {batch} {counts}, and said {was}"
+            told, found = (run["statuses"], run["errors"]), (outcomes[batch], errors[batch])
+            if batch <= cleared:
+                assert all(Counter(dict(one)) >= other for one, other in zip(told, found, strict=True)), f"{told}, not {found}"
+                continue
+            assert told == found, f"batch {batch}: {told}, not {found}"
             assert (run["sources"], run["samples"]) == (outcomes[batch].total(), parts[batch]), f"batch {batch}: {run}"
-        total: Counter[str] = sum(outcomes.values(), Counter())
+        total: Counter[str] = sum((Counter(dict(run["statuses"])) for run in made.values()), Counter())
         expected: Counter[str] = Counter()
         for (status, _), count in model.outcomes.items():
             expected[status] += count
@@ -177,19 +187,52 @@ def _expected_sample(sample: Sample, model: Model) -> Row:
         "clip_index": sample.clip,
         "span_index": sample.span,
         "clips": sample.whole and [list(span) for span in sample.whole],
-        "source_key": model.sources[sample.number].key,
+        "source_key": model.source(sample.number).key,
     }
 
 
-def _check_side_files(dataset: Dataset, media: list[Row]) -> None:
-    """All files beside the tables are referred to, but for those of batches that came to nothing."""
+def _check_side_files(dataset: Dataset, media: list[Row], cleared: int) -> None:
+    """All files beside the tables are referred to, but for those of batches that came to nothing, or that lost rows."""
     top = Path(dataset.path)
     told = {row["video"]["uri"] for row in media if row["video"] and row["video"]["uri"]}
     there = {path.relative_to(top).as_posix() for path in (top / "files").rglob("*") if path.is_file()}
     assert told <= there, f"files are missing: {sorted(told - there)}"
-    committed = {str(row["batch_id"]) for row in media}
+    committed = {str(row["batch_id"]) for row in media if row["batch_id"] > cleared}
     unused = {name for name in there - told if name.split("/")[1] in committed}
     assert not unused, f"nothing refers to {sorted(unused)}"
+
+
+def check_tidy(dataset: Dataset) -> None:
+    """After maintenance that keeps nothing all files beside the tables are referred to.
+
+    Args:
+        dataset: the dataset.
+    """
+    told = {row["video"]["uri"] for row in rows(dataset, "media") if row["video"] and row["video"]["uri"]}
+    there = {path.relative_to(dataset.path).as_posix() for path in (Path(dataset.path) / "files").rglob("*") if path.is_file()}
+    assert there == told, f"nothing refers to {sorted(there - told)}"
+
+
+def check_erased(folders: Iterable[Path], texts: Iterable[bytes]) -> None:
+    """No file has any of some texts, neither as it is nor once it is unpacked.
+
+    Args:
+        folders: where to look, with all that is below.
+        texts: what must not be there.
+    """
+    left = set(texts)
+    for path in (path for folder in folders for path in folder.rglob("*") if path.is_file()):
+        parts = [path.name.encode(), path.read_bytes()]
+        if path.suffix == ".parquet":
+            parts += [
+                buffer.to_pybytes()
+                for column in pq.read_table(path).columns
+                for chunk in column.chunks
+                for buffer in chunk.buffers()
+                if buffer is not None
+            ]
+        for text in left:
+            assert not any(text in part for part in parts), f"{path} has {text[:60]!r}, which was erased"
 
 
 def check_export(world: World, folder: Path) -> None:

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from v2d_spark import batches, lease, media_log, merges
+from v2d_spark import batches, lease, media_log, merges, suppressions
+from v2d_spark.merges import upkeep
+from v2d_spark.steps import export
 from v2d_spark.udfs import locations
 
 
@@ -16,12 +18,18 @@ class CrashError(Exception):
     """Stands for the death of the driver."""
 
 
+# How names of functions begin that change a table.
+_CHANGING = ("append", "merge", "remove", "reset", "erase", "purge", "forget", "rewrite")
 # What a command does to the tables, one after the other: each changes one, or makes sure that it may.
 _STEPS: list[tuple[Any, str]] = [
     (media_log, "commit"),
+    (media_log, "replace"),
     (batches, "append_run"),
+    (suppressions, "append"),
     (lease.Lease, "check"),
-    *((merges, name) for name in merges.__all__ if name.split("_")[0] in ("append", "merge", "remove", "reset", "delete")),
+    *((merges, name) for name in merges.__all__ if name.split("_")[0] in _CHANGING),
+    *((upkeep, name) for name in ("compact", "compact_control", "vacuum", "shorten_log")),
+    *((export, name) for name in ("plan", "remove_others")),
 ]
 # What a driver that is dead does not do, though Python unwinds its stack here.
 _CARE: list[tuple[Any, str]] = [(locations, "remove_tree"), (lease.Lease, "release")]

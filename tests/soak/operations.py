@@ -6,17 +6,24 @@ run the command in `world.run`, which kills some of them, and do the same to `wo
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from pathlib import Path
+
+import pyarrow.parquet as pq
 
 from tests.soak import checks
 from tests.soak.world import OPTIONS, Stopping, World
+from tests.support import tables
 from tests.support.model import FAILED, OK, InputRow, Making, Model, Source
 from v2d_spark import api
 from v2d_spark.choice import Choice
 from v2d_spark.steps.ingest import IngestResult
+from v2d_spark.steps.maintain import RETAIN_HOURS
 from v2d_spark.steps.making import MakeResult
+from v2d_spark.tables import Dataset
 
 Operation = Callable[[World], None]
 # Sources in a small batch: it has one shard, or two with little in them.
@@ -80,6 +87,9 @@ def add(world: World) -> None:
             world.fail(url)
     for source in world.chance.sample(world.model.sources, min(2, len(world.model.sources))):
         rows += _rows_as_they_were(source)
+    deleted = sorted(world.model.suppressed_names)
+    for url in world.chance.sample(deleted, min(len(deleted), world.chance.choice((0, 0, 2)))):
+        rows += world.rows_of(url)
     world.chance.shuffle(rows)
     _take_in(world, rows)
 
@@ -212,11 +222,11 @@ def _take_in(world: World, rows: Sequence[InputRow], *, prune: bool = False) -> 
         asked(due)
 
 
-def _as_far_as_done(world: World, due: Sequence[Source]) -> list[Source]:
+def _as_far_as_done(world: World, due: Sequence[Source], path: str | None = None) -> list[Source]:
     """What samples were made of, where a command may have died on the way."""
-    if not world.is_unsettled:
+    if not world.died:
         return list(due)
-    made = world.numbers_made()
+    made = world.numbers_made(path)
     return [source for source in due if source.number in made]
 
 
@@ -234,13 +244,13 @@ def _rows_as_they_were(source: Source) -> list[InputRow]:
 
 @operation(2)
 def export(world: World) -> None:
-    """Tars, again into the same folder."""
-    folder = world.folder / "tars"
-    update = folder.exists() and world.chance.random() < 0.7
+    """Tars, again into the same folder; one that died is gone on with by the next."""
+    update = world.has_exported and world.chance.random() < 0.7
     world.note("updated" if update else "made")
-    told = api.export(world.path, str(folder), update=update, config=world.settings(Making()))
-    assert world.is_unsettled or told.samples == len(world.model.samples)
-    checks.check_export(world, folder)
+    told = world.attempt(lambda: api.export(world.path, str(world.tars), update=update, config=world.settings(Making())))
+    if told:
+        assert world.is_unsettled or told.samples == len(world.model.samples)
+        checks.check_export(world, world.tars)
 
 
 @operation(3)
@@ -249,15 +259,18 @@ def subsample(world: World) -> None:
     if world.is_unsettled:
         # Any command that writes ends what another began: this one has nothing else to do.
         assert api.retry(world.path, "false", config=world.settings(Making())) == 0
-        world.is_unsettled = False
+        world.unsettled.discard(world.path)
     making = world.making()
     world.note(str(making))
     settings = world.settings(making)
     with _asked(world) as asked:
-        both = world.run_until_done(lambda: api.subsample(world.path, world.made_path, config=settings))
-    compared = world.made.take_over(world.model)
+        both = world.run(lambda: api.subsample(world.path, world.made_path, config=settings), world.made_path)
+    if not world.has_made:
+        return
+    compared = world.made.take_over(world.model, done=world.is_written)
     answers = {source.identity: source.origin.content for source in world.made.sources if source.origin}
-    statuses = world.made.make(making, answers)
+    due = _as_far_as_done(world, world.made.due(), world.made_path)
+    statuses = world.made.make(making, answers, due)
     if both:
         told, made = both
         found = Counter({name: getattr(told, name) for name in ("new", "changed", "again", "vanished")})
@@ -266,7 +279,134 @@ def subsample(world: World) -> None:
     asked([])
 
 
+@operation(2)
+def enrich(world: World) -> None:
+    """Samples are probed, out of the bytes that are stored."""
+    before, was_unsettled = world.dataset.versions()["media"], world.is_unsettled
+    with _asked(world) as asked:
+        told = world.run(lambda: api.enrich("probe", world.path, config=world.settings(Making())))
+    asked([])
+    assert was_unsettled or world.dataset.versions()["media"] == before, "a probe wrote to media"
+    if told:
+        probed = {row["key"] for row in tables.rows(world.dataset, "samples") if row["probe"] and row["probe"]["streams"]}
+        expected = {key for key, sample in world.model.samples.items() if sample.content.seconds is not None}
+        assert probed == expected, f"{probed} were probed, not {expected}, by {told.report}"
+
+
+# --- deletion ---
+
+
+@operation(3, when=lambda world: len(world.model.sources) > 3)
+def delete(world: World) -> None:
+    """Some go for good, with all that has the same bytes, here and in the dataset made from this one."""
+    chosen = world.chance.sample([source.number for source in world.model.sources], world.chance.choice((1, 1, 2)))
+    must, may = world.model.reach(chosen)
+    world.note(f"{chosen}, with them {sorted(must)}, at most {sorted(may)}")
+    where = f"source_num IN ({', '.join(map(str, chosen))})"
+    settings = world.settings(Making())
+    told = world.run(lambda: api.delete(world.path, where, reason="asked for", config=settings))
+    again = world.died
+    if again:
+        _end_deletion(world, where)
+    world.unsettled.clear()
+    gone = {source.number for source in world.model.sources} - {
+        row["source_num"] for row in tables.rows(world.dataset, "sources")
+    }
+    assert must <= gone <= may, f"{gone} are gone"
+    if told:
+        assert told.found.sources == len(gone) + len(_made_of(world, gone)), told
+        assert list(told.exports) == _exports_of(world, gone), told
+    texts = _texts_of(world, gone)
+    of_made = _made_of(world, gone)
+    _forget(world.dataset, world, world.model, gone)
+    if world.has_made:
+        _forget(Dataset.open(world.made_path), world, world.made, of_made)
+    checks.check_erased([Path(world.path), *([Path(world.made_path)] if world.has_made else [])], texts)
+
+
+def _end_deletion(world: World, where: str) -> None:
+    """What was cut off is ended: by the same command, or by others where it was begun."""
+    ends: list[Callable[[], object]] = [lambda: api.delete(world.path, where, config=world.settings(Making()))]
+    if tables.rows(world.dataset, "deletions"):
+        begun = {row["deletion"] for row in tables.rows(world.dataset, "deletions") if row["finished_at"] is None}
+        ended = {row["deletion"] for row in tables.rows(world.dataset, "deletions") if row["finished_at"] is not None}
+        if begun - ended:
+            ends += [lambda: api.delete(world.path), lambda: api.maintain(world.path)]
+    number = world.chance.randrange(len(ends))
+    world.note(f"ended in way {number} of {len(ends)}")
+    ends[number]()
+
+
+def _made_of(world: World, numbers: set[int]) -> set[int]:
+    """The sources of the dataset made from this one that are samples of some sources."""
+    return {source.number for source in world.made.sources if source.origin and source.origin.number in numbers}
+
+
+def _exports_of(world: World, numbers: set[int]) -> list[str]:
+    """The exports that ended once, and that have samples of some sources, in the state that they are in now."""
+    if not any(row["destination"] == str(world.tars) for row in tables.rows(world.dataset, "exports")):
+        return []
+    keys = [source.key for source in world.model.sources if source.number in numbers]
+    there = {key for path in world.tars.glob("*.parquet") for key in pq.read_table(path)["key"].to_pylist()}
+    return [str(world.tars)] if any(key.partition("_")[0] in keys for key in there) else []
+
+
+def _texts_of(world: World, numbers: set[int]) -> list[bytes]:
+    """What no file must have any more of some sources, of which rows are gone."""
+    texts = []
+    for source in (source for source in world.model.sources if source.number in numbers):
+        texts.append(source.identity.encode())
+        for bytes_ in world.served.get(source.identity, ()):
+            if bytes_.seconds is None:
+                texts.append(world.bodies[bytes_][:30])
+            elif bytes_ == source.came:
+                texts.append(world.bodies[bytes_])
+    return texts
+
+
+def _forget(dataset: Dataset, world: World, model: Model, numbers: set[int]) -> None:
+    """Do to a model what a deletion did."""
+    told = {row["value"] for row in tables.rows(dataset, "suppressions") if row["kind"] == "sha256"}
+    sources = [source for source in model.sources if source.number in numbers]
+    had = {one for source in sources for one in source.own | source.parts}
+    suppressed = {one for one in had if world.sha256(one) in told}
+    known = {world.sha256(one) for one in had | model.suppressed}
+    assert None in known or told <= known, "bytes are suppressed that were never here"
+    must = {source.came for source in sources if source.came} if model is world.model else set()
+    assert must | {one for one in model.made_only_of(numbers) if world.sha256(one)} <= suppressed, "bytes are not suppressed"
+    model.delete(numbers, suppressed)
+    lost = [sample.key for sample in model.samples.values() if sample.content in model.suppressed]
+    assert not lost, f"what {lost} are made of is suppressed, and they are not deleted"
+    world.clear(dataset)
+
+
 # --- care ---
+
+
+@operation(3)
+def maintain(world: World) -> None:
+    """What nothing refers to goes; what was begun by an ingest is ended, batches are left to the next command."""
+    before = _exported(world) if not world.is_unsettled and world.chance.random() < 0.5 else None
+    for path in (world.path, world.made_path)[: 2 if world.has_made else 1]:
+        hours = world.chance.choice((0, 0, RETAIN_HOURS))
+        world.note(f"{path.rpartition('/')[2]} keeps {hours:g} hours")
+        told = world.attempt(lambda path=path, hours=hours: api.maintain(path, retain_hours=hours))  # type: ignore[misc]
+        dataset = Dataset.open(path)
+        if not hours:
+            world.clear(dataset)
+        if told and not hours:
+            checks.check_tidy(dataset)
+    if before is not None:
+        assert _exported(world) == before, "an export is another one after maintenance"
+
+
+def _exported(world: World) -> dict[str, bytes]:
+    """What a new export gives, by its files' names."""
+    folder = world.folder / "fresh"
+    api.export(world.path, str(folder), config=world.settings(Making()))
+    found = {path.name: path.read_bytes() for path in folder.iterdir() if path.suffix in (".tar", ".parquet")}
+    shutil.rmtree(folder)
+    return found
 
 
 @operation(1)
@@ -305,7 +445,7 @@ def _asked(world: World) -> Iterator[Callable[[Sequence[Source]], None]]:
 
 
 def _check_ingested(told: IngestResult, counted: Counter[str], rows: Sequence[InputRow]) -> None:
-    names = ("new", "changed", "unchanged", "refetch", "returned", "gone", "skipped")
+    names = ("new", "changed", "unchanged", "refetch", "returned", "gone", "skipped", "suppressed")
     assert {name: getattr(told, name) for name in names} == {name: counted[name] for name in names}
     assert (told.rows, told.repeated) == (len(rows), len(rows) - len({row.url for row in rows}))
 

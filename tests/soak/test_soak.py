@@ -17,7 +17,7 @@ import pytest
 
 from tests.soak.checks import Checker
 from tests.soak.operations import OPERATIONS, next_operation
-from tests.soak.world import World, make_videos
+from tests.soak.world import World
 from tests.support.server import MediaServer
 
 if TYPE_CHECKING:
@@ -26,14 +26,14 @@ if TYPE_CHECKING:
 
 # One of each kind that is not yet tried closely elsewhere; which sources, settings and deaths they get is the seed's matter.
 SEED = 1
-TEN = ("add", "add", "change", "subsample", "redo", "prune", "export", "revalidate", "subsample", "export")
+TEN = ("add", "add", "change", "subsample", "redo", "delete", "download", "maintain", "export", "subsample")
 
 
 def soak(spark: SparkSession, folder: Path, seed: int, operations: int, names: Sequence[str] = ()) -> World:
     """Do as many operations as asked for, and check after each; the first ones by name, if names are given."""
     (folder / "videos").mkdir()
     with MediaServer() as server:
-        world = World(spark, folder, server, make_videos(folder / "videos"), random.Random(seed))
+        world = World(spark, folder, server, random.Random(seed))
         checker = Checker(world)
         with world.patched():
             for number in range(operations):

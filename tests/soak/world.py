@@ -22,6 +22,7 @@ from tests.support.server import MediaServer
 from tests.support.tables import ask
 from v2d_spark import changes, config, lease, merges
 from v2d_spark.inputs import InputOptions
+from v2d_spark.steps.export import MARK
 from v2d_spark.steps.making import Unwatched
 from v2d_spark.tables import Dataset
 
@@ -31,8 +32,11 @@ if TYPE_CHECKING:
 Result = TypeVar("Result")
 
 SHARD = 4
-# Videos of as many seconds, ten pictures a second; wanted spans end where pictures do.
+# Videos of as many seconds, ten pictures a second; wanted spans end where pictures do. No two have a picture in common.
 _SECONDS = (2.0, 2.0, 2.0, 1.0, 1.0)
+_APART_S = 3
+# Of what is served anew as a video one in so many is another one than all that were there before.
+_NEW_VIDEO = 0.5
 _FAULTS = {404: "http_404", 403: "http_403", 503: "http_5xx", 429: "rate_limited"}
 OPTIONS = InputOptions(start_column="start", end_column="end")
 
@@ -45,13 +49,30 @@ class Video:
     seconds: float
 
 
-def make_videos(folder: Path) -> list[Video]:
-    """Small videos, each another one."""
-    made = []
-    for number, seconds in enumerate(_SECONDS):
-        path = make_video(folder / f"{number}.mp4", seconds=seconds, size=(64, 48), fps=10, start=number, audio=False)
-        made.append(Video(path.read_bytes(), seconds))
-    return made
+class Videos:
+    """Small videos, each another one, which are made when they are asked for.
+
+    Args:
+        folder: where they are made.
+        chance: which one of them it is.
+    """
+
+    def __init__(self, folder: Path, chance: random.Random) -> None:
+        self._folder = folder
+        self._chance = chance
+        self._made: list[Video] = []
+
+    def one(self) -> Video:
+        """A video, which may be that of other sources too."""
+        if self._made and self._chance.random() > _NEW_VIDEO:
+            return self._chance.choice(self._made[-8:])
+        number = len(self._made)
+        seconds = _SECONDS[number % len(_SECONDS)]
+        path = make_video(
+            self._folder / f"{number}.mp4", seconds=seconds, size=(64, 48), fps=10, start=_APART_S * number, audio=False
+        )
+        self._made.append(Video(path.read_bytes(), seconds))
+        return self._made[-1]
 
 
 class Stopping(Unwatched):
@@ -77,25 +98,31 @@ class World:
         spark: the session.
         folder: an empty one.
         server: what the sources are on.
-        videos: bodies for the names of videos.
         chance: what decides.
     """
 
-    def __init__(
-        self, spark: SparkSession, folder: Path, server: MediaServer, videos: Sequence[Video], chance: random.Random
-    ) -> None:
+    def __init__(self, spark: SparkSession, folder: Path, server: MediaServer, chance: random.Random) -> None:
         self.spark = spark
         self.folder = folder
         self.server = server
         self.chance = chance
-        self.videos = videos
+        self.videos = Videos(folder / "videos", chance)
         self.path, self.made_path = str(folder / "dataset"), str(folder / "made")
         self.model, self.made = Model(SHARD), Model(SHARD)
         # What comes of each URL that was ever named, and the wanted spans that were given for it.
         self.answers: dict[str, Bytes | Fault] = {}
+        # All bodies that were ever served, and by which URL.
+        self.bodies: dict[Bytes, bytes] = {}
+        self.served: dict[str, set[Bytes]] = {}
+        # What clips came out as: the same content is the same bytes each time.
+        self.clips: dict[Bytes, str] = {}
+        # By dataset the highest batch of which rows of media may be gone.
+        self.cleared: dict[str, int] = {}
         self.story: list[str] = []
-        # Whether the last command died, and left the tables to the next one.
-        self.is_unsettled = False
+        # The datasets that a command died in, which left the tables to the next one.
+        self.unsettled: set[str] = set()
+        # Whether the last command died.
+        self.died = False
         self._newest = 0
         self._written: set[str] = set()
         self._clock_is_ahead = False
@@ -116,6 +143,25 @@ class World:
         """Whether a dataset was made from it yet."""
         return Dataset.exists(self.made_path)
 
+    @property
+    def is_unsettled(self) -> bool:
+        """Whether a command died in the dataset, and no other has ended yet what it began."""
+        return self.path in self.unsettled
+
+    @property
+    def tars(self) -> Path:
+        """The folder that is exported to."""
+        return self.folder / "tars"
+
+    @property
+    def has_exported(self) -> bool:
+        """Whether an export was begun there yet."""
+        return (self.tars / MARK).exists()
+
+    def clear(self, dataset: Dataset) -> None:
+        """Rows of `media` may have been removed, of any batch that there is."""
+        self.cleared[dataset.path] = max((row["batch_id"] for row in dataset.read_control("runs", ["batch_id"])), default=0)
+
     def note(self, text: str) -> None:
         """Tell a part of what happens."""
         self.story[-1] += f"; {text}"
@@ -123,25 +169,33 @@ class World:
     # --- the site ---
 
     def new_url(self) -> str:
-        """A URL that no source has, and that answers well; one in two is of videos."""
-        kind = self.chance.choice(("video", "other"))
+        """A URL that no source has, and that answers well; one in two is of videos. Some have bytes that were deleted."""
+        kind, bytes_ = self.chance.choice(("video", "other")), None
+        deleted = sorted((one for one in self.model.suppressed if one in self.bodies), key=lambda one: one.sha256)
+        if deleted and self.chance.random() < 0.2:
+            bytes_ = self.chance.choice(deleted)
+            kind = "other" if bytes_.seconds is None else "video"
         url = self.server.url(f"{kind}{len(self.answers)}.mp4")
-        self.serve(url)
+        self.serve(url, bytes_)
         return url
 
-    def serve(self, url: str) -> None:
-        """Let a URL answer with new bytes."""
+    def serve(self, url: str, bytes_: Bytes | None = None) -> None:
+        """Let a URL answer with new bytes, or with some that are known."""
         name = url.rpartition("/")[2]
         self.server.failing.pop(name, None)
-        seconds: float | None = None
-        if name.startswith("video"):
-            video = self.chance.choice(self.videos)
-            body, seconds = video.body, video.seconds
-        else:
-            # Some are over `inline_limit`.
-            body = f"{self.chance.random()} is no video.\n".encode() * self.chance.choice((3, 20, 60))
-        self.server.bodies[name] = body
-        self.answers[url] = Bytes(hashlib.sha256(body).hexdigest(), seconds)
+        if bytes_ is None:
+            seconds: float | None = None
+            if name.startswith("video"):
+                video = self.videos.one()
+                body, seconds = video.body, video.seconds
+            else:
+                # Some are over `inline_limit`.
+                body = f"{self.chance.random()} is no video.\n".encode() * self.chance.choice((3, 20, 60))
+            bytes_ = Bytes(hashlib.sha256(body).hexdigest(), seconds)
+            self.bodies[bytes_] = body
+        self.server.bodies[name] = self.bodies[bytes_]
+        self.served.setdefault(url, set()).add(bytes_)
+        self.answers[url] = bytes_
 
     def fail(self, url: str) -> None:
         """Let a URL answer with a fault."""
@@ -226,34 +280,43 @@ class World:
 
     # --- running them ---
 
-    def run(self, call: Callable[[], Result]) -> Result | None:
-        """Run a command that writes to the dataset. Some die on the way; the next one must end what they began.
+    def run(self, call: Callable[[], Result], path: str | None = None) -> Result | None:
+        """Run a command that writes to a dataset. Some die on the way; the next one must end what they began.
 
         Args:
             call: the command.
+            path: the dataset that it writes to; the first by default.
 
         Returns:
             What the command gave; None where it died. What it had done by then, `is_written` and `numbers_made` tell.
         """
-        self._newest = max((row["epoch"] for row in self.dataset.read_control("leases")), default=0) if self.has_dataset else 0
-        result, died = self._maybe_dying(call)
-        self.is_unsettled = died
-        self._written = self._find_written() if died else set()
+        path = path or self.path
+        held = Dataset.open(path).read_control("leases") if Dataset.exists(path) else []
+        self._newest = max((row["epoch"] for row in held), default=0)
+        result = self.attempt(call)
+        (self.unsettled.add if self.died else self.unsettled.discard)(path)
+        self._written = self._find_written(path) if self.died else set()
         return result
 
-    def run_until_done(self, call: Callable[[], Result]) -> Result | None:
-        """Run a command; one that dies on the way is run again, which must end as if nothing had happened.
+    def attempt(self, call: Callable[[], Result]) -> Result | None:
+        """Run a command that changes nothing which another would have to end; some die on the way.
 
         Args:
             call: the command.
 
         Returns:
-            What the command gave; None where it died before.
+            What the command gave; None where it died.
         """
-        result, died = self._maybe_dying(call)
-        if died:
-            call()
-        return result
+        chance = self.chance
+        dying, place, after = chance.random() < 0.4, chance.randrange(8), chance.random() < 0.5
+        self.died = False
+        if not dying:
+            return call()
+        results: list[Result] = []
+        died = dies(lambda: results.append(call()), place, after=after)
+        self.note(f"died {died}" if died else f"would have died at step {place}")
+        self.died = died is not None
+        return results[0] if results and not died else None
 
     def is_written(self, identity: str) -> bool:
         """Whether the last command reached a source: all of them, but where it died.
@@ -261,36 +324,32 @@ class World:
         A death between two commits leaves the tables for the next command to end; but what is in `sources`, or is marked as
         begun, counts.
         """
-        return not self.is_unsettled or identity in self._written
+        return not self.died or identity in self._written
 
-    def numbers_made(self) -> set[int]:
+    def numbers_made(self, path: str | None = None) -> set[int]:
         """The sources that the last command made samples of, dead or not: those in `media`."""
-        made = ask(self.dataset, f"SELECT source_num FROM media WHERE role = 'source' AND {self._since}")
+        made = ask(Dataset.open(path or self.path), f"SELECT source_num FROM media WHERE role = 'source' AND {self._since}")
         return {row["source_num"] for row in made}
+
+    def sha256(self, content: Bytes) -> str | None:
+        """The checksum of bytes; None of a clip that was never seen."""
+        return content.sha256 or self.clips.get(content)
 
     @property
     def _since(self) -> str:
         return f"batch_id > {self._newest + 1} * {lease.BATCHES_PER_EPOCH}"
 
-    def _find_written(self) -> set[str]:
-        written = {row["identity"] for row in ask(self.dataset, f"SELECT identity FROM sources WHERE {self._since}")}
-        for one in changes.begun(self.dataset):
+    def _find_written(self, path: str) -> set[str]:
+        dataset = Dataset.open(path)
+        written = {row["identity"] for row in ask(dataset, f"SELECT identity FROM sources WHERE {self._since}")}
+        known = {row["source_num"]: row["identity"] for row in ask(dataset, "SELECT source_num, identity FROM sources")}
+        for one in changes.begun(dataset):
             if one.batch_id > (self._newest + 1) * lease.BATCHES_PER_EPOCH:
                 for name in (changes.COMPARED, changes.GONE):
-                    path = Path(changes.staging(self.dataset, one.batch_id)) / name
-                    numbers = pq.read_table(path, columns=["source_num"])["source_num"].to_pylist() if path.exists() else []
-                    written |= {self.model.sources[number].identity for number in numbers if number is not None}
+                    folder = Path(changes.staging(dataset, one.batch_id)) / name
+                    numbers = pq.read_table(folder, columns=["source_num"])["source_num"].to_pylist() if folder.exists() else []
+                    written |= {known[number] for number in numbers if number is not None}
         return written
-
-    def _maybe_dying(self, call: Callable[[], Result]) -> tuple[Result | None, bool]:
-        chance = self.chance
-        dying, place, after = chance.random() < 0.4, chance.randrange(8), chance.random() < 0.5
-        if not dying:
-            return call(), False
-        results: list[Result] = []
-        died = dies(lambda: results.append(call()), place, after=after)
-        self.note(f"died {died}" if died else f"would have died at step {place}")
-        return (results[0] if results and not died else None), died is not None
 
     @contextmanager
     def time_passed(self) -> Iterator[None]:

@@ -17,6 +17,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 PENDING, OK, FAILED, SKIPPED, GONE = "pending", "ok", "failed", "skipped", "gone"
+# Of a source whose bytes, or all that is made of them, must not come back.
+SUPPRESSED = "suppressed"
 # What becomes of a source that was asked whether it is what it was, and is.
 UNCHANGED = "unchanged"
 # Faults that may pass by themselves, of those that a test makes happen.
@@ -89,7 +91,7 @@ class Source:
     """A row of `sources`.
 
     `made_by` are the settings of the last attempt, `came` the bytes that came last; `origin` is the sample that it is, in a
-    chain.
+    chain. `own` is all that ever came of it, and `parts` all clips that were ever made of it.
     """
 
     number: int
@@ -107,6 +109,8 @@ class Source:
     came: Bytes | None = None
     origin: Sample | None = None
     first_caption: str | None = None
+    own: set[Bytes] = field(default_factory=set)
+    parts: set[Bytes] = field(default_factory=set)
 
     @property
     def caption(self) -> str | None:
@@ -158,9 +162,18 @@ class Model:
         self.shard_size = shard_size
         self.sources: list[Source] = []
         self.samples: dict[str, Sample] = {}
+        # What was deleted and does not come back: identities, and bytes as they came or were made.
+        self.suppressed_names: set[str] = set()
+        self.suppressed: set[Bytes] = set()
         # What became of all attempts, by status and error class: what `runs` adds up to.
         self.outcomes: Counter[tuple[str, str | None]] = Counter()
         self._made = 0
+        # Numbers that were given, and are not given again.
+        self._given = 0
+
+    def source(self, number: int) -> Source:
+        """The source of a number."""
+        return next(source for source in self.sources if source.number == number)
 
     # --- what can be done to a dataset ---
 
@@ -168,6 +181,8 @@ class Model:
         self, rows: Sequence[InputRow], *, prune: bool = False, done: Callable[[str], bool] = lambda url: True
     ) -> Counter[str]:
         """Rows are added to the to-do list; returns how many sources are new, changed, refetch (among the changed) and so on.
+
+        What was deleted is left out.
 
         Rows of one identity are one source; the newest input that names it replaces its captions, spans and columns. Other
         spans make it pending; the rest reaches its samples with no fetch, unless they wait for one. What is named no more is
@@ -188,6 +203,9 @@ class Model:
                 told["gone"] += 1
                 self._go(source)
         for url, group in by_url.items():
+            if url in self.suppressed_names:
+                told["suppressed"] += 1
+                continue
             if not done(url):
                 continue
             of_whole = [row.caption for row in group if row.start is None and row.caption is not None]
@@ -301,7 +319,9 @@ class Model:
                 continue
             source.attempts = (0 if source.is_made else source.attempts) + 1
             source.made_by = making
-            source.came = answer if isinstance(answer, Bytes) else source.came
+            if isinstance(answer, Bytes):
+                source.came = answer
+                source.own.add(answer)
             self._become(source, making, answer)
             outcomes[source.status] += 1
             self.outcomes[source.status, source.error_class] += 1
@@ -311,15 +331,56 @@ class Model:
         """Good sources that were made with other settings."""
         return sum(source.status == OK and source.made_by != making for source in self.sources)
 
-    def take_over(self, origin: Model) -> Counter[str]:
-        """The sources of this dataset become what the samples of another are; returns how many are new, changed, …"""
+    def reach(self, chosen: Iterable[int]) -> tuple[set[int], set[int]]:
+        """Numbers of the sources that must go where some are deleted, and of those that may.
+
+        Those that have the same bytes go too. Bytes that a source had before may lie in the tables still, or not any more.
+
+        Args:
+            chosen: numbers of the sources that are deleted.
+        """
+        numbers = set(chosen)
+        return tuple(  # type: ignore[return-value]
+            numbers | {source.number for source in self.sources if self._has(source) & bytes_}
+            for bytes_ in (
+                set().union(*(self._has(self.source(number)) for number in numbers)),
+                set().union(*(self.source(number).own for number in numbers)),
+            )
+        )
+
+    def made_only_of(self, numbers: set[int]) -> set[Bytes]:
+        """What samples are that are made of some sources, and of no other."""
+        others = {sample.content for sample in self.samples.values() if sample.number not in numbers}
+        return {sample.content for sample in self.samples.values() if sample.number in numbers} - others
+
+    def delete(self, numbers: set[int], suppressed: set[Bytes]) -> None:
+        """Sources are gone for good, with all that was made of them.
+
+        Args:
+            numbers: of the sources.
+            suppressed: bytes that do not come back.
+        """
+        self.suppressed_names |= {source.identity for source in self.sources if source.number in numbers}
+        self.suppressed |= suppressed
+        self.sources = [source for source in self.sources if source.number not in numbers]
+        self.samples = {key: sample for key, sample in self.samples.items() if sample.number not in numbers}
+
+    def take_over(self, origin: Model, *, done: Callable[[str], bool] = lambda identity: True) -> Counter[str]:
+        """The sources of this dataset become what the samples of another are; returns how many are new, changed, …
+
+        Args:
+            origin: the other dataset.
+            done: whether a source was reached, by identity, before the command died.
+        """
         told: Counter[str] = Counter()
         known = {source.key: source for source in self.sources}
         there = sorted(origin.samples.values(), key=lambda sample: (sample.number, sample.key))
         for sample in there:
             # Wanted spans are whole in a whole sample alone.
-            spans = origin.sources[sample.number].spans if sample.clip is None else None
+            spans = origin.source(sample.number).spans if sample.clip is None else None
             source = known.pop(sample.key, None)
+            if not done(f"sample:{sample.key}"):
+                continue
             if source is None:
                 source = self._add(f"sample:{sample.key}", shard=sample.shard, key=sample.key)
                 told["new"] += 1
@@ -337,7 +398,7 @@ class Model:
                 if source.status == OK:
                     self._tell(source)
         for source in known.values():
-            if source.status != GONE:
+            if source.status != GONE and done(source.identity):
                 told["vanished"] += 1
                 self._go(source)
         return told
@@ -345,7 +406,7 @@ class Model:
     # --- how ---
 
     def _add(self, identity: str, *, shard: str | None = None, key: str | None = None, **told: object) -> Source:
-        number = len(self.sources)
+        number, self._given = self._given, self._given + 1
         place = f"{number // self.shard_size:08d}"
         index = f"{number % self.shard_size:0{len(str(self.shard_size))}d}"
         source = Source(number, identity, shard or place, key or place + index, **told)  # type: ignore[arg-type]
@@ -369,6 +430,9 @@ class Model:
         source.error_class = None
         if isinstance(answer, Fault):
             source.status, source.error_class = FAILED, answer.error_class
+            return
+        if answer in self.suppressed:
+            self._suppress(source)
             return
         if not (making.cuts and source.spans):
             source.status = OK
@@ -402,10 +466,26 @@ class Model:
             else:
                 number, source.next_clip = source.next_clip, source.next_clip + 1
             content = Bytes(seconds=span.end - span.start, cut=(answer, span.start, span.end))
+            # Its number is not given again all the same.
+            if content in self.suppressed:
+                continue
+            source.parts.add(content)
             clip = self._sample(source, f"{source.key}_{number:05d}", content)
             clip.start, clip.end, clip.clip, clip.span = span.start, span.end, number, at
             clips.append(clip)
+        if not clips:
+            self._suppress(source)
+            return
         self._replace(source, clips)
+
+    def _suppress(self, source: Source) -> None:
+        source.status, source.error_class = SKIPPED, SUPPRESSED
+        self._remove(source)
+
+    def _has(self, source: Source) -> set[Bytes]:
+        """The bytes of a source: as they came last, and as the one sample that it is."""
+        whole = {sample.content for sample in self._of(source) if sample.clip is None}
+        return whole | ({source.came} if source.came else set())
 
     def _sample(self, source: Source, key: str, content: Bytes) -> Sample:
         self._made += 1

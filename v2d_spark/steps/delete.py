@@ -33,12 +33,23 @@ from v2d_spark.udfs import locations
 from v2d_spark.udfs.enrichers import enrichers
 from v2d_spark.udfs.imports.members import TAR
 from v2d_spark.udfs.side_files import FOLDER as SIDE_FILES
-from v2d_spark.udfs.vocabulary import ROLE_SOURCE, STREAMS, InputError, LeaseHeldError, V2dError
+from v2d_spark.udfs.vocabulary import (
+    ROLE_SOURCE,
+    STEP_DOWNLOAD,
+    STEP_IMPORT,
+    STEP_SUBSAMPLE,
+    STREAMS,
+    InputError,
+    LeaseHeldError,
+    V2dError,
+)
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
 _COMMAND = "delete"
+# The steps whose batches are in `media`.
+_MAKING = (STEP_DOWNLOAD, STEP_SUBSAMPLE, STEP_IMPORT)
 # In place of a text that named what was erased.
 _ERASED = "(named what was erased)"
 # Shorter texts are in everything.
@@ -281,7 +292,9 @@ def _all_leases(spark: SparkSession, datasets: Sequence[Dataset]) -> Iterator[di
             stack.enter_context(trial_lease(dataset, _COMMAND))
         for dataset in datasets:
             migrations.migrate(dataset, leases[dataset.path])
-            batches.end_changes(spark, dataset, leases[dataset.path], uuid.uuid4().hex)
+            # What such a batch holds is in no other table yet, so nothing would be found to have the same bytes.
+            for step in _MAKING:
+                batches.recover(spark, dataset, leases[dataset.path], step, run=uuid.uuid4().hex)
             # What a step held between two jobs when it died.
             locations.remove_tree(dataset.staging_path)
         yield leases
