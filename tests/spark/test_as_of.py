@@ -109,6 +109,7 @@ def test_an_export_of_a_state_is_the_one_that_was_made_then(
     assert export(spark, dataset, str(tmp_path / "tars"), update=True, as_of=FLOW).kept == 3
 
 
+@pytest.mark.chaos
 def test_what_must_not_come_back_is_left_out_and_listed(
     spark: SparkSession, told: tuple[Dataset, Path], tmp_path: Path
 ) -> None:

@@ -209,6 +209,7 @@ def test_tonights_run_does_not_bring_it_back(spark: SparkSession, work: Work, bo
     assert bodies["003.mp4"][:40] not in everything_in(Path(work.path))
 
 
+@pytest.mark.chaos
 def test_a_deletion_that_was_cut_off_is_ended(
     spark: SparkSession, work: Work, bodies: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -291,6 +292,7 @@ def dataset_of(origin: Dataset, folder: Path) -> Dataset:
     return made
 
 
+@pytest.mark.chaos
 def test_it_goes_from_enrichments_and_datasets_made_from_this_one(
     spark: SparkSession, small: Dataset, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -332,6 +334,7 @@ def test_it_goes_from_enrichments_and_datasets_made_from_this_one(
     assert new == {"key": "000000000005", "source_num": 15}
 
 
+@pytest.mark.chaos
 def test_a_batch_from_before_is_merged_without_it(spark: SparkSession, small: Dataset) -> None:
     batch = 2_000_001
     small.append_control("runs", [{"step": "download", "batch_id": FIRST}])
@@ -371,6 +374,7 @@ def test_the_same_bytes_go_from_a_batch_that_was_cut_off(spark: SparkSession, sm
     assert sorted((row["source_num"], row["batch_id"]) for row in rows(small, "samples")) == [(1, batch), (3, FIRST)]
 
 
+@pytest.mark.chaos
 def test_large_rows_are_rewritten_in_little_memory(spark: SparkSession, tmp_path: Path) -> None:
     dataset = Dataset.create(str(tmp_path / "large"))
     large = [media_row(number, size=8 << 20) for number in range(9)]

@@ -145,6 +145,7 @@ def test_a_micro_batch_that_comes_again_after_a_crash_changes_nothing(
     assert sum(row["sources"] for row in rows) == (3 if dies == "after it" else 1)
 
 
+@pytest.mark.chaos
 def test_a_table_without_a_feed_may_be_rewritten(spark: SparkSession, tmp_path: Path) -> None:
     work = Work(spark, tmp_path, feed=False)
     work.add([("b", "b", None, None), ("a", "a", None, None)])

@@ -212,6 +212,7 @@ def test_copied_bytes_outlive_their_tars_and_shards_are_the_same_through_a_chain
         api.ingest([str(work.folder / "urls.txt")], again)
 
 
+@pytest.mark.chaos
 def test_a_run_that_is_cut_off_anywhere_is_ended_by_the_next(
     work: Work, spark: SparkSession, monkeypatch: pytest.MonkeyPatch
 ) -> None:

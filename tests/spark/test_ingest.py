@@ -300,7 +300,8 @@ def download(dataset: Dataset) -> None:
     dataset.delta("sources").update(updates={"status": "'ok'", "attempts": "1"}, predicate="status = 'pending'")
 
 
-@pytest.mark.parametrize("step", ["merge_captions", pytest.param("remove_samples", marks=pytest.mark.chaos)])
+@pytest.mark.chaos
+@pytest.mark.parametrize("step", ["merge_captions", "remove_samples"])
 def test_what_died_halfway_is_ended_by_the_next_command_whatever_its_inputs(
     spark: SparkSession, new_dataset: NewDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:

@@ -202,6 +202,7 @@ def test_what_is_not_merged_or_was_replaced_a_moment_ago_is_not_dead(spark: Spar
     assert [row["role"] for row in rows(dataset, "media")] == ["source"] * 3
 
 
+@pytest.mark.chaos
 def test_files_of_batches_under_way_of_old_versions_and_of_others_stay(
     spark: SparkSession, redone: Dataset, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -243,6 +244,7 @@ def test_files_of_batches_under_way_of_old_versions_and_of_others_stay(
     assert len(maintain(spark, redone).left) == 1
 
 
+@pytest.mark.chaos
 def test_narrow_tables_are_put_together_with_feed_vectors_and_all_rows(spark: SparkSession, new_dataset: NewDataset) -> None:
     dataset = new_dataset()
     found = [media_row(number, size=10) for number in range(12)]
@@ -310,6 +312,7 @@ def test_logs_get_checkpoints_and_lose_what_is_older_than_a_month(spark: SparkSe
     assert spark.sql(f"SELECT count(*) FROM {dataset.sql_name('exports')}").collect()[0][0] == upkeep._LONG_LOG
 
 
+@pytest.mark.chaos
 def test_tables_of_enrichments_are_looked_after_and_old_schemas_migrated(spark: SparkSession, tmp_path: Path) -> None:
     dataset = schema_3(tmp_path)
     before = ask(dataset, "SELECT * FROM optical_flow ORDER BY key")
