@@ -83,6 +83,7 @@ def test_what_the_feed_tells_is_what_a_full_comparison_finds(
     assert last["origin_versions"].keys() == {"samples", "samples_commit", "sources", "sources_commit"}
 
 
+@pytest.mark.chaos
 def test_one_that_died_between_its_merges_is_ended_before_anything_else(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -360,6 +360,7 @@ def test_a_batch_from_before_is_merged_without_it(spark: SparkSession, small: Da
     assert sorted(row["source_num"] for row in rows(small, "sources")) == [0, 1, 3]
 
 
+@pytest.mark.chaos
 def test_the_same_bytes_go_from_a_batch_that_was_cut_off(spark: SparkSession, small: Dataset) -> None:
     batch, gone = 2_000_001, content_of(2, FIRST, 1000)
     small.append_control("runs", [{"step": "download", "batch_id": FIRST}])
