@@ -347,7 +347,8 @@ def _exports_of(world: World, numbers: set[int]) -> list[str]:
     if not any(row["destination"] == str(world.tars) for row in tables.rows(world.dataset, "exports")):
         return []
     keys = [source.key for source in world.model.sources if source.number in numbers]
-    there = {key for path in world.tars.glob("*.parquet") for key in pq.read_table(path)["key"].to_pylist()}
+    shards = [path for path in world.tars.glob("*.parquet") if not path.name.startswith("_")]
+    there = {key for path in shards for key in pq.read_table(path)["key"].to_pylist()}
     return [str(world.tars)] if any(key.partition("_")[0] in keys for key in there) else []
 
 
