@@ -328,8 +328,8 @@ class Model:
         return outcomes
 
     def made_otherwise(self, making: Making) -> int:
-        """Good sources that were made with other settings."""
-        return sum(source.status == OK and source.made_by != making for source in self.sources)
+        """Sources that were made with other settings, those among them of which nothing was kept."""
+        return sum(source.is_made and source.made_by != making for source in self.sources)
 
     def reach(self, chosen: Iterable[int]) -> tuple[set[int], set[int]]:
         """Numbers of the sources that must go where some are deleted, and of those that may.
