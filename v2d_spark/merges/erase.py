@@ -5,9 +5,8 @@ A table's log keeps the predicates of statements and its files' statistics, so p
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -17,6 +16,7 @@ from deltalake.exceptions import CommitFailedError
 
 from v2d_spark.media_log import candidate_files
 from v2d_spark.merges.statements import run_merge
+from v2d_spark.session import with_values
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs import locations
 
@@ -55,7 +55,7 @@ def erase_rows(spark: SparkSession, dataset: Dataset, name: str, numbers: Sequen
         How many rows there were.
     """
     count = 0
-    with _values(spark, _NO_VECTORS):
+    with with_values(spark, _NO_VECTORS):
         for at in range(0, len(numbers), _NUMBERS):
             count += run_merge(spark, f"DELETE FROM {dataset.sql_name(name)} WHERE {_condition(numbers[at : at + _NUMBERS])}")
     return count
@@ -86,7 +86,7 @@ def erase_rows_with_bytes(
     if not files.num_rows:
         return 0
     if max(pa.table(table.get_add_actions())["size_bytes"].to_pylist()) <= _ROW_GROUP_BYTES:
-        with _values(spark, _WITH_BYTES):
+        with with_values(spark, _WITH_BYTES):
             return erase_rows(spark, dataset, name, numbers)
     # The largest row of all that share a file with one that goes.
     unknown = files["first_source"].null_count or files["last_source"].null_count
@@ -96,7 +96,7 @@ def erase_rows_with_bytes(
     inline = " + ".join(f"if({stream}.uri IS NULL, coalesce({stream}.size, 0), 0)" for stream in streams) or "0"
     largest = rows.selectExpr(f"max({inline})").collect()[0][0] or 0
     group = max(1, _ROW_GROUP_BYTES // (int(largest) + 4096))
-    with _values(spark, {**_WITH_BYTES, _ROWS_OF_A_GROUP: str(group)}):
+    with with_values(spark, {**_WITH_BYTES, _ROWS_OF_A_GROUP: str(group)}):
         return erase_rows(spark, dataset, name, numbers)
 
 
@@ -185,19 +185,3 @@ def _condition(numbers: Sequence[int]) -> str:
     first, last = numbers[0], numbers[-1]
     between = f"source_num BETWEEN {first} AND {last}"
     return between if last - first + 1 == len(numbers) else f"{between} AND source_num IN ({', '.join(map(str, numbers))})"
-
-
-@contextlib.contextmanager
-def _values(spark: SparkSession, values: dict[str, str]) -> Iterator[None]:
-    """Set values of the session while inside, be it ours or not."""
-    before = {name: spark.conf.get(name, None) for name in values}
-    try:
-        for name, value in values.items():
-            spark.conf.set(name, value)
-        yield
-    finally:
-        for name, old in before.items():
-            if old is None:
-                spark.conf.unset(name)
-            else:
-                spark.conf.set(name, old)

@@ -20,12 +20,11 @@ from v2d_spark.config import Settings
 from v2d_spark.lease import BATCHES_PER_EPOCH, Lease
 from v2d_spark.schema import STEP_MEDIA
 from v2d_spark.session import is_on_this_host, parallelism
-from v2d_spark.steps.making import MakeResult, Unwatched, Watcher, told_by_task
+from v2d_spark.steps.making import MakeResult, Unwatched, Watcher, collected, in_rounds
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs import spool
 from v2d_spark.udfs.enrich import INPUT_COLUMNS, EnrichTask
 from v2d_spark.udfs.enrichers import Enricher, enricher
-from v2d_spark.udfs.media_writer import WrittenFile
 from v2d_spark.udfs.report import Report
 from v2d_spark.udfs.side_files import FOLDER
 from v2d_spark.udfs.subsamplers import subsamplers
@@ -113,26 +112,14 @@ def enrich(
         fingerprint=one.fingerprint,
         since=lease.epoch * BATCHES_PER_EPOCH,
     )
-    work = _Work(spark, dataset, one, lease, settings, due, watcher)
-    while True:
-        left = 0
-        planned = list(batches.plan(spark, dataset, "true", batch_sources=settings.batch.sources, relation=f"({due})"))
-        watcher.begin(sum(batch.sources for batch in planned))
-        watcher.phase(step)
-        for batch in planned:
-            if watcher.stopping():
-                break
-            outcome = work.compute(batch)
-            _commit(spark, dataset, lease, outcome, run=run, settings=settings)
-            watcher.committed(outcome.report)
-            result.report.add(outcome.report)
-            result.batches += 1
-            left += outcome.report.not_started
-        result.stopped = watcher.stopping()
-        # What a batch had no time for is taken in the next round; each round does one sample at least.
-        if result.stopped or not left:
-            break
-    result.report.not_started = left
+    work = _Work(spark, dataset, one, lease, settings, watcher)
+
+    def do(batch: batches.Batch, samples: str) -> Report:
+        outcome = work.compute(batch, samples)
+        _commit(spark, dataset, lease, outcome, run=run, settings=settings)
+        return outcome.report
+
+    in_rounds(spark, dataset, settings, watcher, step, result, lambda _: due, do)
     result.seconds = time.monotonic() - started
     return result
 
@@ -144,29 +131,22 @@ class _Work:
     enricher: Enricher
     lease: Lease
     settings: Settings
-    due: str
     watcher: Watcher
 
-    def compute(self, batch: batches.Batch) -> batches.Outcome:
+    def compute(self, batch: batches.Batch, due: str) -> batches.Outcome:
         """Look at the due samples of a batch."""
         started_at = datetime.now(timezone.utc)
         batch_id = self.lease.next_batch_id()
         tasks = self.settings.batch.tasks or min(batch.sources, _TASKS_PER_CORE * parallelism(self.spark))
         # The samples first: what they refer to is in any later version of media.
-        samples = self.spark.sql(f"SELECT * FROM ({self.due}) WHERE source_num BETWEEN {batch.first} AND {batch.last}")
+        samples = self.spark.sql(f"SELECT * FROM ({due}) WHERE source_num BETWEEN {batch.first} AND {batch.last}")
         frame = (
             samples.select(*INPUT_COLUMNS)
             .repartitionByRange(tasks, "source_num", "key")
             .sortWithinPartitions("source_num", "key")
             .mapInArrow(self._task(batch, batch_id), OUTPUT_DDL)
         )
-        with told_by_task():
-            rows = frame.collect()
-        files = [WrittenFile(row["name"], row["size"], row["stats"]) for row in rows if row["name"]]
-        report = Report()
-        for row in rows:
-            if row["report"]:
-                report.add(Report.from_json(row["report"]))
+        files, report = collected(frame)
         return batches.Outcome(self.enricher.name, batch_id, batch.first, batch.last, files, report, started_at)
 
     def _task(self, batch: batches.Batch, batch_id: int) -> EnrichTask:

@@ -9,7 +9,6 @@ they lack is found again.
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import time
 import uuid
 from collections import Counter
@@ -21,7 +20,7 @@ from v2d_spark.config import Settings
 from v2d_spark.lease import Lease
 from v2d_spark.session import is_on_this_host, parallelism
 from v2d_spark.spark_paths import literal, parquet_relation
-from v2d_spark.steps.making import MakeResult, Unwatched, Watcher, told_by_task
+from v2d_spark.steps.making import MakeResult, Unwatched, Watcher, in_rounds, told_by_task
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs import locations, spool
 from v2d_spark.udfs.fill import INPUT_COLUMNS, FillTask, can_fill
@@ -84,29 +83,18 @@ def fill(
     queries.samples_where(spark, dataset, where)
     result = MakeResult(recovered=recovered)
     locations.remove_tree(dataset.staging_path)
+    work = _Work(spark, dataset, one, lease, settings, watcher)
+
+    def still_due(number: int) -> str:
+        # What could not be read is left to the next run.
+        return due(dataset, one, where, again=not number)
+
     try:
-        for number in itertools.count():
-            # What could not be read is left to the next run.
-            work = _Work(spark, dataset, one, lease, settings, due(dataset, one, where, again=not number), watcher)
-            planned = list(batches.plan(spark, dataset, "true", batch_sources=settings.batch.sources, relation=f"({work.due})"))
-            watcher.begin(sum(batch.sources for batch in planned))
-            watcher.phase(name)
-            left = 0
-            for batch in planned:
-                if watcher.stopping():
-                    break
-                report = work.run(batch, run)
-                watcher.committed(report)
-                result.report.add(report)
-                result.batches += 1
-                left += report.not_started
-            result.stopped = watcher.stopping()
-            # What a batch had no time for is taken in the next round; each round does one sample at least.
-            if result.stopped or not left:
-                break
+        in_rounds(
+            spark, dataset, settings, watcher, name, result, still_due, lambda batch, samples: work.run(batch, samples, run)
+        )
     finally:
         locations.remove_tree(dataset.staging_path)
-    result.report.not_started = left
     result.seconds = time.monotonic() - started
     return result
 
@@ -155,17 +143,16 @@ class _Work:
     one: Subsampler
     lease: Lease
     settings: Settings
-    due: str
     watcher: Watcher
 
-    def run(self, batch: batches.Batch, run: str) -> Report:
+    def run(self, batch: batches.Batch, due: str, run: str) -> Report:
         """Measure the due samples of a batch, and take what was found into the table."""
         from pyspark.sql import functions as F
 
         started_at = datetime.now(timezone.utc)
         batch_id = self.lease.next_batch_id()
         path = locations.join(self.dataset.staging_path, str(batch_id))
-        self._compute(batch, path)
+        self._compute(batch, due, path)
         found = (
             self.spark.read.parquet(literal(path))
             .groupBy("error_class")
@@ -202,14 +189,14 @@ class _Work:
         )
         return report
 
-    def _compute(self, batch: batches.Batch, path: str) -> None:
+    def _compute(self, batch: batches.Batch, due: str, path: str) -> None:
         from pyspark.sql.pandas.types import from_arrow_schema
 
         tasks = self.settings.batch.tasks or min(batch.sources, _TASKS_PER_CORE * parallelism(self.spark))
         task = self._task(batch)
         with told_by_task():
             (
-                self.spark.sql(f"SELECT * FROM ({self.due}) WHERE source_num BETWEEN {batch.first} AND {batch.last}")
+                self.spark.sql(f"SELECT * FROM ({due}) WHERE source_num BETWEEN {batch.first} AND {batch.last}")
                 .select(*INPUT_COLUMNS)
                 .repartitionByRange(tasks, "source_num", "key")
                 .sortWithinPartitions("source_num", "key")

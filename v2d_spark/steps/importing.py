@@ -10,7 +10,6 @@ next import of its shard.
 from __future__ import annotations
 
 import json
-import re
 import time
 import uuid
 from collections import Counter
@@ -26,7 +25,7 @@ from v2d_spark.inputs.shards import Known, Shard
 from v2d_spark.lease import Lease
 from v2d_spark.session import is_on_this_host, parallelism
 from v2d_spark.spark_paths import literal, parquet_relation
-from v2d_spark.steps.making import MakeResult, Unwatched, Watcher
+from v2d_spark.steps.making import MakeResult, Unwatched, Watcher, collected
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs import locations
 from v2d_spark.udfs.import_media import INPUT_COLUMNS, ImportTask
@@ -34,7 +33,6 @@ from v2d_spark.udfs.import_scan import OUTPUT_DDL as SCAN_DDL
 from v2d_spark.udfs.import_scan import ScanTask
 from v2d_spark.udfs.imports.members import PARQUET
 from v2d_spark.udfs.locations import FileState
-from v2d_spark.udfs.media_writer import WrittenFile
 from v2d_spark.udfs.report import Report
 from v2d_spark.udfs.task import OUTPUT_DDL
 from v2d_spark.udfs.vocabulary import (
@@ -46,7 +44,6 @@ from v2d_spark.udfs.vocabulary import (
     STEP_IMPORT,
     STEP_INGEST,
     InputError,
-    V2dError,
 )
 
 if TYPE_CHECKING:
@@ -507,19 +504,7 @@ class _Work:
             .sortWithinPartitions("source_num")
             .mapInArrow(task, OUTPUT_DDL)
         )
-        try:
-            came = frame.collect()
-        except Exception as error:
-            # A task's own sentence comes inside Spark's report of its failure.
-            told = re.search(r"v2d_spark\.udfs\.vocabulary\.\w+: (.*)", str(error))
-            if told is None:
-                raise
-            raise V2dError(told[1]) from None
-        files = [WrittenFile(row["name"], row["size"], row["stats"]) for row in came if row["name"]]
-        report = Report()
-        for row in came:
-            if row["report"]:
-                report.add(Report.from_json(row["report"]))
+        files, report = collected(frame)
         return batches.Outcome(STEP_IMPORT, batch_id, batch.first, batch.last, files, report, started_at)
 
     def _note(self, *, finished: bool = False) -> None:

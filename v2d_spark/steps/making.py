@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -128,6 +129,67 @@ def told_by_task() -> Iterator[None]:
         if told is None:
             raise
         raise V2dError(told[1]) from None
+
+
+def collected(frame: DataFrame) -> tuple[list[WrittenFile], Report]:
+    """Run a job whose tasks give back what they wrote, and add up what they counted.
+
+    Args:
+        frame: rows of `udfs.task.OUTPUT_SCHEMA`.
+
+    Raises:
+        V2dError: as `told_by_task`.
+    """
+    with told_by_task():
+        rows = frame.collect()
+    files = [WrittenFile(row["name"], row["size"], row["stats"]) for row in rows if row["name"]]
+    report = Report()
+    for row in rows:
+        if row["report"]:
+            report.add(Report.from_json(row["report"]))
+    return files, report
+
+
+def in_rounds(
+    spark: SparkSession,
+    dataset: Dataset,
+    settings: Settings,
+    watcher: Watcher,
+    phase: str,
+    result: MakeResult,
+    due: Callable[[int], str],
+    do: Callable[[batches.Batch, str], Report],
+) -> None:
+    """Do batches of samples one after the other, and what they had no time for in further rounds.
+
+    Args:
+        spark: the session.
+        dataset: the dataset.
+        settings: the settings.
+        watcher: who watches it, and may end it.
+        phase: what the run does, in a word.
+        result: takes what was done.
+        due: gives SQL of the samples that are due in a round, by its number from 0.
+        do: does a batch of these, commits it, and tells its counts.
+    """
+    for number in itertools.count():
+        left, samples = 0, due(number)
+        planned = list(batches.plan(spark, dataset, "true", batch_sources=settings.batch.sources, relation=f"({samples})"))
+        watcher.begin(sum(batch.sources for batch in planned))
+        watcher.phase(phase)
+        for batch in planned:
+            if watcher.stopping():
+                break
+            report = do(batch, samples)
+            watcher.committed(report)
+            result.report.add(report)
+            result.batches += 1
+            left += report.not_started
+        result.stopped = watcher.stopping()
+        # What a batch had no time for is taken in the next round; each round does one sample at least.
+        if result.stopped or not left:
+            break
+    result.report.not_started = left
 
 
 class TaskMaker(Protocol):
@@ -311,13 +373,7 @@ class _Work:
             .sortWithinPartitions("source_num")
             .mapInArrow(task, OUTPUT_DDL)
         )
-        with told_by_task():
-            rows = frame.collect()
-        files = [WrittenFile(row["name"], row["size"], row["stats"]) for row in rows if row["name"]]
-        report = Report()
-        for row in rows:
-            if row["report"]:
-                report.add(Report.from_json(row["report"]))
+        files, report = collected(frame)
         return batches.Outcome(self.step, batch_id, batch.first, batch.last, files, report, started_at)
 
     def _sources(self, batch: batches.Batch) -> DataFrame:
