@@ -20,8 +20,9 @@ from v2d_spark.udfs.progress import ProgressWriter
 from v2d_spark.udfs.report import Report
 from v2d_spark.udfs.side_files import SideFiles
 from v2d_spark.udfs.spool import Spool
+from v2d_spark.udfs.stopping import must_stop
 from v2d_spark.udfs.task import OUTPUT_SCHEMA
-from v2d_spark.udfs.vocabulary import FAILED, OK, SKIPPED, DatasetError, SampleError
+from v2d_spark.udfs.vocabulary import FAILED, OK, SKIPPED, SampleError
 
 # `size`: bytes of the stream that is looked at; null where the sample has none.
 INPUT_COLUMNS = ("key", "source_num", "batch_id", "size")
@@ -130,7 +131,7 @@ class _Partition:
             ):
                 for number, sample in enumerate(samples):
                     # The first is always started, so that every round of a job makes progress.
-                    if number and self._must_stop():
+                    if number and must_stop(task.stop_file, task.deadline):
                         report.not_started = len(samples) - number
                         break
                     row = self._skipped(sample) if sample["size"] is None else self._outcome(sample, next(media), spool)
@@ -143,10 +144,6 @@ class _Partition:
             writer.abort()
             self._side_files.remove()
             raise
-
-    def _must_stop(self) -> bool:
-        task = self._task
-        return time.time() >= task.deadline or (task.stop_file is not None and Path(task.stop_file).exists())
 
     def _skipped(self, sample: dict[str, Any]) -> dict[str, Any]:
         stream = self._kind.stream
@@ -179,14 +176,9 @@ class _Partition:
     def _bring(self, media: MediaRow, path: Path) -> None:
         """Put the stream's bytes into a file, where the child can read them."""
         stream = media.streams.get(self._kind.stream)
-        try:
-            if stream is None:
-                raise DatasetError(f"media has no {self._kind.stream} of it")
-            with path.open("wb") as file:
-                for chunk in stream.chunks():
-                    file.write(chunk)
-        except (OSError, DatasetError) as error:
-            raise SampleError("storage", f"its bytes cannot be read: {error}") from error
+        if stream is None:
+            raise SampleError("storage", f"its bytes cannot be read: media has no {self._kind.stream} of it")
+        stream.save(path)
 
     def _stream(self, key: str, path: Path, content_type: str, extension: str) -> dict[str, Any]:
         """What was made: in the row, or in a file beside the tables where it is large."""

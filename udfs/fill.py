@@ -7,10 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -19,8 +17,9 @@ from v2d_spark.udfs.engine import media_child
 from v2d_spark.udfs.media_reader import MediaReader, MediaRow, Stream
 from v2d_spark.udfs.progress import ProgressWriter
 from v2d_spark.udfs.spool import Spool
+from v2d_spark.udfs.stopping import must_stop
 from v2d_spark.udfs.subsamplers import subsampler
-from v2d_spark.udfs.vocabulary import FAILED, OK, STREAMS, DatasetError, SampleError
+from v2d_spark.udfs.vocabulary import FAILED, OK, STREAMS, SampleError
 
 PROBE = "probe"
 INPUT_COLUMNS = ("key", "source_num", "batch_id", "is_source")
@@ -117,14 +116,11 @@ class FillTask:
         ):
             for number, sample in enumerate(samples):
                 # The first is always started, so that every round of a job makes progress.
-                if number and self._must_stop():
+                if number and must_stop(self.stop_file, self.deadline):
                     return
                 row = self._row(sample, next(media), spool)
                 progress.count(FAILED if row["error_class"] else OK, 0)
                 yield row
-
-    def _must_stop(self) -> bool:
-        return time.time() >= self.deadline or (self.stop_file is not None and Path(self.stop_file).exists())
 
     def _row(self, sample: dict[str, Any], media: MediaRow, spool: Spool) -> dict[str, Any]:
         row = {
@@ -150,12 +146,7 @@ class FillTask:
     def _found(self, stream: Stream, spool: Spool) -> dict[str, Any]:
         path, folder = spool.new_path(), spool.new_path()
         try:
-            try:
-                with path.open("wb") as file:
-                    for chunk in stream.chunks():
-                        file.write(chunk)
-            except (OSError, DatasetError) as error:
-                raise SampleError("storage", f"its bytes cannot be read: {error}") from error
+            stream.save(path)
             child = media_child(self.memory)
             if self.name == PROBE:
                 return child.probe(path, keyframes=bool(self.settings["keyframes"]), timeout=self.timeout).probe

@@ -22,6 +22,7 @@ from v2d_spark.udfs.progress import ProgressWriter
 from v2d_spark.udfs.redact import redact
 from v2d_spark.udfs.report import Report
 from v2d_spark.udfs.side_files import SideFiles
+from v2d_spark.udfs.stopping import must_stop
 from v2d_spark.udfs.task import OUTPUT_SCHEMA
 from v2d_spark.udfs.vocabulary import FAILED, OK, ROLE_SOURCE, SKIP_CLASSES, SKIPPED, STREAMS, SampleError
 
@@ -99,7 +100,7 @@ class _Partition:
             with ProgressWriter(task.progress) as progress, _Shards() as shards:
                 for number, sample in enumerate(samples):
                     # The first is always taken, so that every run makes progress.
-                    if number and task.stop_file is not None and Path(task.stop_file).exists():
+                    if number and must_stop(task.stop_file):
                         report.not_started += 1
                         continue
                     row, bodies = self._row(sample, shards)

@@ -15,6 +15,7 @@ from collections.abc import Callable, Collection, Generator, Iterable, Iterator,
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -28,7 +29,7 @@ from v2d_spark.udfs.media_file import MediaFile, Ranges
 from v2d_spark.udfs.parquet_pages import UnexpectedPages
 from v2d_spark.udfs.references import STATE_COLUMN, References, roots_of
 from v2d_spark.udfs.spool import Spool
-from v2d_spark.udfs.vocabulary import STREAMS, DatasetError
+from v2d_spark.udfs.vocabulary import STREAMS, DatasetError, SampleError
 
 FILES_SCHEMA = pa.schema(
     [
@@ -112,6 +113,22 @@ class Stream:
                 content[came : came + len(chunk)] = chunk
                 came += len(chunk)
         return memoryview(content) if self.inline is None else self.inline
+
+    def save(self, path: Path) -> None:
+        """Write the bytes into a file.
+
+        Args:
+            path: of the file; what is there is replaced.
+
+        Raises:
+            SampleError: of class `storage`, if they cannot be read or written.
+        """
+        try:
+            with path.open("wb") as file:
+                for chunk in self.chunks():
+                    file.write(chunk)
+        except (OSError, DatasetError) as error:
+            raise SampleError("storage", f"its bytes cannot be read: {error}") from error
 
     def _pieces(self) -> Iterator[memoryview]:
         if self.location is None:

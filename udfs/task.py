@@ -32,6 +32,7 @@ from v2d_spark.udfs.progress import ProgressWriter
 from v2d_spark.udfs.report import Report
 from v2d_spark.udfs.side_files import SideFiles
 from v2d_spark.udfs.spool import Spool
+from v2d_spark.udfs.stopping import must_stop
 from v2d_spark.udfs.vocabulary import STREAMS, SampleError, V2dError
 
 # `spans`: wanted ones, start_s, end_s and caption; `clips`: those that the source had, start_pts, end_pts, time_base and
@@ -247,11 +248,7 @@ class _Partition:
 
     def _must_stop(self) -> bool:
         task = self._task
-        return (
-            time.time() >= task.deadline
-            or self._fetched_bytes >= task.max_bytes
-            or (task.stop_file is not None and Path(task.stop_file).exists())
-        )
+        return self._fetched_bytes >= task.max_bytes or must_stop(task.stop_file, task.deadline)
 
     def _start(self, source: dict[str, Any], share: Share, *, always: bool) -> Outcome | None:
         """The outcome, or None where the batch has no more room when its turn comes."""

@@ -214,7 +214,7 @@ def plan(
     # Those that are only asked for are thought to come last, as their numbers are not looked at.
     made = min(takes, total - would.get("revalidate", 0))
     runs = [] if dataset is None else dataset.read_control("runs")
-    step = STEP_SUBSAMPLE if dataset is not None and dataset.made_from else STEP_DOWNLOAD
+    step = STEP_DOWNLOAD if dataset is None else dataset.making_step
     return Plan(
         dataset=path if dataset is None else dataset.path,
         inputs=told,

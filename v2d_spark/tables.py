@@ -33,7 +33,7 @@ from v2d_spark.schema import (
 )
 from v2d_spark.udfs import locations
 from v2d_spark.udfs.enrichers import Enricher
-from v2d_spark.udfs.vocabulary import DatasetError
+from v2d_spark.udfs.vocabulary import STEP_DOWNLOAD, STEP_SUBSAMPLE, DatasetError
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -94,6 +94,11 @@ class Dataset:
             configuration.get(MADE_FROM_PROPERTY),
             int(version),
         )
+
+    @property
+    def making_step(self) -> str:
+        """The step that makes its samples: of what is downloaded, or of the samples of another dataset."""
+        return STEP_SUBSAMPLE if self.made_from else STEP_DOWNLOAD
 
     @classmethod
     def exists(cls, path: str) -> bool:

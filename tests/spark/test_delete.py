@@ -124,7 +124,11 @@ def test_no_byte_stays_and_the_rest_is_as_it_was(
     export(spark, dataset, str(tmp_path / "tars"), where=f"caption <> 'x' OR url = '{url}'")
     export(spark, dataset, str(tmp_path / "other"), where="source_num < 3")
     dataset.append_control("suppressions", [{"kind": "url", "value": url, "reason": "by hand"}])
-    dataset.append_control("exports", [{"destination": str(tmp_path / "moved"), "format": "files", "finished_at": None}])
+    # An export of long ago has a clip that no table names any more.
+    shutil.copytree(tmp_path / "other", tmp_path / "older")
+    pq.write_table(pa.table({"key": ["000000000003_00007"]}), tmp_path / "older" / "00000009.parquet")
+    copies = [{"destination": str(tmp_path / name), "format": "files", "finished_at": None} for name in ("moved", "older")]
+    dataset.append_control("exports", copies)
     trial, left = Path(work.path) / "_trials" / "one", Path(work.path) / "files" / "999"
     for folder in (trial, left):
         folder.mkdir(parents=True)
@@ -139,7 +143,7 @@ def test_no_byte_stays_and_the_rest_is_as_it_was(
 
     would = delete(spark, dataset, f"columns['author'] = '{AUTHOR}'", dry_run=True)
     assert (would.found.sources, would.found.samples, would.found.bytes) == (1, 1, 2 * len(gone))
-    assert would.exports == (Holding(str(tmp_path / "tars"), dataset.path, False),)
+    assert would.exports == tuple(Holding(str(tmp_path / name), dataset.path, False) for name in ("older", "tars"))
     assert (would.trials, trial.exists()) == (1, True)
     assert would.lost_exports == (str(tmp_path / "moved"),)
     with pytest.raises(QueryError):
@@ -177,7 +181,10 @@ def test_no_byte_stays_and_the_rest_is_as_it_was(
     assert (begun["finished_at"], begun["sources"], begun["bytes"]) == (None, 1, 2 * len(gone))
     assert ended["files"] == told.files > 5
     assert (ended["where_sql"], ended["reason"]) == ("(named what was erased)",) * 2
-    assert ended["exports"] == [str(tmp_path / "tars"), f"{tmp_path / 'moved'} (could not be looked into)"]
+    assert ended["exports"] == [
+        *(str(tmp_path / name) for name in ("older", "tars")),
+        f"{tmp_path / 'moved'} (could not be looked into)",
+    ]
     # Checksums stay, so that it cannot come back.
     kinds = {row["kind"]: row["value"] for row in rows(dataset, "suppressions")}
     assert kinds["sha256"] == hashlib.sha256(gone).hexdigest()
@@ -362,8 +369,11 @@ def test_a_batch_from_before_is_merged_without_it(spark: SparkSession, small: Da
 
 @pytest.mark.chaos
 def test_the_same_bytes_go_from_a_batch_that_was_cut_off(spark: SparkSession, small: Dataset) -> None:
-    batch, gone = 2_000_001, content_of(2, FIRST, 1000)
-    small.append_control("runs", [{"step": "download", "batch_id": FIRST}])
+    before, batch, gone = 500_001, 2_000_001, content_of(2, FIRST, 1000)
+    small.append_control("runs", [{"step": "download", "batch_id": made} for made in (before, FIRST)])
+    # What one with the same bytes had before is another's, which stays.
+    shared = content_of(3, FIRST, 1000)
+    commit_media(small, before, [[media_row(4, before, video=stream(shared))]])
     commit_media(small, batch, [[media_row(0, batch, video=stream(gone)), media_row(1, batch)]])
     with lease.writer_lease(small, "killed"), lease.step_lease(small, "killed"):
         pass  # in whose epoch the batch is
@@ -373,6 +383,9 @@ def test_the_same_bytes_go_from_a_batch_that_was_cut_off(spark: SparkSession, sm
     assert (told.found.sources, told.found.same_bytes) == (3, 2)
     assert gone[:40] not in everything_in(Path(small.path))
     assert sorted((row["source_num"], row["batch_id"]) for row in rows(small, "samples")) == [(1, batch), (3, FIRST)]
+    suppressed = {row["value"] for row in rows(small, "suppressions")}
+    assert hashlib.sha256(gone).hexdigest() in suppressed
+    assert hashlib.sha256(shared).hexdigest() not in suppressed
 
 
 @pytest.mark.chaos

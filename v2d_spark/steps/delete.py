@@ -60,6 +60,8 @@ _THREADS = 16
 # Of those that hold bytes still, in the record.
 _SHARDS_NOTED = 1000
 _SETTINGS = "settings"
+# What a sample's key has after that of its source.
+_INDEX = r"_f?\d+$"
 # Texts of the small tables that may name a source.
 _TEXTS = {
     "exports": ("where_sql", _SETTINGS),
@@ -365,10 +367,12 @@ def _look(
     if takes_same_bytes and own and (more := _same_bytes(spark, dataset, own) - {*goes["source_num"].to_pylist()}):
         numbers = sorted({*goes["source_num"].to_pylist(), *more})
         goes = _told_of(_of(spark, dataset, "sources", numbers))
-        own, made = _checksums(spark, dataset, numbers)
+        also, made = _checksums(spark, dataset, numbers)
+        # What those had before is not what was asked for, and others that have it stay.
+        made |= also - own
     numbers = goes["source_num"].to_pylist()
     # What was made of others too does not tell of these: a black picture, a silence.
-    checksums = frozenset(own | (made - _made_of_others(spark, dataset, made - own, numbers) if made - own else set()))
+    checksums = frozenset(own | (made - _of_others(spark, dataset, made - own, numbers) if made - own else set()))
     told = _stored(spark, dataset, numbers)
     uris = frozenset(uri for uris in told["uris"].to_pylist() for uri in uris)
     beside = frozenset(uri for uri in uris if _is_beside(uri))
@@ -380,8 +384,7 @@ def _look(
     )
     asked = {**dict.fromkeys(texts, False), **_small_texts(dataset)}
     naming = frozenset(_naming(spark, dataset, numbers, asked))
-    # Samples that come no more are in older exports still.
-    holding, lost = _exports_holding(dataset, told["key"]) if begins else ([], [])
+    holding, lost = _exports_holding(dataset, told["key"], goes["key"]) if begins else ([], [])
     urls = _urls(spark, dataset, goes) if begins else frozenset()
     shards = _shards(dataset, uris - beside)
     return _Part(
@@ -439,13 +442,15 @@ def _same_bytes(spark: SparkSession, dataset: Dataset, own: set[str]) -> set[int
     return set(same.select("source_num").toArrow()["source_num"].to_pylist())
 
 
-def _made_of_others(spark: SparkSession, dataset: Dataset, made: set[str], numbers: Sequence[int]) -> set[str]:
-    """Those of some checksums that samples of other sources have."""
+def _of_others(spark: SparkSession, dataset: Dataset, checksums: set[str], numbers: Sequence[int]) -> set[str]:
+    """Those of some checksums that other sources have as they came, or samples made of them."""
     from pyspark.sql import functions as F
 
     each = F.explode(F.array(*(F.col(f"{stream}_sha256") for stream in STREAMS))).alias("checksum")
-    others = _not_of(spark, dataset, "samples", numbers).select(each)
-    return set(others.join(_local(spark, made), "checksum", "left_semi").distinct().toArrow()["checksum"].to_pylist())
+    made = _not_of(spark, dataset, "samples", numbers).select(each)
+    came = _not_of(spark, dataset, "sources", numbers).select(_upstream(dataset).alias("checksum"))
+    others = made.union(came).join(_local(spark, checksums), "checksum", "left_semi")
+    return set(others.distinct().toArrow()["checksum"].to_pylist())
 
 
 def _made_from(spark: SparkSession, made: Dataset, origin: Dataset, numbers: Sequence[int]) -> pa.Table:
@@ -501,8 +506,8 @@ def _stored(spark: SparkSession, dataset: Dataset, numbers: Sequence[int]) -> pa
     return rows.groupBy("key").agg(*both).toArrow()
 
 
-def _exports_holding(dataset: Dataset, keys: pa.ChunkedArray) -> tuple[list[Holding], list[str]]:
-    """Exports that have any of some samples, and destinations that cannot be looked into."""
+def _exports_holding(dataset: Dataset, keys: pa.ChunkedArray, source_keys: pa.ChunkedArray) -> tuple[list[Holding], list[str]]:
+    """Exports that have any of some samples or sources, and destinations that cannot be looked into."""
     rows = dataset.read_control("exports", ["destination", "format"])
     holding, lost = [], []
     for destination in sorted({row["destination"] for row in rows if row["format"] != DATASET_FORMAT}):
@@ -510,15 +515,15 @@ def _exports_holding(dataset: Dataset, keys: pa.ChunkedArray) -> tuple[list[Hold
             mark = read_mark(destination)
             if mark is None:
                 lost.append(destination)
-            elif _holds(destination, keys):
+            elif _holds(destination, keys, source_keys):
                 holding.append(Holding(destination, dataset.path, mark.get("as_of") is not None))
         except (OSError, InputError, pa.ArrowException):
             lost.append(destination)
     return holding, lost
 
 
-def _holds(destination: str, keys: pa.ChunkedArray) -> bool:
-    """Whether the metadata of any shard names one of some samples."""
+def _holds(destination: str, keys: pa.ChunkedArray, source_keys: pa.ChunkedArray) -> bool:
+    """Whether the metadata of any shard names one of some samples, or one whose key says that it is of one of some sources."""
     shards = [
         location
         for location in locations.list_files(destination)
@@ -528,7 +533,9 @@ def _holds(destination: str, keys: pa.ChunkedArray) -> bool:
     def has(location: str) -> bool:
         with locations.open_read(location) as file:
             there = pq.read_table(file, columns=["key"])["key"]
-        return bool(pc.any(pc.is_in(there, value_set=keys)).as_py())
+        # Samples that come no more may be in older exports, and in no table.
+        sources = pc.replace_substring_regex(there, _INDEX, "")
+        return bool(pc.any(pc.or_(pc.is_in(there, value_set=keys), pc.is_in(sources, value_set=source_keys))).as_py())
 
     with ThreadPoolExecutor(_THREADS) as pool:
         return any(pool.map(has, shards))

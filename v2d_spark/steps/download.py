@@ -16,7 +16,7 @@ from v2d_spark.steps.making import MakeResult, Unwatched, Watcher, make
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs.download import DownloadTask
 from v2d_spark.udfs.report import Report
-from v2d_spark.udfs.vocabulary import FAILED, STEP_DOWNLOAD, STEP_RETRY, STEP_SUBSAMPLE, DatasetError
+from v2d_spark.udfs.vocabulary import FAILED, STEP_DOWNLOAD, STEP_RETRY, DatasetError
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -95,7 +95,7 @@ def retry(spark: SparkSession, dataset: Dataset, lease: Lease, where: str | None
     started_at = datetime.now(timezone.utc)
     run = uuid.uuid4().hex
     migrations.migrate(dataset, lease)
-    batches.recover(spark, dataset, lease, STEP_SUBSAMPLE if dataset.made_from else STEP_DOWNLOAD, run=run)
+    batches.recover(spark, dataset, lease, dataset.making_step, run=run)
     condition = where or f"status = '{FAILED}'"
     # As a query first, which cannot change anything.
     queries.rows_where(spark, dataset, "sources", condition)

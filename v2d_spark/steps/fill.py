@@ -26,7 +26,7 @@ from v2d_spark.udfs import locations, spool
 from v2d_spark.udfs.fill import INPUT_COLUMNS, FillTask, can_fill
 from v2d_spark.udfs.report import Report
 from v2d_spark.udfs.subsamplers import Subsampler, subsampler, subsamplers
-from v2d_spark.udfs.vocabulary import FAILED, OK, STEP_DOWNLOAD, STEP_SUBSAMPLE, STREAMS
+from v2d_spark.udfs.vocabulary import FAILED, OK, STREAMS
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -78,7 +78,7 @@ def fill(
     migrations.migrate(dataset, lease)
     dataset.widen([] if column is None else [column])
     # Before samples are looked at that such a batch makes anew.
-    recovered = batches.recover(spark, dataset, lease, STEP_SUBSAMPLE if dataset.made_from else STEP_DOWNLOAD, run=run)
+    recovered = batches.recover(spark, dataset, lease, dataset.making_step, run=run)
     # As a query first, which cannot change anything.
     queries.samples_where(spark, dataset, where)
     result = MakeResult(recovered=recovered)
