@@ -315,7 +315,7 @@ def delete(world: World) -> None:
     assert must <= gone <= may, f"{gone} are gone"
     if told:
         assert told.found.sources == len(gone) + len(_made_of(world, gone)), told
-        assert list(told.exports) == _exports_of(world, gone), told
+        assert [export.destination for export in told.exports] == _exports_of(world, gone), told
     texts = _texts_of(world, gone)
     of_made = _made_of(world, gone)
     _forget(world.dataset, world, world.model, gone)
