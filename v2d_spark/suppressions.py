@@ -4,12 +4,14 @@ Kinds are `identity`, `url` and `sha256`, which users may add by hand, and `iden
 `v2d delete` writes: the text itself is erased there, and its checksum still tells it. An identity or URL that is named
 suppresses sources of that identity and of that URL alike; a `sha256` suppresses bytes, as they came or as a sample's stream.
 
-Conditions are SQL with subqueries, which Spark makes into joins with the table: it may have any number of rows.
+A few rows are written into a query as they are: a join with a table, however small, costs it jobs of its own. Of many,
+conditions have subqueries, which Spark makes into joins with the table: it may have any number of rows.
 """
 
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -25,6 +27,9 @@ IDENTITY_SHA256, URL_SHA256 = "identity_sha256", "url_sha256"
 _PLAIN = (IDENTITY, URL)
 _NAMES = (*_PLAIN, IDENTITY_SHA256, URL_SHA256)
 _EVERYTHING = "true"
+_HEX = re.compile(r"[0-9a-f]+")
+# As many values in a query cost it a few milliseconds.
+_FEW = 1000
 
 
 def are_none(dataset: Dataset) -> bool:
@@ -34,6 +39,9 @@ def are_none(dataset: Dataset) -> bool:
 
 def names_query(dataset: Dataset) -> str:
     """SQL of the checksums of identities and URLs that must not come back, in the column `suppressed`."""
+    few = _few(dataset, _NAMES)
+    if few is not None:
+        return _values(few)
     plain, names = (", ".join(f"'{kind}'" for kind in kinds) for kinds in (_PLAIN, _NAMES))
     return (
         f"SELECT DISTINCT if(kind IN ({plain}), sha2(value, 256), lower(value)) AS suppressed "
@@ -50,7 +58,39 @@ def library_query() -> str:
 
 def checksums_query(dataset: Dataset) -> str:
     """SQL of the checksums of bytes that must not come back, in the column `suppressed`."""
+    few = _few(dataset, (SHA256,))
+    if few is not None:
+        return _values(few)
     return f"SELECT DISTINCT lower(value) AS suppressed FROM {dataset.sql_name('suppressions')} WHERE kind = '{SHA256}'"
+
+
+def _few(dataset: Dataset, kinds: Sequence[str]) -> list[str] | None:
+    """The checksums that rows of some kinds tell; None where there are many rows."""
+    count = dataset.row_count("suppressions")
+    if count is None or count > _FEW:
+        return None
+    rows = [row for row in dataset.read_control("suppressions", ["kind", "value"]) if row["kind"] in kinds]
+    told = {name_checksum(row["value"]) if row["kind"] in _PLAIN else row["value"].lower() for row in rows}
+    # What somebody added by hand may be anything.
+    return sorted(value for value in told if _HEX.fullmatch(value))
+
+
+def _values(checksums: Sequence[str]) -> str:
+    if not checksums:
+        return "SELECT '' AS suppressed WHERE false"
+    rows = ", ".join(f"('{checksum}')" for checksum in checksums)
+    return f"SELECT suppressed FROM VALUES {rows} AS few(suppressed)"
+
+
+def _none_of(dataset: Dataset, texts: Sequence[str], kinds: Sequence[str]) -> str | None:
+    """SQL condition: none of some texts, each of which may be null, is one of a few checksums; None where there are many."""
+    few = _few(dataset, kinds)
+    if few is None:
+        return None
+    if not few:
+        return _EVERYTHING
+    values = ", ".join(f"'{checksum}'" for checksum in few)
+    return " AND ".join(f"NOT coalesce({text} IN ({values}), false)" for text in texts)
 
 
 def source_condition(dataset: Dataset, *, identity: str = "identity", url: str = "url") -> str:
@@ -63,10 +103,8 @@ def source_condition(dataset: Dataset, *, identity: str = "identity", url: str =
     """
     if are_none(dataset):
         return _EVERYTHING
-    names = names_query(dataset)
-    return " AND ".join(
-        f"NOT EXISTS (SELECT 1 FROM ({names}) WHERE suppressed = sha2({text}, 256))" for text in (identity, url)
-    )
+    texts = [f"sha2({text}, 256)" for text in (identity, url)]
+    return _none_of(dataset, texts, _NAMES) or _not_in(names_query(dataset), texts)
 
 
 def bytes_condition(dataset: Dataset, checksums: Sequence[str]) -> str:
@@ -78,8 +116,11 @@ def bytes_condition(dataset: Dataset, checksums: Sequence[str]) -> str:
     """
     if are_none(dataset):
         return _EVERYTHING
-    query = checksums_query(dataset)
-    return " AND ".join(f"NOT EXISTS (SELECT 1 FROM ({query}) WHERE suppressed = {checksum})" for checksum in checksums)
+    return _none_of(dataset, checksums, (SHA256,)) or _not_in(checksums_query(dataset), checksums)
+
+
+def _not_in(query: str, texts: Sequence[str]) -> str:
+    return " AND ".join(f"NOT EXISTS (SELECT 1 FROM ({query}) WHERE suppressed = {text})" for text in texts)
 
 
 def sample_condition(dataset: Dataset, alias: str = "") -> str:
@@ -110,10 +151,20 @@ def without_suppressed(spark: SparkSession, dataset: Dataset, samples: DataFrame
     """
     if are_none(dataset):
         return samples
-    # As joins, not as a condition: a session may refuse a correlated column in the midst of a larger query.
     from pyspark.sql import functions as F
 
     sources = dataset.read(spark, "sources").select("source_num", "identity", "url")
+    are_good = _none_of(dataset, [f"sha2({text}, 256)" for text in ("identity", "url")], _NAMES)
+    have_good_bytes = _none_of(
+        dataset, [name for stream in STREAMS if (name := f"{stream}_sha256") in samples.columns], (SHA256,)
+    )
+    if are_good is not None and have_good_bytes is not None:
+        # Of what was deleted there is no source any more, so most times there is nothing to join with.
+        named = sources.where(f"NOT ({are_good})").select("source_num").toArrow() if are_good != _EVERYTHING else None
+        if named is not None and named.num_rows:
+            samples = samples.join(spark.createDataFrame(named), "source_num", "left_anti").select(samples.columns)
+        return samples.where(have_good_bytes)
+    # As joins, not as a condition: a session may refuse a correlated column in the midst of a larger query.
     names = spark.sql(names_query(dataset))
     named = sources.where("false").select("source_num")
     for text in ("identity", "url"):

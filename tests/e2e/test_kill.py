@@ -32,7 +32,7 @@ def test_a_job_that_is_killed_three_times_loses_nothing_and_does_nothing_twice(j
     chance = random.Random(20261123)
     dataset = job.folder / "killed"
 
-    killed = [job.run_and_kill(dataset, kind, chance) for kind in ("group", "driver", "worker")]
+    killed = [job.run_and_kill(dataset, [kind], chance) for kind in ("group", "driver", "worker")]
 
     assert all(killed)
     check(job, dataset, len(killed))
@@ -47,7 +47,7 @@ def test_twelve_kills(job: Job, seed: int) -> None:
     # A job that lost a worker goes on to its end: that comes last.
     kinds = [*chance.sample(("driver", "group"), 2), "worker"]
 
-    killed = [job.run_and_kill(dataset, kind, chance) for kind in kinds]
+    killed = [job.run_and_kill(dataset, [kind], chance) for kind in kinds]
     assert all(killed)
     job.run(dataset)
 

@@ -34,6 +34,7 @@ def server(tmp_path: Path) -> Iterator[MediaServer]:
         yield running
 
 
+@pytest.mark.chaos
 def test_an_enrichment_and_a_download_at_once(
     spark: SparkSession, server: MediaServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -153,6 +153,7 @@ def test_a_table_that_there_was_not_yet(spark: SparkSession, told: tuple[Dataset
         export(spark, dataset, "tars", streams=[STEP], as_of=FIRST)
 
 
+@pytest.mark.chaos
 def test_a_state_whose_files_are_gone(
     spark: SparkSession,
     told: tuple[Dataset, Path],

@@ -165,6 +165,7 @@ def killed(*_: Any, **__: Any) -> None:
     raise Killed
 
 
+@pytest.mark.chaos
 @pytest.mark.parametrize("moment", ["before the mark", "while shards are written", "before old shards go"])
 def test_an_update_that_was_killed_is_completed_by_the_next(
     spark: SparkSession,

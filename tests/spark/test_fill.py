@@ -101,6 +101,7 @@ def test_what_only_measures_makes_nothing_stale(plain: str, site: Path, tmp_path
     assert (done.made_otherwise, done.batches) == (0, 0)
 
 
+@pytest.mark.chaos
 def test_some_alone_and_a_sample_that_cannot_be_read(plain: str, tmp_path: Path) -> None:
     dataset = copied(plain, tmp_path)
     where = "clip_index IS NOT NULL"

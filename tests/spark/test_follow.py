@@ -112,6 +112,7 @@ def test_sources_are_what_the_table_says_of_their_urls_however_it_is_divided(spa
     assert [span["caption"] for span in work.sources()["c"]["spans"]] == ["second", "third"]
 
 
+@pytest.mark.chaos
 @pytest.mark.parametrize("dies", ["before the row in runs", "after it"])
 def test_a_micro_batch_that_comes_again_after_a_crash_changes_nothing(
     spark: SparkSession, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dies: str

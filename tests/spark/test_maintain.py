@@ -177,6 +177,7 @@ def test_dead_rows_and_what_they_refer_to_go_and_nothing_else_changes(
     assert tuple(count) == (6, 3)
 
 
+@pytest.mark.chaos
 def test_what_is_not_merged_or_was_replaced_a_moment_ago_is_not_dead(spark: SparkSession, new_dataset: NewDataset) -> None:
     dataset = new_dataset()
     original = media_row(0, FIRST, is_sample=False)
@@ -333,6 +334,7 @@ def test_tables_of_enrichments_are_looked_after_and_old_schemas_migrated(spark: 
     assert len(rows(dataset, "optical_flow_media")) == len(before)
 
 
+@pytest.mark.chaos
 def test_a_table_that_somebody_else_changes_meanwhile_is_left(
     spark: SparkSession, redone: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,8 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.support.media import make_video
 from tests.support.older import schema_3
 from tests.support.rows import Row
@@ -90,6 +92,7 @@ def test_a_dataset_of_the_previous_version_is_read_as_it_is_and_then_goes_on(spa
     assert api.status(dataset.path).sources == {"ok": 4, "failed": 1}
 
 
+@pytest.mark.chaos
 def test_an_enrichment_may_be_the_first_to_write(spark: SparkSession, tmp_path: Path) -> None:
     dataset = schema_3(tmp_path)
 

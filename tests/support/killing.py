@@ -7,7 +7,9 @@ import hashlib
 import os
 import random
 import signal
+import subprocess
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +27,15 @@ FILES = 200
 SHARD = 25
 BATCH = 50
 _DEATH_S = 30
+_END_S = 240
+# Of an executor that does nothing for a while.
+_PAUSE_S = 8
+# What happens to an executor instead of its death, by what is sent to it.
+_SIGNALS = {"decommission": signal.SIGPWR, "pause": signal.SIGSTOP}
+# Kills after which the job does not go on.
+FATAL = ("driver", "group")
+
+Start = Callable[..., "subprocess.Popen[bytes]"]
 
 
 class Job:
@@ -33,11 +44,13 @@ class Job:
     Args:
         folder: for the list, the scratch folder and the datasets.
         server: where the media is.
+        start: starts a command in a process group of its own.
     """
 
-    def __init__(self, folder: Path, server: MediaServer) -> None:
+    def __init__(self, folder: Path, server: MediaServer, start: Start = cli.start) -> None:
         self.folder = folder
         self.server = server
+        self.start = start
         self.scratch = folder / "scratch"
         self.list = folder / "urls.csv"
         contents = [make_video(folder / f"{n}.mp4", seconds=0.2, size=(64, 48), start=n).read_bytes() for n in range(5)]
@@ -93,51 +106,91 @@ class Job:
             "fetch.threads=3",
         ]
 
-    def run(self, dataset: Path) -> None:
-        """Run the command to its end."""
-        done = cli.v2d(*self.arguments(dataset))
-        assert done.returncode == 0, done.stdout + done.stderr
+    def run(self, dataset: Path, *more: object) -> None:
+        """Run the command to its end, with more arguments than usual."""
+        process = self.start(*self.arguments(dataset), *more)
+        told, _ = process.communicate(timeout=_END_S)
+        assert process.returncode == 0, told.decode()
 
-    def run_and_kill(self, dataset: Path, kind: str, chance: random.Random) -> bool:
-        """Run the command, and kill a part of it at a random moment.
+    def run_and_kill(self, dataset: Path, kinds: Sequence[str], chance: random.Random) -> bool:
+        """Run the command, and kill parts of it, one after the other, each at a random moment.
+
+        Args:
+            dataset: where it writes.
+            kinds: `driver`, `group` (all at once), both of which end it; `worker`, `daemon` (that forks the workers),
+                `executor`, `decommission` (of an executor), `pause` (one stands still for a while).
+            chance: chooses the moments, and which one of several.
 
         Returns:
-            Whether it was killed before it ended.
+            Whether all was done before it ended.
         """
         asked = self.server.requests.total()
         # Early enough that enough is left for the kills to come.
         after = chance.randrange(1, FILES // 6)
         more_s = chance.random() * 3
-        process = cli.start(*self.arguments(dataset))
+        process = self.start(*self.arguments(dataset))
         while process.poll() is None and self.server.requests.total() - asked < after:
             time.sleep(0.02)
-        time.sleep(more_s)
         tree: list[psutil.Process] = []
-        was_killed = False
-        while process.poll() is None and not was_killed:
-            tree = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-            was_killed = kill(kind, tree, chance)
-        if kind == "worker":
-            assert process.wait(timeout=240) == 0, process.stdout.read().decode() if process.stdout else ""
+        done = 0
+        for kind in kinds:
+            time.sleep(more_s)
+            was_done = False
+            while process.poll() is None and not was_done:
+                tree = _tree(process)
+                was_done = kill(kind, tree, chance)
+            done += was_done
+            more_s = chance.random() * 6
+        if kinds[-1] not in FATAL:
+            told, _ = process.communicate(timeout=_END_S)
+            assert process.returncode == 0, told.decode()
         process.wait()
         _gone, alive = psutil.wait_procs(tree, timeout=_DEATH_S)
-        assert not alive, f"{kind}: {[p.cmdline() for p in alive]} outlived the driver"
-        return was_killed
+        assert not alive, f"{kinds}: {[p.cmdline() for p in alive]} outlived the driver"
+        return done == len(kinds)
+
+
+def _tree(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+    return []
 
 
 def kill(kind: str, tree: list[psutil.Process], chance: random.Random) -> bool:
-    """Kill the driver, one Python worker, or all at once; say whether there was one to kill."""
+    """Do to a part of a job what `run_and_kill` says; say whether there was one."""
+    if not tree:
+        return False
     if kind == "group":
         os.killpg(tree[0].pid, signal.SIGKILL)
         return True
-    workers = [process for process in tree if "pyspark.daemon" in " ".join(_command_line(process))]
-    # The first worker is the daemon that forks the others.
-    victims = tree[:1] if kind == "driver" else workers[1:]
+    victims = _victims(kind, tree)
     with contextlib.suppress(psutil.NoSuchProcess):
         if victims:
-            chance.choice(victims).kill()
+            victim = chance.choice(victims)
+            victim.send_signal(_SIGNALS.get(kind, signal.SIGKILL))
+            if kind == "pause":
+                time.sleep(_PAUSE_S)
+                victim.send_signal(signal.SIGCONT)
             return True
     return False
+
+
+def _victims(kind: str, tree: list[psutil.Process]) -> list[psutil.Process]:
+    if kind == "driver":
+        return tree[:1]
+    if kind not in ("worker", "daemon"):
+        return [process for process in tree if "CoarseGrainedExecutorBackend" in " ".join(_command_line(process))]
+    # Each executor has a daemon, which forks its workers.
+    python = [process for process in tree if "pyspark.daemon" in " ".join(_command_line(process))]
+    daemons = {process.pid for process in python} - {process.pid for process in python if _parent(process) in python}
+    return [process for process in python if (process.pid in daemons) == (kind == "daemon")]
+
+
+def _parent(process: psutil.Process) -> psutil.Process | None:
+    try:
+        return process.parent()
+    except psutil.Error:
+        return None
 
 
 def _command_line(process: psutil.Process) -> list[str]:

@@ -21,6 +21,7 @@ from v2d_spark.udfs.vocabulary import InputError
 _TAR_ENDINGS = (".tar", ".tar.gz", ".tgz")
 _GLOB = re.compile(r"[*?\[]")
 _MOST_NAMES = 1_000_000
+_RANGE = re.compile(r"\{(-?\d+)\.\.(-?\d+)(?:\.\.(-?\d+))?\}")
 _THREADS = 16
 
 
@@ -139,12 +140,18 @@ def _expanded(text: str) -> Iterator[str]:
     if "{" not in text or locations.exists(text):
         yield text
         return
+    too_many = InputError(f"{text} names more than {_MOST_NAMES} files; divide it.")
+    # The library makes all numbers of a range before it gives the first name.
+    if any(
+        abs(int(last) - int(first)) > _MOST_NAMES * max(1, abs(int(step or 1))) for first, last, step in _RANGE.findall(text)
+    ):
+        raise too_many
     try:
         expanded = list(itertools.islice(braceexpand(text), _MOST_NAMES + 1))
     except ValueError:
         raise InputError(f"The braces of {text} do not match; write {{00000..00004}} or {{a,b}}.") from None
     if len(expanded) > _MOST_NAMES:
-        raise InputError(f"{text} names more than {_MOST_NAMES} files; divide it.")
+        raise too_many
     yield from expanded
 
 

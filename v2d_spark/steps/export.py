@@ -527,9 +527,10 @@ def choose(
         ).collect()
         suppressed, keys = 0, ()
         if samples is not wanted:
-            left_out = wanted.select("key").join(samples.select("key"), "key", "left_anti")
-            suppressed = left_out.count()
-            keys = tuple(row["key"] for row in left_out.orderBy("key").limit(_KEYS_TOLD).collect())
+            suppressed = wanted.count() - found["samples"]
+            if suppressed:
+                left_out = wanted.select("key").join(samples.select("key"), "key", "left_anti")
+                keys = tuple(row["key"] for row in left_out.orderBy("key").limit(_KEYS_TOLD).collect())
     only_keys = samples.select("key")
     return Selection(rows, only_keys, tuple(columns), user_columns, select is None, found, streams, suppressed, keys)
 
