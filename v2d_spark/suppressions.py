@@ -87,7 +87,7 @@ def _none_of(dataset: Dataset, texts: Sequence[str], kinds: Sequence[str]) -> st
     few = _few(dataset, kinds)
     if few is None:
         return None
-    if not few:
+    if not few or not texts:
         return _EVERYTHING
     values = ", ".join(f"'{checksum}'" for checksum in few)
     return " AND ".join(f"NOT coalesce({text} IN ({values}), false)" for text in texts)

@@ -49,6 +49,8 @@ def test_a_few_and_many(
     left = suppressions.without_suppressed(spark, dataset, samples)
     assert sorted(row["source_num"] for row in left.collect()) == [4, 5]
     assert left.columns == samples.columns
+    narrow = suppressions.without_suppressed(spark, dataset, samples.select("source_num"))
+    assert sorted(row["source_num"] for row in narrow.collect()) == [3, 4, 5]
     query = f"SELECT source_num FROM {dataset.sql_name('samples')} WHERE {suppressions.sample_condition(dataset)}"
     assert sorted(row[0] for row in spark.sql(query).collect()) == [4, 5]
     names = {row["suppressed"] for row in spark.sql(suppressions.names_query(dataset)).collect()}
