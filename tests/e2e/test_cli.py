@@ -66,7 +66,10 @@ def test_a_job_on_the_shared_session(
     assert "Nothing is due" in capsys.readouterr().out
     assert main([*download, "subsample.resolution.size=32"]) == 0
     told = capsys.readouterr().out
-    assert "Left as made with other settings: 2 sources. To make them anew: v2d download" in told
+    again = (
+        f"v2d download --dataset {dataset} --only stale 'allow_hosts=[127.0.0.1:{server.port}]' subsample.resolution.size=32"
+    )
+    assert f"Left as made with other settings: 2 sources. To make them anew: {again}" in told
 
     assert main(["status", "--dataset", dataset, "--format", "json"]) == 0
     (status,) = json.loads(capsys.readouterr().out)

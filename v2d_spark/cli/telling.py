@@ -10,6 +10,7 @@ from typing import Any
 import click
 from rich.table import Table
 
+from v2d_spark.cli.words import with_settings
 from v2d_spark.udfs.vocabulary import (
     EXIT_DONE,
     EXIT_INTERRUPTED,
@@ -112,10 +113,10 @@ def print_made(result: Any, dataset: str, origin: str | None = None) -> None:
     if result.recovered:
         click.echo(f"Ended {counted(result.recovered, 'batch', 'batches')} of an earlier run that was cut off.")
     if result.made_otherwise:
-        verb = "download" if origin is None else f"subsample --from {shlex.quote(origin)}"
+        verb = ("download",) if origin is None else ("subsample", "--from", origin)
         click.echo(
             f"Left as made with other settings: {counted(result.made_otherwise, 'source')}. To make them anew: "
-            f"v2d {verb} --dataset {shlex.quote(dataset)} --only stale"
+            f"{with_settings('v2d', *verb, '--dataset', dataset, '--only', 'stale')}"
         )
     if not report.statuses and not result.ended:
         click.echo("Nothing is due: every source is done, failed for good, or waits for its next attempt.")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Any
@@ -188,6 +189,13 @@ def only_overrides(words: Sequence[str]) -> list[str]:
     if inputs:
         raise click.UsageError(f"{inputs[0]!r} is not of the form key=value.")
     return overrides
+
+
+def with_settings(*command: str) -> str:
+    """A command to type, with the settings that were given to this one: a command knows no others."""
+    given = click.get_current_context().params
+    config = ["--config", given["config"]] if given.get("config") else []
+    return shlex.join([*command, *config, *split(given.get("words", ()))[1]])
 
 
 def expressions(text: str) -> list[str]:

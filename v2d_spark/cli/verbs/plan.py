@@ -20,6 +20,7 @@ from v2d_spark.cli.words import (
     revalidate_option,
     settings_options,
     split,
+    with_settings,
 )
 from v2d_spark.udfs.vocabulary import EXIT_DONE
 
@@ -86,11 +87,11 @@ def command(
     if output_format == "json":
         click.echo(json.dumps([told.to_dict()], indent=2))
     else:
-        _print_plan(told, prune=prune)
+        _print_plan(told, dataset, prune=prune)
     return EXIT_DONE
 
 
-def _print_plan(told: Any, *, prune: bool) -> None:
+def _print_plan(told: Any, dataset: str, *, prune: bool) -> None:
     from v2d_spark.printing import print_table, printable
 
     if told.inputs is not None:
@@ -116,7 +117,8 @@ def _print_plan(told: Any, *, prune: bool) -> None:
     for one in told.measures:
         if one.stored:
             click.echo(
-                f"{counted(one.stored, 'sample')} not measured so: v2d enrich {one.name} does it, out of the stored bytes."
+                f"{counted(one.stored, 'sample')} not measured so: "
+                f"{with_settings('v2d', 'enrich', one.name, '--dataset', dataset)} does it, out of the stored bytes."
             )
         if one.by_fetch:
             click.echo(
