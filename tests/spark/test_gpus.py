@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests.support import gpu_session
+from tests.support.brightness import WHEEL
 from tests.support.media import make_video
 from tests.support.rows import append_samples, commit_media, media_row, sample_row, stream
 from tests.support.tables import ask
@@ -103,10 +104,10 @@ def run(folder: Path, footage: list[bytes], asked: dict[str, Any], **env: str) -
     (folder / "asked.json").write_text(json.dumps(asked))
     done = subprocess.run(
         [sys.executable, gpu_session.__file__, str(folder)],
-        env={**os.environ, "PYTHONPATH": ":".join(sys.path), **env},
+        env={**os.environ, "PYTHONPATH": ":".join([*sys.path, str(WHEEL)]), **env},
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=570,
     )
     assert done.returncode == 0, done.stderr[-3000:]
     told: dict[str, Any] = json.loads((folder / "told.json").read_text())
@@ -132,6 +133,7 @@ def most_at_once(times: list[tuple[float, float]]) -> int:
 
 
 @pytest.mark.chaos
+@pytest.mark.timeout(600)
 def test_a_profile_gives_each_task_its_own_gpu(footage: list[bytes], tmp_path: Path) -> None:
     whole = tmp_path / "whole"
     asked = {
@@ -171,6 +173,7 @@ def test_a_profile_gives_each_task_its_own_gpu(footage: list[bytes], tmp_path: P
 
 
 @pytest.mark.chaos
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(("gpus", "shown", "most"), [("0.5", {"0", "1"}, 2), ("2", {"0,1"}, 1)])
 def test_parts_of_a_gpu_and_several(gpus: str, shown: set[str], most: int, footage: list[bytes], tmp_path: Path) -> None:
     log = tmp_path / "log"
@@ -185,6 +188,7 @@ def test_parts_of_a_gpu_and_several(gpus: str, shown: set[str], most: int, foota
 
 
 @pytest.mark.chaos
+@pytest.mark.timeout(600)
 def test_a_session_may_give_every_task_a_part(footage: list[bytes], tmp_path: Path) -> None:
     log = tmp_path / "log"
     asked = {
@@ -199,6 +203,7 @@ def test_a_session_may_give_every_task_a_part(footage: list[bytes], tmp_path: Pa
 
 
 @pytest.mark.chaos
+@pytest.mark.timeout(600)
 def test_workers_of_one_host_take_turns(footage: list[bytes], tmp_path: Path) -> None:
     log = tmp_path / "log"
     asked = {"conf": {"spark.master": "local[4]"}, "enrich": [brightness(log)]}
