@@ -1,9 +1,10 @@
 """The GPUs of a host: which there are, and whose turn it is on each.
 
 A place is a GPU, a part of one, or several: what one task takes. A lock file for each place says whose turn it is, so
-that tasks of any number of Python workers, of one session or several of the same user, share what is there. A worker
-keeps its model from task to task; in the lock file stands which process that is, so that the next holder can end it
-where it is another's: it would take up the memory.
+that tasks of any number of Python workers share what is there: all of this user's on the host, or, of GPUs that Spark
+gave, those of one executor, in whose container the same address may be another GPU. A worker keeps its model from task to
+task; in the lock file stands which process that is, so that the next holder can end it where it is another's: it would
+take up the memory.
 """
 
 from __future__ import annotations
@@ -20,12 +21,12 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import quote
 
-from v2d_spark.udfs import processes
+from v2d_spark.udfs import processes, spool
 
 #: Addresses of the GPUs of a place, as CUDA_VISIBLE_DEVICES has them.
 Addresses = tuple[str, ...]
 
-_FOLDER = "gpus"
+_FOLDER = "gpus-of-this-host"
 _LOOKS_AGAIN_S = 0.2
 _ASKING_S = 30.0
 
@@ -56,6 +57,32 @@ def visible(told: str) -> list[str]:
             break
         addresses.append(address)
     return addresses
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where a task's model may be.
+
+    Attributes:
+        choices: the places, one of which is the task's for a while.
+        of_executor: whether they are given by Spark, so that they mean something in one executor alone.
+    """
+
+    choices: Sequence[Addresses]
+    of_executor: bool = False
+
+    def folder(self, scratch: str) -> Path:
+        """Where their lock files are.
+
+        Args:
+            scratch: the scratch folder of this host.
+        """
+        if self.of_executor:
+            # Its workers have the same parent.
+            return spool.folder_of(scratch, os.getppid())
+        folder = Path(scratch).expanduser() / _FOLDER
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return folder
 
 
 def places(addresses: Sequence[str], gpus: float) -> list[Addresses]:
@@ -121,7 +148,7 @@ class Turn:
 
 @contextlib.contextmanager
 def turn(
-    scratch: str,
+    folder: Path,
     choices: Sequence[Addresses],
     *,
     shared_by: int,
@@ -131,7 +158,7 @@ def turn(
     """Wait for a turn on one of several places, and have it while inside.
 
     Args:
-        scratch: the scratch folder of this host.
+        folder: where their lock files are.
         choices: the places.
         shared_by: how many tasks share each.
         last: name of the turn that this process had last, which it has again if it can: its model is there.
@@ -140,8 +167,6 @@ def turn(
     Yields:
         The turn; None where there is none.
     """
-    folder = Path(scratch).expanduser() / _FOLDER
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     # All places once before any is shared.
     names = {f"{quote(','.join(place), safe=',')}.{number}": place for number in range(shared_by) for place in choices}
     while True:

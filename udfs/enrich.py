@@ -12,7 +12,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from v2d_spark.udfs.devices import Addresses
+from v2d_spark.udfs.devices import Places
 from v2d_spark.udfs.engine import media_child
 from v2d_spark.udfs.enrichers import enricher
 from v2d_spark.udfs.media_reader import MediaReader, MediaRow
@@ -31,9 +31,8 @@ INPUT_COLUMNS = ("key", "source_num", "batch_id", "size")
 _PIECE = 1 << 20
 
 
-def no_places() -> list[Addresses]:
+def no_places() -> None:
     """No GPU."""
-    return []
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +60,7 @@ class EnrichTask:
         progress: file on this host to append counts to; None where nobody reads it.
         stop_file: a file whose presence on this host asks to start nothing more; None where there is none.
         decoders: how many samples are decoded at once, where a model looks at them.
-        places: asked in the task: the GPUs that the model may have, one of these places.
+        places: asked in the task: the GPUs that the model may have; None where it has none.
         shared_by: how many tasks share a place.
     """
 
@@ -85,7 +84,7 @@ class EnrichTask:
     progress: str | None = None
     stop_file: str | None = None
     decoders: int = 1
-    places: Callable[[], list[Addresses]] = no_places
+    places: Callable[[], Places | None] = no_places
     shared_by: int = 1
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -62,7 +62,7 @@ class ModelPartition(Partition):
         task = self._task
         resources = dataclasses.replace(self._model.resources, cpus=task.decoders)
         places = task.places()
-        if not places:
+        if places is None:
             yield from self._looked_at(
                 model_child(task.step, task.settings, (), resources, None), samples, media, spool, report
             )
@@ -71,8 +71,13 @@ class ModelPartition(Partition):
         def may_wait() -> bool:
             return not must_stop(task.stop_file)
 
-        taken = devices.turn(task.scratch, places, shared_by=task.shared_by, last=last_place(), may_wait=may_wait)
-        with taken as turn:
+        with devices.turn(
+            places.folder(task.scratch),
+            places.choices,
+            shared_by=task.shared_by,
+            last=last_place(),
+            may_wait=may_wait,
+        ) as turn:
             if turn is None:
                 report.not_started = len(samples)
                 return

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from v2d_spark.session import is_on_this_host, parallelism
 from v2d_spark.task_gpus import OfThisHost, given_by_spark
 from v2d_spark.udfs import devices
-from v2d_spark.udfs.devices import Addresses
+from v2d_spark.udfs.devices import Places
 from v2d_spark.udfs.enrich import no_places
 from v2d_spark.udfs.enrichers import Resources
 from v2d_spark.udfs.vocabulary import ConfigError
@@ -40,14 +40,14 @@ class Allocation:
         at_once: how many tasks run at once.
         gpus: GPUs of a task; 0 where the model runs on CPUs.
         by: how they are given: `profile`, `session`, or `host`; `none` where there are none.
-        places: asked in the task: the places on GPUs that it may take.
+        places: asked in the task: the GPUs that its model may have.
     """
 
     decoders: int
     at_once: int
     gpus: float = 0.0
     by: str = "none"
-    places: Callable[[], list[Addresses]] = field(default=no_places, repr=False)
+    places: Callable[[], Places | None] = field(default=no_places, repr=False)
 
     @property
     def tasks(self) -> int:
@@ -95,42 +95,42 @@ def allocate(spark: SparkSession, step: str, wanted: Resources) -> Allocation:
         return Allocation(wanted.cpus, at_once, wanted.gpus, "host", OfThisHost(wanted.gpus))
     of_executors = float(spark.conf.get(_OF_EXECUTORS, None) or 0)
     of_tasks = float(spark.conf.get(_OF_TASKS, None) or 0)
-    in_executor = _cores_of_executor(spark, cores)
-    executors = max(1, cores // in_executor)
+    in_executor = _cores_of_executor(spark)
     if of_tasks:
         cpus = int(spark.conf.get("spark.task.cpus", None) or 1)
-        each = min(_at_once(of_executors or 1, of_tasks), max(1, in_executor // cpus))
-        return Allocation(cpus, executors * each, of_tasks, "session", given_by_spark)
+        at_once = _at_once(cores, in_executor, cpus, of_executors or 1, of_tasks)
+        # Cores beyond those of its tasks are idle in an executor whose GPUs are taken.
+        idle = wanted.cpus if in_executor is None else in_executor // max(1, at_once // max(1, cores // in_executor))
+        return Allocation(max(cpus, min(wanted.cpus, idle)), at_once, of_tasks, "session", given_by_spark)
     if not of_executors:
         raise ConfigError(
-            f"{step} wants {_number(wanted.gpus)} GPU for each task, and this session's executors have none: start it with "
+            f"{step} wants {wanted.gpus:g} GPU for each task, and this session's executors have none: start it with "
             f"{_OF_EXECUTORS} (docs/gpus.md), or set enrich.{step}.gpus=0 to run on CPUs."
         )
     if wanted.gpus > of_executors:
         raise ConfigError(
-            f"{step} wants {_number(wanted.gpus)} GPUs for each task, and an executor of this session has "
-            f"{_number(of_executors)}: set enrich.{step}.gpus lower, or {_OF_EXECUTORS} higher."
+            f"{step} wants {wanted.gpus:g} GPUs for each task, and an executor of this session has "
+            f"{of_executors:g}: set enrich.{step}.gpus lower, or {_OF_EXECUTORS} higher."
         )
-    if wanted.cpus > in_executor:
+    if wanted.cpus > (in_executor or cores):
         raise ConfigError(
-            f"{step} wants {wanted.cpus} cores for each task, and an executor of this session has {in_executor}: set "
-            f"enrich.{step}.cpus lower."
+            f"{step} wants {wanted.cpus} cores for each task, and an executor of this session has {in_executor or cores}: "
+            f"set enrich.{step}.cpus lower."
         )
-    each = min(_at_once(of_executors, wanted.gpus), in_executor // wanted.cpus)
-    return Allocation(wanted.cpus, executors * each, wanted.gpus, "profile", given_by_spark)
+    at_once = _at_once(cores, in_executor, wanted.cpus, of_executors, wanted.gpus)
+    return Allocation(wanted.cpus, at_once, wanted.gpus, "profile", given_by_spark)
 
 
-def _at_once(of_executor: float, of_task: float) -> int:
-    """How many tasks the GPUs of an executor suffice for: a part of a GPU is a part of one."""
-    return max(1, int(of_executor) * devices.sharing(of_task) if of_task < 1 else int(of_executor // of_task))
+def _at_once(cores: int, in_executor: int | None, cpus: int, of_executor: float, of_task: float) -> int:
+    """How many tasks run at once: cores suffice for so many, and GPUs; not fewer, where that is not known."""
+    if in_executor is None:
+        return max(1, cores // cpus)
+    by_gpus = int(of_executor) * devices.sharing(of_task) if of_task < 1 else int(of_executor // of_task)
+    return max(1, cores // in_executor) * max(1, min(by_gpus, in_executor // cpus))
 
 
-def _cores_of_executor(spark: SparkSession, cores: int) -> int:
-    """Cores of an executor; all that there are, where the session does not tell."""
+def _cores_of_executor(spark: SparkSession) -> int | None:
+    """Cores of an executor; None where the session does not tell."""
     local_cluster = re.fullmatch(r"local-cluster\[\s*\d+\s*,\s*(\d+)\s*,.*\]", spark.conf.get("spark.master", None) or "")
     told = local_cluster[1] if local_cluster else spark.conf.get("spark.executor.cores", None)
-    return max(1, min(cores, int(told))) if told else cores
-
-
-def _number(value: float) -> str:
-    return f"{value:g}"
+    return max(1, int(told)) if told else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from v2d_spark.udfs import devices
-from v2d_spark.udfs.devices import Addresses
+from v2d_spark.udfs.devices import Places
 
 
 @dataclass(frozen=True)
@@ -18,15 +18,16 @@ class OfThisHost:
 
     gpus: float
 
-    def __call__(self) -> list[Addresses]:
+    def __call__(self) -> Places | None:
         """The places that there are."""
-        return devices.places(devices.found(), self.gpus)
+        choices = devices.places(devices.found(), self.gpus)
+        return Places(choices) if choices else None
 
 
-def given_by_spark() -> list[Addresses]:
+def given_by_spark() -> Places | None:
     """The GPUs that Spark gave to the task that asks, as one place."""
     from pyspark import TaskContext
 
     context = TaskContext.get()
     given = context.resources().get("gpu") if context is not None else None
-    return [tuple(given.addresses)] if given is not None else []
+    return Places([tuple(given.addresses)], of_executor=True) if given is not None else None

@@ -28,6 +28,8 @@ from v2d_spark.udfs.vocabulary import ConfigError
 
 SAMPLES = 8
 CLUSTER = {"spark.master": "local-cluster[1,4,1024]"}
+# Long enough for tasks to be at work together on a busy machine, where each takes seconds to start.
+SLOWLY = "enrich.brightness.seconds=5"
 TWO_GPUS = {"spark.worker.resource.gpu.amount": "2", "spark.executor.resource.gpu.amount": "2"}
 
 
@@ -62,6 +64,13 @@ def test_gpus_and_cores_settle_how_many_tasks_run_at_once() -> None:
     assert given(cluster, gpus=0) == ("none", 2, 16)
     shared = session("yarn", cores=32, task_resource_gpu_amount=0.5, task_cpus=2, **executors)
     assert given(shared, gpus=1) == ("session", 2, 16)
+    assert given(shared, gpus=1, cpus=8) == ("session", 2, 16)
+    # All GPUs are taken by one task: its executor's other cores decode for it.
+    alone = session("yarn", cores=32, task_resource_gpu_amount=2, **executors)
+    assert given(alone, cpus=4) == ("session", 4, 4)
+    # Whatever an executor's cores are: too many tasks rather than too few.
+    assert given(session("yarn", cores=32, executor_resource_gpu_amount=1)) == ("profile", 2, 16)
+    assert given(session("yarn", cores=32, task_resource_gpu_amount=1)) == ("session", 2, 32)
     assert Allocation(2, 8, 1.0, "profile").tasks == 32
 
 
@@ -177,7 +186,7 @@ def test_a_profile_gives_each_task_its_own_gpu(footage: list[bytes], tmp_path: P
 @pytest.mark.parametrize(("gpus", "shown", "most"), [("0.5", {"0", "1"}, 2), ("2", {"0,1"}, 1)])
 def test_parts_of_a_gpu_and_several(gpus: str, shown: set[str], most: int, footage: list[bytes], tmp_path: Path) -> None:
     log = tmp_path / "log"
-    asked = {"conf": {**CLUSTER, **TWO_GPUS}, "enrich": [brightness(log, f"enrich.brightness.gpus={gpus}")]}
+    asked = {"conf": {**CLUSTER, **TWO_GPUS}, "enrich": [brightness(log, f"enrich.brightness.gpus={gpus}", SLOWLY)]}
     told = run(tmp_path, footage, asked)
     assert told["enriched"][0]["statuses"] == {"ok": SAMPLES}
     at_work = looked(log)
@@ -193,7 +202,7 @@ def test_a_session_may_give_every_task_a_part(footage: list[bytes], tmp_path: Pa
     log = tmp_path / "log"
     asked = {
         "conf": {**CLUSTER, **TWO_GPUS, "spark.task.resource.gpu.amount": "0.5"},
-        "enrich": [brightness(log)],
+        "enrich": [brightness(log, SLOWLY)],
     }
     told = run(tmp_path, footage, asked)
     assert told["enriched"] == [{"statuses": {"ok": SAMPLES}, "by": "session", "at_once": 4, "tasks": 16}]

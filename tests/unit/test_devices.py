@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from v2d_spark.udfs import devices, processes
+from v2d_spark.udfs import devices, processes, spool
 
 
 @pytest.mark.parametrize(
@@ -51,8 +51,9 @@ def test_a_place_is_what_a_task_takes() -> None:
 
 HOLDS = """
 import sys
+from pathlib import Path
 from v2d_spark.udfs import devices
-with devices.turn(sys.argv[1], [("0",), ("1",)], shared_by=2) as turn:
+with devices.turn(Path(sys.argv[1]), [("0",), ("1",)], shared_by=2) as turn:
     print(turn.name, flush=True)
     sys.stdin.read()
 """
@@ -77,7 +78,7 @@ def test_no_more_share_a_gpu_than_fit(tmp_path: Path) -> None:
     try:
         # Every GPU has one before any has two.
         assert [name for _, name in others] == ["0.0", "1.0", "0.1"]
-        with devices.turn(str(tmp_path), [("0",), ("1",)], shared_by=2) as turn:
+        with devices.turn(tmp_path, [("0",), ("1",)], shared_by=2) as turn:
             assert turn is not None
             assert (turn.name, turn.addresses) == ("1.1", ("1",))
             asked = []
@@ -88,43 +89,58 @@ def test_no_more_share_a_gpu_than_fit(tmp_path: Path) -> None:
                     end(others[0][0])  # as by a kill: whoever dies has no turn any more
                 return len(asked) < 100
 
-            with devices.turn(str(tmp_path), [("0",), ("1",)], shared_by=2, may_wait=may_wait) as waited:
+            with devices.turn(tmp_path, [("0",), ("1",)], shared_by=2, may_wait=may_wait) as waited:
                 assert waited is not None and waited.name == "0.0"
             assert 2 <= len(asked) < 100
-        with devices.turn(str(tmp_path), [("1",)], shared_by=1, may_wait=lambda: False) as none:
+        with devices.turn(tmp_path, [("1",)], shared_by=1, may_wait=lambda: False) as none:
             assert none is None
     finally:
         for process, _ in others:
             end(process)
 
 
+def test_an_address_is_of_one_executor_where_spark_gave_it(tmp_path: Path) -> None:
+    choices = [("0",)]
+    own = devices.Places(choices, of_executor=True).folder(str(tmp_path))
+    host = devices.Places(choices).folder(str(tmp_path))
+    assert str(os.getppid()) in own.name
+    assert own != host == devices.Places(choices).folder(str(tmp_path))
+    spool.sweep(str(tmp_path))
+    assert own.is_dir()
+    dead = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    other = spool.folder_of(str(tmp_path), dead.pid)
+    dead.communicate(b"\n")
+    spool.sweep(str(tmp_path))
+    assert (own.is_dir(), host.is_dir(), other.exists()) == (True, True, False)
+
+
 def test_a_worker_comes_back_to_its_model(tmp_path: Path) -> None:
     choices = [("0",), ("1",)]
-    with devices.turn(str(tmp_path), choices, shared_by=1, last="1.0") as turn:
+    with devices.turn(tmp_path, choices, shared_by=1, last="1.0") as turn:
         assert turn is not None and turn.addresses == ("1",)
-    with devices.turn(str(tmp_path), choices, shared_by=1, last="7.0") as turn:
+    with devices.turn(tmp_path, choices, shared_by=1, last="7.0") as turn:
         assert turn is not None and turn.addresses == ("0",)
 
 
 def test_the_model_of_who_was_there_before_is_ended(tmp_path: Path) -> None:
     model = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
     try:
-        with devices.turn(str(tmp_path), [("0",)], shared_by=1) as turn:
+        with devices.turn(tmp_path, [("0",)], shared_by=1) as turn:
             assert turn is not None
             turn.end_others(None)
             turn.model = model.pid
-        with devices.turn(str(tmp_path), [("0",)], shared_by=1) as turn:
+        with devices.turn(tmp_path, [("0",)], shared_by=1) as turn:
             assert turn is not None
             turn.end_others(model.pid)  # it is our own
             assert model.poll() is None
             turn.model = model.pid
         started = time.monotonic()
-        with devices.turn(str(tmp_path), [("0",)], shared_by=1) as turn:
+        with devices.turn(tmp_path, [("0",)], shared_by=1) as turn:
             assert turn is not None
             turn.end_others(None)
             assert not processes.is_alive(model.pid, processes.start_mark(model.pid) or "")
         assert time.monotonic() - started < 5
-        with devices.turn(str(tmp_path), [("0",)], shared_by=1) as turn:  # nothing is said of it any more
+        with devices.turn(tmp_path, [("0",)], shared_by=1) as turn:  # nothing is said of it any more
             assert turn is not None
             turn.end_others(None)
     finally:

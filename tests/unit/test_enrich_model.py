@@ -19,6 +19,7 @@ from tests.support import brightness
 from tests.support.media import make_audio, make_video
 from tests.support.rows import media_row, stream, write_media
 from v2d_spark.schema import step_tables
+from v2d_spark.udfs.devices import Places
 from v2d_spark.udfs.enrich import EnrichTask
 from v2d_spark.udfs.enrichers import enricher
 from v2d_spark.udfs.media_reader import FILES_SCHEMA
@@ -186,9 +187,9 @@ def test_a_model_that_cannot_be_loaded_ends_the_job(task: Callable[..., EnrichTa
 
 
 def test_a_task_sees_its_own_gpu_alone(task: Callable[..., EnrichTask]) -> None:
-    work = dataclasses.replace(task(), places=lambda: [("3",)], shared_by=2)
+    work = dataclasses.replace(task(), places=lambda: Places([("3",)], of_executor=True), shared_by=2)
     run(work, GOOD)
-    other = dataclasses.replace(work, places=lambda: [("5", "6")], shared_by=1)
+    other = dataclasses.replace(work, places=lambda: Places([("5", "6")]), shared_by=1)
     run(other, GOOD)
     assert [(note["device"], note["visible"]) for note in noted(work, "setup")] == [("cuda", "3"), ("cuda", "5,6")]
     first, second = (note["pid"] for note in noted(work, "setup"))
