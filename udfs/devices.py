@@ -130,7 +130,7 @@ class Turn:
         if not pid or int(pid) == own or not processes.is_alive(int(pid), mark):
             return
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.kill(int(pid), signal.SIGKILL)
+            os.killpg(int(pid), signal.SIGKILL)  # with what it started: it leads a group of its own
         # Its memory is free when it is gone.
         for _ in range(100):
             if not processes.is_alive(int(pid), mark):

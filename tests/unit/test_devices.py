@@ -123,7 +123,7 @@ def test_a_worker_comes_back_to_its_model(tmp_path: Path) -> None:
 
 
 def test_the_model_of_who_was_there_before_is_ended(tmp_path: Path) -> None:
-    model = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"])
+    model = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"], start_new_session=True)
     try:
         with devices.turn(tmp_path, [("0",)], shared_by=1) as turn:
             assert turn is not None

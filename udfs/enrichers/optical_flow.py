@@ -8,6 +8,7 @@ Deng, RAFT: Recurrent All-Pairs Field Transforms for Optical Flow, 2020), with w
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import math
@@ -162,7 +163,7 @@ class OpticalFlow(Enricher):
                 f"Setting enrich.{self.name}.gpus must be a whole number or at most 0.5, as for Spark, not {settings.gpus:g}."
             )
         if settings.detector == "raft":
-            self._checksum()
+            self.what_counts()  # reads the weights, or complains
 
     def model(self) -> Model | None:
         """The network, for the detector raft."""
@@ -178,10 +179,11 @@ class OpticalFlow(Enricher):
         values = super().what_counts()
         if self.settings.detector != "raft":
             return {name: value for name, value in values.items() if name not in _OF_RAFT}
-        return {name: value for name, value in values.items() if name not in _NOT_OF_RAFT} | {"weights": self._checksum()}
+        return {name: value for name, value in values.items() if name not in _NOT_OF_RAFT} | {"weights": self._checksum}
 
+    @functools.cached_property
     def _checksum(self) -> str:
-        """The checksum of the weights.
+        """The checksum of the weights, which are read once.
 
         Raises:
             ConfigError: if they cannot be read here, or are none.

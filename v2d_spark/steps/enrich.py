@@ -93,11 +93,13 @@ def enrich(
         What was done, counted in samples.
 
     Raises:
-        ConfigError: as `check`.
+        ConfigError: as `check`, or if the session cannot give what its model needs.
         QueryError: if the condition is wrong.
     """
     started = time.monotonic()
     one = check(step, settings)
+    model = one.model()
+    allocation = None if model is None else gpus.allocate(spark, step, model.resources)
     watcher = watcher or Unwatched()
     run = run or uuid.uuid4().hex
     spool.sweep(settings.scratch)
@@ -114,8 +116,6 @@ def enrich(
         fingerprint=one.fingerprint,
         since=lease.epoch * BATCHES_PER_EPOCH,
     )
-    model = one.model()
-    allocation = None if model is None else gpus.allocate(spark, step, model.resources)
     work = _Work(spark, dataset, one, lease, settings, watcher, allocation)
 
     def do(batch: batches.Batch, samples: str) -> Report:
