@@ -179,8 +179,10 @@ class ModelPartition(Partition):
 
     def _rows_of(self, group: list[_Prepared], child: ModelChild, spool: Spool) -> Iterator[dict[str, Any]]:
         """Have the model look at a group of samples."""
-        started = time.monotonic()
         asked = [(one, spool.new_path()) for one in group if one.path is not None]
+        if asked:
+            child.start()  # to load the model is no sample's time
+        started = time.monotonic()
         told = child.process(
             [PreparedSample(str(one.path), one.columns, str(output)) for one, output in asked], timeout=self._task.timeout
         )

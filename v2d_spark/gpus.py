@@ -84,7 +84,8 @@ def allocate(spark: SparkSession, step: str, wanted: Resources) -> Allocation:
         ConfigError: if the session has no GPU to give, or too few; on one host alone the model then runs on CPUs.
     """
     cores = parallelism(spark)
-    on_cpus = Allocation(wanted.cpus, max(1, cores // wanted.cpus))
+    # Every core has a task, as Spark counts, and the model on it; decoding takes little beside that.
+    on_cpus = Allocation(1, cores)
     if not wanted.gpus:
         return on_cpus
     if is_on_this_host(spark):

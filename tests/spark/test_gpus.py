@@ -61,7 +61,7 @@ def test_gpus_and_cores_settle_how_many_tasks_run_at_once() -> None:
     assert given(cluster, gpus=2) == ("profile", 2, 4)
     assert given(cluster, gpus=0.25, cpus=1) == ("profile", 1, 32)
     assert given(cluster, gpus=0.1, cpus=4) == ("profile", 4, 8)  # cores are what there is too little of
-    assert given(cluster, gpus=0) == ("none", 2, 16)
+    assert given(cluster, gpus=0) == ("none", 1, 32)
     shared = session("yarn", cores=32, task_resource_gpu_amount=0.5, task_cpus=2, **executors)
     assert given(shared, gpus=1) == ("session", 2, 16)
     assert given(shared, gpus=1, cpus=8) == ("session", 2, 16)
@@ -93,7 +93,7 @@ def test_one_host_gives_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
     assert given(session("local[8]", cores=8), gpus=0.5) == ("host", 2, 6)
     assert given(session("local[8]", cores=8), gpus=2) == ("host", 2, 1)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert given(session("local[8]", cores=8)) == ("none", 2, 4)
+    assert given(session("local[8]", cores=8)) == ("none", 1, 8)
 
 
 @pytest.fixture(scope="module")

@@ -59,6 +59,19 @@ class ChildProcess:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
 
+    def start(self) -> None:
+        """Start the child, unless it runs.
+
+        Raises:
+            V2dError: if no child can be started.
+        """
+        with self._lock:
+            try:
+                self._running()
+            except BaseException:
+                self._stop()
+                raise
+
     def close(self) -> None:
         """End the child, if there is one. The handle can still be used: it would start another."""
         with self._lock:
