@@ -9,6 +9,8 @@ BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # What lets Spark start sooner: Delta's jars, and an archive of the classes that it loads.
 READY := $(VENV)/var/v2d_spark/classes.jsa
+# Extras that are large: 5 GB.
+BIG   := $(VENV)/.big
 # What a benchmark compares with, in an environment of its own: it wants another pyarrow.
 DAFT  := .venv-daft/.installed
 
@@ -54,7 +56,7 @@ chaos: $(READY) ## the long fault tests
 soak: $(READY) ## 200 operations on one dataset, checked after each; the same again: ARGS="--seed N"
 	$(BIN)/python -m pytest -s -m soak tests/soak $(ARGS)
 
-test-all: $(READY) ## make test, and what needs big extras
+test-all: $(READY) $(BIG) ## make test, and what needs big extras
 	$(PYTEST) -m "not chaos and not soak" $(ARGS)
 
 clean: ## remove what the targets above made
@@ -65,6 +67,10 @@ clean: ## remove what the targets above made
 $(STAMP): setup.cfg pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	touch $@
+
+$(BIG): $(STAMP)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev,torch]'
 	touch $@
 
 $(READY): $(STAMP)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
+from v2d_spark.udfs.devices import Places
 from v2d_spark.udfs.engine import media_child
 from v2d_spark.udfs.enrichers import enricher
 from v2d_spark.udfs.media_reader import MediaReader, MediaRow
@@ -28,6 +29,10 @@ from v2d_spark.udfs.vocabulary import FAILED, OK, SKIPPED, SampleError
 INPUT_COLUMNS = ("key", "source_num", "batch_id", "size")
 
 _PIECE = 1 << 20
+
+
+def no_places() -> None:
+    """No GPU."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +59,9 @@ class EnrichTask:
         deadline: time (seconds since 1970) after which no further sample is started.
         progress: file on this host to append counts to; None where nobody reads it.
         stop_file: a file whose presence on this host asks to start nothing more; None where there is none.
+        decoders: how many samples are decoded at once, where a model looks at them.
+        places: asked in the task: the GPUs that the model may have; None where it has none.
+        shared_by: how many tasks share a place.
     """
 
     step: str
@@ -75,6 +83,9 @@ class EnrichTask:
     deadline: float
     progress: str | None = None
     stop_file: str | None = None
+    decoders: int = 1
+    places: Callable[[], Places | None] = no_places
+    shared_by: int = 1
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Look at every sample of the partition, write files, give back their names and a report.
@@ -86,7 +97,7 @@ class EnrichTask:
             One batch of OUTPUT_SCHEMA.
         """
         samples = [row for batch in batches for row in batch.select(INPUT_COLUMNS).to_pylist()]
-        files, report = _Partition(self).run(samples)
+        files, report = self._partition().run(samples)
         yield pa.RecordBatch.from_pylist(
             [
                 *({"name": file.name, "size": file.size, "stats": file.stats} for file in files),
@@ -95,9 +106,22 @@ class EnrichTask:
             schema=OUTPUT_SCHEMA,
         )
 
+    def _partition(self) -> Partition:
+        kind = enricher(self.step)
+        model = kind(kind.Settings(**self.settings)).model()
+        if model is None:
+            return Partition(self)
+        from v2d_spark.udfs.enrich_model import ModelPartition
 
-class _Partition:
-    """The work of one task: one sample after the other, on one core."""
+        return ModelPartition(self, model)
+
+
+class Partition:
+    """The work of one task: one sample after the other, on one core.
+
+    Args:
+        task: the task.
+    """
 
     def __init__(self, task: EnrichTask) -> None:
         self._task = task
@@ -105,6 +129,14 @@ class _Partition:
         self._side_files = SideFiles(task.dataset_path, task.batch_id)
 
     def run(self, samples: list[dict[str, Any]]) -> tuple[list[WrittenFile], Report]:
+        """Do it.
+
+        Args:
+            samples: what is known of each.
+
+        Returns:
+            The files that were written, and what was counted.
+        """
         task, report = self._task, Report()
         writer = MediaWriter(
             task.table_path,
@@ -128,13 +160,9 @@ class _Partition:
                 Spool(task.scratch) as spool,
                 ProgressWriter(task.progress) as progress,
                 contextlib.closing(reader.rows(*([sample[name] for sample in read] for name in names))) as media,
+                contextlib.closing(self.rows(samples, media, spool, report)) as rows,
             ):
-                for number, sample in enumerate(samples):
-                    # The first is always started, so that every round of a job makes progress.
-                    if number and must_stop(task.stop_file, task.deadline):
-                        report.not_started = len(samples) - number
-                        break
-                    row = self._skipped(sample) if sample["size"] is None else self._outcome(sample, next(media), spool)
+                for row in rows:
                     made = (row.get(task.step) or {}).get("size", 0)
                     writer.add(row)
                     report.count(row | {"bytes": made}, 1 if row["status"] == OK else 0)
@@ -144,6 +172,24 @@ class _Partition:
             writer.abort()
             self._side_files.remove()
             raise
+
+    def rows(
+        self, samples: list[dict[str, Any]], media: Iterator[MediaRow], spool: Spool, report: Report
+    ) -> Generator[dict[str, Any]]:
+        """Yield what is said of each sample, in their order, until no further one may be started.
+
+        Args:
+            samples: what is known of each.
+            media: bytes of those that have the stream, in the same order.
+            spool: where files are put meanwhile.
+            report: is told how many were not started.
+        """
+        for number, sample in enumerate(samples):
+            # The first is always started, so that every round of a job makes progress.
+            if number and must_stop(self._task.stop_file, self._task.deadline):
+                report.not_started = len(samples) - number
+                return
+            yield self._skipped(sample) if sample["size"] is None else self._outcome(sample, next(media), spool)
 
     def _skipped(self, sample: dict[str, Any]) -> dict[str, Any]:
         stream = self._kind.stream
@@ -163,8 +209,7 @@ class _Partition:
             self._bring(media, path)
             child = media_child(self._task.memory)
             row |= child.enrich(self._task.step, self._task.settings, path, output, timeout=self._task.timeout)
-            if self._kind.made is not None and output.exists():
-                row |= self._stream(sample["key"], output, self._kind.made.content_type, self._kind.made.extension)
+            row |= self._made(sample, output)
         except SampleError as error:
             row = self._row(sample)
             row |= {"status": FAILED, "error_class": error.error_class, "error_message": error.message}
@@ -180,14 +225,17 @@ class _Partition:
             raise SampleError("storage", f"its bytes cannot be read: media has no {self._kind.stream} of it")
         stream.save(path)
 
-    def _stream(self, key: str, path: Path, content_type: str, extension: str) -> dict[str, Any]:
+    def _made(self, sample: dict[str, Any], path: Path) -> dict[str, Any]:
         """What was made: in the row, or in a file beside the tables where it is large."""
-        task, size = self._task, path.stat().st_size
-        stream: dict[str, Any] = {"offset": 0, "size": size, "content_type": content_type, "sha256": _sha256(path)}
+        task, made = self._task, self._kind.made
+        if made is None or not path.exists():
+            return {}
+        size = path.stat().st_size
+        stream: dict[str, Any] = {"offset": 0, "size": size, "content_type": made.content_type, "sha256": _sha256(path)}
         if size <= task.inline_limit:
             stream["inline"] = path.read_bytes()
         else:
-            stream["uri"] = self._side_files.uri(key, task.step, extension)
+            stream["uri"] = self._side_files.uri(sample["key"], task.step, made.extension)
             try:
                 self._side_files.place(path, stream["uri"])
             except OSError as error:

@@ -107,6 +107,19 @@ class Spool(AbstractContextManager["Spool"]):
             path.unlink()
 
 
+def folder_of(scratch: str, pid: int) -> Path:
+    """A folder in the scratch folder that is removed some time after a process of this host has ended.
+
+    Args:
+        scratch: the scratch folder; it is there.
+        pid: the process's id.
+    """
+    host, mark = processes.this_process()[0], processes.start_mark(pid) or "unknown"
+    folder = Path(scratch).expanduser() / f"v2d-spool~{host}~{pid}~{mark}~{0:08x}"
+    folder.mkdir(exist_ok=True, mode=0o700)
+    return folder
+
+
 def _make_own(folder: Path) -> None:
     """Make the default scratch folder, for its user alone: anybody can guess its name, and make it first."""
     with suppress(FileExistsError):

@@ -68,6 +68,10 @@ ERROR_CLASSES: dict[str, bool] = {
     "decoder_memory": False,
     "decoder_error": False,
     "unsupported": False,
+    "model_crashed": False,
+    "model_timeout": False,
+    "model_memory": False,
+    "model_error": False,
     # Nothing is wrong with these sources, but they give no sample: they are skipped.
     "not_selected": False,
     "no_clip": False,

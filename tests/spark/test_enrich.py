@@ -284,4 +284,4 @@ def test_mistakes_are_told(spark: SparkSession, dataset: Dataset) -> None:
     with pytest.raises(QueryError, match="no_such"):
         run(spark, dataset, where="no_such = 1")
     with pytest.raises(ConfigError, match="detector must be one of"):
-        run(spark, dataset, "enrich.optical_flow.detector=raft")
+        run(spark, dataset, "enrich.optical_flow.detector=lk")

@@ -212,7 +212,13 @@ def test_a_broken_file_is_bad_data(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("settings", "complaint"),
     [
-        ({"detector": "raft"}, "enrich.optical_flow.detector must be one of farneback, dis, not 'raft'"),
+        ({"detector": "lk"}, "enrich.optical_flow.detector must be one of farneback, dis, raft, not 'lk'"),
+        ({"detector": "raft", "downsample_size": 256}, "weights must name the file"),
+        ({"detector": "raft"}, "downsample_size must be 0 or at least 128 for the detector raft"),
+        ({"detector": "raft", "downsample_size": 0, "weights": "/none.pth"}, "/none.pth cannot be read: No such file"),
+        ({"detector": "raft", "downsample_size": 0, "weights": __file__}, "no file of weights that torch saved"),
+        ({"network": "raft_huge"}, "network must be one of raft_small, raft_large"),
+        ({"gpus": 0.7}, "a whole number or at most 0.5"),
         ({"detector": "cv2"}, "what video2dataset calls cv2 is farneback here"),
         ({"interpolation": "cubic"}, "interpolation must be one of area, lanczos"),
         ({"dtype": "fp8"}, "dtype must be one of fp16, fp32"),

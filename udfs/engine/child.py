@@ -10,7 +10,6 @@ import os
 import resource
 import signal
 import sys
-import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ import av.error
 import av.logging
 
 from v2d_spark.udfs.engine.memory import is_wanting
+from v2d_spark.udfs.engine.pipes import leave_with, take_pipes
 from v2d_spark.udfs.engine.probe import probe
 from v2d_spark.udfs.engine.protocol import MAX_MESSAGE, TooLarge, read_message, write_message
 from v2d_spark.udfs.engine.tally import too_many
@@ -104,29 +104,6 @@ def _confine(memory_limit: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
-def _leave_with(parent: int) -> None:
-    """End this process when its parent is gone, also in the middle of a request."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1.0)
-        if os.getpgrp() == os.getpid():
-            os.killpg(0, signal.SIGKILL)  # what it started goes, too
-        os._exit(0)
-
-    threading.Thread(target=watch, daemon=True).start()
-
-
-def _take_pipes() -> tuple[int, int]:
-    """Keep the two pipes for ourselves: what native code prints goes to standard error, what it reads is nothing."""
-    requests, answers = os.dup(0), os.dup(1)
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    os.dup2(nothing, 0)
-    os.dup2(2, 1)
-    os.close(nothing)
-    return requests, answers
-
-
 def main(parent: int, memory_limit: int) -> None:
     """Answer requests until there are no more.
 
@@ -134,11 +111,11 @@ def main(parent: int, memory_limit: int) -> None:
         parent: process id of the parent.
         memory_limit: bytes of resident memory at which the parent kills this process.
     """
-    requests, answers = _take_pipes()
+    requests, answers = take_pipes()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
     av.logging.set_libav_level(_QUIET)
     _confine(memory_limit)
-    _leave_with(parent)
+    leave_with(parent)
     write_message(answers, {"ready": True})
     while (request := read_message(requests)) is not None:
         try:

@@ -1,33 +1,23 @@
 """The parent's handle of the child process in which files of strangers are opened.
 
-A crash, a hang or a memory bomb in a decoder costs that child, not the worker: the parent watches memory and time while
-a request runs, kills the child, names the fault, and starts another one for the next request.
+A crash, a hang or a memory bomb in a decoder costs that child, not the worker.
 """
 
 from __future__ import annotations
 
 import atexit
-import contextlib
 import os
-import select
-import signal
-import subprocess
 import sys
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-
-from v2d_spark.udfs.engine.protocol import MessageReader, write_message
-from v2d_spark.udfs.vocabulary import SampleError, V2dError
+from v2d_spark.udfs.engine.child_process import ChildProcess, python_path
+from v2d_spark.udfs.vocabulary import SampleError
 
 DEFAULT_MEMORY_LIMIT = 1 << 30  # bytes
-_WATCH_INTERVAL = 0.05  # seconds between two looks at the child's memory
-_START_TIMEOUT = 60.0  # seconds until a new child has imported its libraries, on a busy machine
 _KEPT = ("PATH", "HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "PYTHONHOME", "TMPDIR", "TZ", "VIRTUAL_ENV")
 
 
@@ -56,8 +46,8 @@ class Look:
     probe: dict[str, Any]
 
 
-class MediaChild:
-    """One child process, started when it is first needed and again after it died. Threads take turns."""
+class MediaChild(ChildProcess):
+    """The child that opens media, started when it is first needed and again after it died. Threads take turns."""
 
     def __init__(self, memory_limit: int = DEFAULT_MEMORY_LIMIT, *, command: Sequence[str] | None = None) -> None:
         """Make a handle; starts nothing yet.
@@ -66,10 +56,14 @@ class MediaChild:
             memory_limit: bytes of resident memory at which the child is killed.
             command: what to start instead of the usual child; it speaks the same protocol. For tests.
         """
-        self._memory_limit = memory_limit
-        self._command = list(command or (sys.executable, "-m", "v2d_spark.udfs.engine.child"))
-        self._lock = threading.Lock()
-        self._process: subprocess.Popen[bytes] | None = None
+        super().__init__(
+            command or (sys.executable, "-m", "v2d_spark.udfs.engine.child"),
+            memory_limit,
+            _environment,
+            name="decoder",
+            purpose="opens media",
+            needs="PyAV",
+        )
 
     def probe(self, path: Path, *, keyframes: bool, timeout: float) -> Look:
         """Look into a file.
@@ -140,153 +134,35 @@ class MediaChild:
         columns: dict[str, Any] = answer["columns"]
         return columns
 
-    def close(self) -> None:
-        """End the child, if there is one. The handle can still be used: it would start another."""
-        with self._lock:
-            self._stop()
-
-    @property
-    def pid(self) -> int | None:
-        """The child's process id; None while there is none."""
-        process = self._process
-        return process.pid if process is not None else None
-
     def _ask(self, request: dict[str, Any], timeout: float) -> dict[str, Any]:
-        with self._lock:
-            try:
-                process = self._running()
-                answer = self._exchange(process, request, timeout)
-                if _resident(process.pid) > self._memory_limit // 2:
-                    self._stop()  # what it keeps would count against the next file
-                return answer
-            except BaseException:  # also an interrupt: an answer that nobody read would be taken for the next one's
-                self._stop()
-                raise
-
-    def _running(self) -> subprocess.Popen[bytes]:
-        if self._process is not None and self._process.poll() is not None:
-            self._stop()
-        if self._process is None:
-            self._process = self._start()
-        return self._process
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        try:
-            process = subprocess.Popen(
-                [*self._command, str(os.getpid()), str(self._memory_limit)],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                bufsize=0,
-                env=_environment(),
-                cwd="/",
-                start_new_session=True,  # a group of its own: what it starts is ended with it
-            )
-        except OSError as error:
-            raise V2dError(
-                f"The process that opens media cannot start: {error.strerror or error} ({self._command[0]})."
-            ) from error
-        self._process = process
-        try:
-            ready = self._receive(process, time.monotonic() + _START_TIMEOUT)
-        except SampleError as fault:
-            raise V2dError(
-                f"The process that opens media cannot start ({fault.message}): check that PyAV works for {sys.executable}."
-            ) from fault
-        if "ready" not in ready:
-            raise V2dError("The process that opens media does not speak as this version does: reinstall v2d_spark.")
-        return process
-
-    def _exchange(self, process: subprocess.Popen[bytes], request: dict[str, Any], timeout: float) -> dict[str, Any]:
-        assert process.stdin is not None
-        deadline = time.monotonic() + timeout
-        try:
-            write_message(process.stdin.fileno(), request)
-        except BrokenPipeError:
-            raise _died(process) from None
-        return self._receive(process, deadline)
-
-    def _receive(self, process: subprocess.Popen[bytes], deadline: float) -> dict[str, Any]:
-        assert process.stdout is not None
-        pipe = process.stdout.fileno()
-        poll = select.poll()
-        poll.register(pipe, select.POLLIN)
-        reader = MessageReader()
-        while True:
-            if poll.poll(_WATCH_INTERVAL * 1000):
-                data = os.read(pipe, reader.wanted)
-                if not data:
-                    raise _died(process)
-                try:
-                    if reader.feed(data):
-                        return reader.message()
-                except ValueError:
-                    raise SampleError("decoder_crashed", "the decoder's answer makes no sense") from None
-            else:
-                resident = _resident(process.pid)
-                if resident > self._memory_limit:
-                    limit = self._memory_limit >> 20
-                    raise SampleError("decoder_memory", f"took {resident >> 20} MiB of memory, {limit} MiB are allowed")
-            if time.monotonic() > deadline:
-                raise SampleError("decoder_timeout", "took longer than it may")
-
-    def _stop(self) -> None:
-        process, self._process = self._process, None
-        if process is None:
-            return
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        for pipe in (process.stdin, process.stdout):
-            assert pipe is not None
-            pipe.close()
-        process.wait()
+        return self.ask(request, timeout, keep_below=self._memory_limit // 2)
 
 
 def _environment() -> dict[str, str]:
     """What the child needs to start, and nothing else: credentials of ours are none of a decoder's business."""
     environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
-    environment["PYTHONPATH"] = os.pathsep.join(str(Path(folder).absolute()) for folder in sys.path)
-    environment["PYTHONSAFEPATH"] = "1"
     environment["OPENBLAS_NUM_THREADS"] = "1"  # its threads' stacks count against the child's address space
-    environment["PYTHONDONTWRITEBYTECODE"] = "1"
-    return environment
+    return environment | python_path()
 
 
-def _resident(pid: int) -> int:
-    try:
-        return int(psutil.Process(pid).memory_info().rss)
-    except psutil.NoSuchProcess:
-        return 0
-
-
-def _died(process: subprocess.Popen[bytes]) -> SampleError:
-    """Say what ended a child that closed its pipe."""
-    try:
-        code = process.wait(timeout=1.0)
-    except subprocess.TimeoutExpired:
-        return SampleError("decoder_crashed", "the decoder closed its pipe")
-    if code == -signal.SIGXCPU:
-        return SampleError("decoder_timeout", "used more processor time than it may")
-    if code < 0:
-        return SampleError("decoder_crashed", f"the decoder was ended by {signal.Signals(-code).name}")
-    return SampleError("decoder_crashed", f"the decoder ended with exit code {code}")
-
-
-_of_this_process: dict[tuple[int, int], MediaChild] = {}
+_of_this_process: dict[tuple[int, int, int], MediaChild] = {}
 _of_this_process_lock = threading.Lock()
 
 
-def media_child(memory_limit: int = DEFAULT_MEMORY_LIMIT) -> MediaChild:
+def media_child(memory_limit: int = DEFAULT_MEMORY_LIMIT, number: int = 0) -> MediaChild:
     """Return the child handle of this Python process, kept from task to task.
 
     A process that was forked gets its own: pipes cannot be shared.
 
     Args:
         memory_limit: bytes of resident memory at which the child is killed.
+        number: which of several, for those that decode on several cores.
     """
+    key = (os.getpid(), memory_limit, number)
     with _of_this_process_lock:
-        child = _of_this_process.get((os.getpid(), memory_limit))
+        child = _of_this_process.get(key)
         if child is None:
             child = MediaChild(memory_limit)
-            _of_this_process[os.getpid(), memory_limit] = child
+            _of_this_process[key] = child
             atexit.register(child.close)
         return child

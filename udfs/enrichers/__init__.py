@@ -3,7 +3,8 @@
 An enricher says something of samples that are there: it measures them, and may make bytes of them. It is a class below
 `Enricher` under the decorator `register`, in a module of this package or in one that an installed wheel names in the
 entry point group `v2d_spark.enrichers`. `v2d enrich NAME` runs it over a dataset, and its answers go into a table of its
-own. It looks at one sample at a time, in the child process that opens media.
+own. It looks at one sample at a time, in the child process that opens media: `run`. Where a `Model` is to look at what
+`run` made of the sample, that is in another process, beside it: loaded once, on a GPU where there is one.
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import hashlib
 import importlib
 import json
 import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import entry_points
 from typing import Any, ClassVar, TypeVar
@@ -36,6 +39,93 @@ class Made:
     content_type: str
     extension: str
     comment: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    """What a task of an enricher needs.
+
+    Attributes:
+        cpus: cores: as many samples are decoded at once, beside the model.
+        gpus: GPUs: a whole number, or a part of one, such as 0.5, which two tasks share; 0 for none.
+        memory: bytes of the host's memory that the model's process may take; 0 for as many as it likes.
+    """
+
+    cpus: int = 1
+    gpus: float = 0.0
+    memory: int = 0
+
+
+class Model(ABC):
+    """Looks at what an enricher's `run` made of samples, in a process of its own that is kept from task to task.
+
+    Making one loads nothing: the task makes one, too, to ask what it needs.
+
+    Attributes:
+        resources: what a task needs.
+        batch_size: how many items it is given at once, at most; fewer where they do not fit into its device's memory.
+    """
+
+    resources: Resources = Resources()
+    batch_size: int = 1
+
+    @abstractmethod
+    def setup(self, device: str) -> None:
+        """Load it. Called once in its process, before all else; a fault here ends the job.
+
+        Look at something made up at the end: what is wrong with the device is then told here, once, and not of each sample.
+
+        Args:
+            device: `cuda`, where the GPUs of the task are the only ones to be seen; else `cpu`.
+
+        Raises:
+            ConfigError: if what it needs is missing, or is not what the settings say.
+        """
+
+    def items(self, prepared: str) -> Sequence[Any]:
+        """What it looks at one by one, of a sample. Called in its process, and in the task for the number of them.
+
+        Args:
+            prepared: the file that `run` made; an array in numpy's `.npy` format, unless this says otherwise.
+
+        Returns:
+            Arrays, which need not be in memory; by default the array's parts along its first axis.
+        """
+        import numpy as np
+
+        array: Sequence[Any] = np.load(prepared, mmap_mode="r")
+        return array
+
+    @abstractmethod
+    def process(self, batch: Sequence[Any]) -> Sequence[Any]:
+        """Look at a batch.
+
+        Args:
+            batch: items of one shape, at most `batch_size`; they may be of several samples.
+
+        Returns:
+            An answer for each, in their order.
+
+        Raises:
+            MemoryError: or torch's `OutOfMemoryError`, if they do not fit: it is then given fewer.
+            SampleError: if it cannot look at them.
+        """
+
+    @abstractmethod
+    def conclude(self, columns: dict[str, Any], answers: Iterator[Any], output: str) -> dict[str, Any]:
+        """Put together what is said of a sample.
+
+        Args:
+            columns: what `run` gave.
+            answers: those of its items, in their order; they come as they are taken, so that few are in memory.
+            output: where the bytes go that are made of it; not there yet.
+
+        Returns:
+            Values by column, as `Enricher.run`.
+
+        Raises:
+            SampleError: if the sample is bad.
+        """
 
 
 class Enricher:
@@ -71,11 +161,11 @@ class Enricher:
         """
 
     def run(self, path: str, output: str) -> dict[str, Any]:
-        """Look at a sample. Called in the child process.
+        """Look at a sample. Called in the child process that opens media.
 
         Args:
             path: the file of its stream.
-            output: where the bytes go that are made of it; not there yet.
+            output: where the bytes go that are made of it; not there yet. Where there is a model: what that looks at.
 
         Returns:
             Values by column, as plain Python that JSON can hold; columns left out are null.
@@ -85,11 +175,23 @@ class Enricher:
         """
         raise NotImplementedError
 
+    def model(self) -> Model | None:
+        """What looks at what `run` made; None where `run` does it all, on one core."""
+        return None
+
+    def told(self) -> dict[str, Any]:
+        """The settings by name, as a task takes them: in another folder, on another host."""
+        return dataclasses.asdict(self.settings)
+
+    def what_counts(self) -> dict[str, Any]:
+        """All that can change an answer, by name: by default the settings that say so."""
+        fields = (field for field in dataclasses.fields(self.settings) if field.metadata.get("changes_samples"))
+        return {field.name: getattr(self.settings, field.name) for field in fields}
+
     @property
     def fingerprint(self) -> str:
         """16 hex digits over all that can change an answer."""
-        fields = (field for field in dataclasses.fields(self.settings) if field.metadata.get("changes_samples"))
-        made_of = [self.name, self.version, {field.name: getattr(self.settings, field.name) for field in fields}]
+        made_of = [self.name, self.version, self.what_counts()]
         return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -124,4 +226,4 @@ def enricher(name: str) -> type[Enricher]:
     return known[name]
 
 
-__all__ = ["ENTRY_POINTS", "Column", "Enricher", "Made", "enricher", "enrichers", "register"]
+__all__ = ["ENTRY_POINTS", "Column", "Enricher", "Made", "Model", "Resources", "enricher", "enrichers", "register"]

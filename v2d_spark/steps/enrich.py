@@ -9,13 +9,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 import time
 import uuid
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from v2d_spark import batches, media_log, merges, migrations, queries, schema
+from v2d_spark import batches, gpus, media_log, merges, migrations, queries, schema
 from v2d_spark.config import Settings
 from v2d_spark.lease import BATCHES_PER_EPOCH, Lease
 from v2d_spark.schema import STEP_MEDIA
@@ -33,6 +34,7 @@ from v2d_spark.udfs.vocabulary import OK, STREAMS, ConfigError
 from v2d_spark.views import VIEWS
 
 if TYPE_CHECKING:
+    from pyspark.resource import ResourceProfile
     from pyspark.sql import SparkSession
 
 # Tasks of a batch for each core: samples differ much in length, and a slow task shall not keep the others waiting.
@@ -91,11 +93,13 @@ def enrich(
         What was done, counted in samples.
 
     Raises:
-        ConfigError: as `check`.
+        ConfigError: as `check`, or if the session cannot give what its model needs.
         QueryError: if the condition is wrong.
     """
     started = time.monotonic()
     one = check(step, settings)
+    model = one.model()
+    allocation = None if model is None else gpus.allocate(spark, step, model.resources)
     watcher = watcher or Unwatched()
     run = run or uuid.uuid4().hex
     spool.sweep(settings.scratch)
@@ -112,7 +116,7 @@ def enrich(
         fingerprint=one.fingerprint,
         since=lease.epoch * BATCHES_PER_EPOCH,
     )
-    work = _Work(spark, dataset, one, lease, settings, watcher)
+    work = _Work(spark, dataset, one, lease, settings, watcher, allocation)
 
     def do(batch: batches.Batch, samples: str) -> Report:
         outcome = work.compute(batch, samples)
@@ -132,29 +136,37 @@ class _Work:
     lease: Lease
     settings: Settings
     watcher: Watcher
+    allocation: gpus.Allocation | None  # None where there is no model
+
+    @functools.cached_property
+    def profile(self) -> ResourceProfile | None:
+        """Of the stage that looks; None where it runs as all others do."""
+        return self.allocation.profile() if self.allocation is not None else None
 
     def compute(self, batch: batches.Batch, due: str) -> batches.Outcome:
         """Look at the due samples of a batch."""
         started_at = datetime.now(timezone.utc)
         batch_id = self.lease.next_batch_id()
-        tasks = self.settings.batch.tasks or min(batch.sources, _TASKS_PER_CORE * parallelism(self.spark))
+        most = self.allocation.tasks if self.allocation is not None else _TASKS_PER_CORE * parallelism(self.spark)
+        tasks = self.settings.batch.tasks or min(batch.sources, most)
         # The samples first: what they refer to is in any later version of media.
         samples = self.spark.sql(f"SELECT * FROM ({due}) WHERE source_num BETWEEN {batch.first} AND {batch.last}")
         frame = (
             samples.select(*INPUT_COLUMNS)
             .repartitionByRange(tasks, "source_num", "key")
             .sortWithinPartitions("source_num", "key")
-            .mapInArrow(self._task(batch, batch_id), OUTPUT_DDL)
+            .mapInArrow(self._task(batch, batch_id), OUTPUT_DDL, profile=self.profile)
         )
         files, report = collected(frame)
         return batches.Outcome(self.enricher.name, batch_id, batch.first, batch.last, files, report, started_at)
 
     def _task(self, batch: batches.Batch, batch_id: int) -> EnrichTask:
         dataset, settings, step = self.dataset, self.settings, self.enricher.name
+        given = self.allocation or gpus.Allocation(decoders=1, at_once=1)
         on_this_host = is_on_this_host(self.spark)
         return EnrichTask(
             step=step,
-            settings=dataclasses.asdict(self.enricher.settings),
+            settings=self.enricher.told(),
             fingerprint=self.enricher.fingerprint,
             dataset_path=dataset.path,
             media_path=dataset.table_path("media"),
@@ -172,6 +184,9 @@ class _Work:
             deadline=time.time() + settings.batch.seconds,
             progress=self.watcher.progress_file if on_this_host else None,
             stop_file=self.watcher.stop_file if on_this_host else None,
+            decoders=given.decoders,
+            places=given.places,
+            shared_by=given.shared_by,
         )
 
 
