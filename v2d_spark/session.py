@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from v2d_spark import interrupts
+from v2d_spark import interrupts, storage
 from v2d_spark.config import Settings
 from v2d_spark.udfs.spool import Spool
 from v2d_spark.udfs.vocabulary import SessionError
@@ -66,19 +66,30 @@ def get_session(app_name: str = "v2d", *, scratch: str | None = None) -> SparkSe
         SessionError: if pyspark, Java or Delta is missing or does not fit; the message says what to do.
     """
     _require_pyspark()
+    session = session_there()
+    if session is not None:
+        _check_foreign(session)
+    else:
+        session = local_session(app_name, Path(scratch or Settings().scratch))
+    storage.settle(None, session)
+    return session
+
+
+def session_there() -> SparkSession | None:
+    """The session that is there; None where there is none, and one would have to be started."""
+    is_anothers = any(mark in os.environ for mark in _FOREIGN_MARKS)
+    if "pyspark" not in sys.modules and not is_anothers:
+        return None
     from pyspark import SparkContext
     from pyspark.sql import SparkSession
 
     session = SparkSession.getActiveSession()
-    if session is None and (SparkContext._active_spark_context or any(mark in os.environ for mark in _FOREIGN_MARKS)):
+    if session is None and (SparkContext._active_spark_context or is_anothers):
         # A session is active in the thread that made it; in another thread, a builder without settings finds it.
         _use_this_python()
         session = SparkSession.builder.getOrCreate()
         interrupts.take_back()
-    if session is not None:
-        _check_foreign(session)
-        return session
-    return local_session(app_name, Path(scratch or Settings().scratch))
+    return session
 
 
 @contextlib.contextmanager

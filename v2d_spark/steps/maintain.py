@@ -33,6 +33,7 @@ from v2d_spark.steps import delete as deleting
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs import locations, orphans, rewrite, side_files
 from v2d_spark.udfs.media_writer import WrittenFile
+from v2d_spark.udfs.storage import Carried
 from v2d_spark.udfs.vocabulary import OK, ROLE_SOURCE, SKIPPED, ConfigError, DatasetError, LeaseHeldError
 
 if TYPE_CHECKING:
@@ -282,7 +283,7 @@ class _Work:
             .where(F.col("file").isin(*files))
             .repartition(min(len(files), 2 * parallelism(self._spark)), "file")
             .sortWithinPartitions("file")
-            .mapInArrow(task, rewrite.OUTPUT_DDL)
+            .mapInArrow(Carried(task), rewrite.OUTPUT_DDL)
             .collect()
         )
         written = [WrittenFile(row["name"], row["size"], row["stats"]) for row in told if row["name"]]
@@ -401,11 +402,11 @@ class _Work:
         lying = {f"{name}/{file}" for name in ("media", *steps) for file in upkeep.data_files(dataset, name)}
         tasks = 2 * parallelism(self._spark)
         named = _frame(self._spark, "path string", sorted(committed | lying), tasks).mapInArrow(
-            orphans.NamedUris(dataset.path, frozenset(committed)), orphans.URIS_DDL
+            Carried(orphans.NamedUris(dataset.path, frozenset(committed))), orphans.URIS_DDL
         )
         there = (
             _frame(self._spark, "batch_id bigint", batches, tasks)
-            .mapInArrow(orphans.FilesThere(dataset.path), orphans.FILES_DDL)
+            .mapInArrow(Carried(orphans.FilesThere(dataset.path)), orphans.FILES_DDL)
             .where(F.col("modified") <= time.time() - self._retain_hours * 3600)
         )
         unnamed = there.join(named, "uri", "left_anti")
@@ -413,7 +414,7 @@ class _Work:
             counted = unnamed.agg(F.count("*").alias("files"), F.sum("size").alias("bytes")).collect()
         else:
             self._check()
-            counted = unnamed.mapInArrow(orphans.Removal(dataset.path), orphans.REMOVED_DDL).collect()
+            counted = unnamed.mapInArrow(Carried(orphans.Removal(dataset.path)), orphans.REMOVED_DDL).collect()
             for batch_id in batches:
                 locations.remove_empty(locations.join(folder, str(batch_id)))
         return Amount(sum(row["files"] for row in counted), sum(row["bytes"] or 0 for row in counted))
