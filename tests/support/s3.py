@@ -78,7 +78,11 @@ class S3Server:
 
     def new_bucket(self, name: str) -> str:
         """Make a bucket; its URL."""
-        self.call("PUT", f"/{name}", f"<CreateBucketConfiguration><LocationConstraint>{REGION}</LocationConstraint></CreateBucketConfiguration>")
+        self.call(
+            "PUT",
+            f"/{name}",
+            f"<CreateBucketConfiguration><LocationConstraint>{REGION}</LocationConstraint></CreateBucketConfiguration>",
+        )
         return f"s3://{name}"
 
     def harm(self, fault: Fault) -> None:
