@@ -32,6 +32,7 @@ class Store:
         path_style: whether the bucket is in the path of a URL, and not in its host; by default where there is an endpoint.
         anonymous: whether nobody asks: requests are not signed.
         requester_pays: whether who asks pays for it.
+        one_driver: whether it is known that no two drivers commit there at once.
     """
 
     prefix: str
@@ -43,6 +44,7 @@ class Store:
     path_style: bool | None = None
     anonymous: bool = False
     requester_pays: bool = False
+    one_driver: bool = False
 
     def _endpoint(self) -> str | None:
         return self.endpoint or os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
@@ -97,6 +99,7 @@ class Store:
 
 
 _stores: tuple[Store, ...] = ()
+_is_reached = False
 
 
 def use(stores: Iterable[Store]) -> None:
@@ -120,8 +123,25 @@ def store_of(url: str) -> Store:
     Args:
         url: an `s3:` URL.
     """
+    global _is_reached
+    _is_reached = True
     held = (store for store in _stores if store.prefix == ANY or f"{url}/".startswith(f"{store.prefix.rstrip('/')}/"))
     return max(held, key=lambda store: len(store.prefix), default=Store(ANY))
+
+
+def expect(places: Iterable[str]) -> None:
+    """Tell that this process, or the session that it starts, will have to do with S3, if it is among what a user named.
+
+    Args:
+        places: inputs, tables, folders.
+    """
+    global _is_reached
+    _is_reached = _is_reached or any(place.removeprefix("delta:").startswith(("s3:", "s3a:", "s3n:")) for place in places)
+
+
+def is_reached() -> bool:
+    """Whether this process has had to do with S3."""
+    return _is_reached
 
 
 class Carried:

@@ -21,8 +21,9 @@ import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError
 
-from v2d_spark import schema
+from v2d_spark import commits, schema
 from v2d_spark.conflicts import pause
+from v2d_spark.session import session_there
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs import processes
 from v2d_spark.udfs.vocabulary import LeaseHeldError
@@ -160,6 +161,8 @@ def trial_lease(dataset: Dataset, command: str = "try") -> Iterator[Lease]:
 @contextlib.contextmanager
 def _held(dataset: Dataset, name: str, command: str) -> Iterator[Lease]:
     """A lease whose heart beats."""
+    if (spark := session_there()) is not None:
+        commits.check(spark, dataset.path)
     lease = take(dataset, name, command)
     ended = threading.Event()
 
@@ -238,7 +241,7 @@ def _beats(dataset: Dataset, held: dict[str, Any]) -> bool:
         time.sleep(_WATCHED_S / _LOOKS)
         now = next((row for row in dataset.read_control("leases") if row["name"] == held["name"]), held)
         if (now["epoch"], now["heartbeat"]) != (held["epoch"], held["heartbeat"]):
-            return not now["released"]
+            return now["released"] is False
     return False
 
 

@@ -6,6 +6,7 @@ there needs nothing more. The setting `storage` is for buckets that Spark knows 
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -54,6 +55,7 @@ class StorageSettings:
     path_style: bool | None = setting(None, "whether the bucket is in the path of URLs; null: where there is an endpoint")
     anonymous: bool = setting(False, "whether requests are not signed, as public buckets allow")
     requester_pays: bool = setting(False, "whether who asks pays for it")
+    one_driver: bool = setting(False, "that no two drivers ever commit to a dataset there at once is seen to otherwise")
 
 
 def check(settings: Mapping[str, StorageSettings]) -> None:
@@ -100,25 +102,34 @@ def settle(settings: Mapping[str, StorageSettings] | None, spark: SparkSession |
     """
     global _told
     _told = _told if settings is None else settings
-    named = [
-        Store(
-            _normal(prefix),
-            **{
-                secret: named_secrets.value(f"storage.{prefix}.{secret}", getattr(told, secret), spark)
-                for secret in _SECRETS
-                if getattr(told, secret)
-            },
-            endpoint=told.endpoint.rstrip("/") or None,
-            region=told.region or None,
-            path_style=told.path_style,
-            anonymous=told.anonymous,
-            requester_pays=told.requester_pays,
-        )
-        for prefix, told in _told.items()
-    ]
+    known = of_hadoop(_conf(spark))
+    storage.use(known)
+    named = [_named(_normal(prefix), told, spark) for prefix, told in _told.items()]
     prefixes = {store.prefix for store in named}
-    known = [store for store in of_hadoop(_conf(spark)) if store.prefix not in prefixes]
-    storage.use([*named, *known])
+    storage.use([*named, *(store for store in known if store.prefix not in prefixes)])
+
+
+def _named(prefix: str, told: StorageSettings, spark: SparkSession | None) -> Store:
+    """A store as the setting has it; what that leaves out is as Hadoop's settings have it."""
+    secrets: dict[str, Any] = {
+        secret: named_secrets.value(f"storage.{prefix}.{secret}", getattr(told, secret), spark)
+        for secret in _SECRETS
+        if getattr(told, secret)
+    }
+    if secrets or told.anonymous:
+        secrets = dict.fromkeys(_SECRETS) | secrets
+    changes: dict[str, Any] = {
+        "endpoint": told.endpoint.rstrip("/"),
+        "region": told.region,
+        "path_style": told.path_style,
+        "requester_pays": told.requester_pays,
+        "one_driver": told.one_driver,
+        "anonymous": told.anonymous,
+    }
+    changed = {name: value for name, value in changes.items() if value not in ("", None, False)} | secrets
+    if secrets:
+        changed["anonymous"] = told.anonymous
+    return dataclasses.replace(storage.store_of(prefix), prefix=prefix, **changed)
 
 
 def of_hadoop(conf: Mapping[str, str]) -> list[Store]:

@@ -146,7 +146,8 @@ try:
         print(held.epoch, flush=True)
         while True:
             held.check()
-            dataset.append_control("exports", [{"destination": f"{held.epoch}", "format": "x", "batch_id": held.next_batch_id()}])
+            row = {"destination": "x", "format": "x", "batch_id": held.next_batch_id()}
+            dataset.append_control("exports", [row])
             time.sleep(0.05)
 except LeaseHeldError as error:
     print(error, flush=True)
