@@ -230,7 +230,7 @@ def living(dataset: Dataset) -> list[dict[str, Any]]:
 def _is_alive(held: dict[str, Any]) -> bool:
     if held["host"] == processes.this_process()[0]:
         return processes.is_alive(held["pid"], held["process_started"])
-    return abs(datetime.now(timezone.utc) - held["heartbeat"]) < FOREIGN_HOLDER_IS_DEAD_AFTER
+    return bool(abs(datetime.now(timezone.utc) - held["heartbeat"]) < FOREIGN_HOLDER_IS_DEAD_AFTER)
 
 
 def _beats(dataset: Dataset, held: dict[str, Any]) -> bool:
