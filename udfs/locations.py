@@ -474,12 +474,13 @@ def _upload(location: str) -> Iterator[IO[bytes]]:
         raise
 
 
-def abort_uploads(folder: str, older_than_s: float) -> int:
+def abort_uploads(folder: str, older_than_s: float, *, dry_run: bool = False) -> int:
     """Give up uploads to a folder of S3 and below that nobody ended: their parts are no objects, and cost room all the same.
 
     Args:
         folder: where to look; other stores give such parts up by themselves.
         older_than_s: only those that were begun so many seconds ago.
+        dry_run: count them, and change nothing.
 
     Returns:
         How many there were.
@@ -491,15 +492,17 @@ def abort_uploads(folder: str, older_than_s: float) -> int:
         return 0
     filesystem, path = _store(folder)
     bucket, key, _ = filesystem.split_path(path)
+    prefix = f"{key.rstrip('/')}/" if key else ""
     until = datetime.now(timezone.utc).timestamp() - older_than_s
     found: dict[str, Any] = {"IsTruncated": True}
     count = 0
     while found.get("IsTruncated"):
         marks = {name: found[f"Next{name}"] for name in ("KeyMarker", "UploadIdMarker") if found.get(f"Next{name}")}
-        found = filesystem.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=f"{key.rstrip('/')}/", **marks)
+        found = filesystem.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=prefix, **marks)
         for one in found.get("Uploads") or ():
             if one["Initiated"].timestamp() <= until:
-                filesystem.call_s3("abort_multipart_upload", Bucket=bucket, Key=one["Key"], UploadId=one["UploadId"])
+                if not dry_run:
+                    filesystem.call_s3("abort_multipart_upload", Bucket=bucket, Key=one["Key"], UploadId=one["UploadId"])
                 count += 1
         if not marks and not found.get("NextKeyMarker"):
             break

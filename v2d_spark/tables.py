@@ -102,8 +102,15 @@ class Dataset:
 
     @classmethod
     def exists(cls, path: str) -> bool:
-        """Whether there is a dataset, of whatever version."""
-        return is_table(f"{resolve(path)}/{_MARK.name}")
+        """Whether there is a dataset, of whatever version.
+
+        Raises:
+            DatasetError: if its store does not say.
+        """
+        try:
+            return is_table(f"{resolve(path)}/{_MARK.name}")
+        except (DeltaError, OSError) as error:
+            raise DatasetError(f"Whether there is a dataset at {path} cannot be told: {_first_line(error)}.") from None
 
     @classmethod
     def create(cls, path: str, *, shard_size: int = DEFAULT_SHARD_SIZE, made_from: str | None = None) -> Dataset:
@@ -471,4 +478,11 @@ def _create_table(path: str, table: Table, shard_size: int, made_from: str | Non
 
 
 def _first_line(error: Exception) -> str:
+    """What an error says, without a full stop: its first line, or of an error of a store what the store answered."""
+    told = re.search(r"<Code>(.*?)</Code>(?:.*?<Message>(.*?)</Message>)?", str(error), re.DOTALL)
+    if told:
+        return f"its store answers {told[1]}" + (f", {told[2].rstrip('.')}" if told[2] else "")
+    if str(error).startswith("Generic S3 error"):
+        lines = [re.sub(r"\x1b\[[0-9;]*m|↳", "", line).strip() for line in str(error).splitlines()]
+        return "its store does not answer: " + (next(reversed([line for line in lines if line])))[:200].rstrip(".")
     return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -382,6 +382,12 @@ class _Work:
     def _remove_orphans(self) -> Iterator[Done]:
         amount = self._orphans()
         yield Done("files that no row names removed", side_files.FOLDER, amount.files, amount.bytes)
+        try:
+            uploads = locations.abort_uploads(self._dataset.path, self._retain_hours * 3600, dry_run=self._dry_run)
+        except OSError as error:
+            self.left.append(f"Uploads that nobody ended are left: the store does not say which, or keeps them ({error}).")
+        else:
+            yield Done("uploads that nobody ended given up", self._dataset.path, uploads, 0)
 
     def _orphans(self) -> Amount:
         """Files beside the tables that no row names, of no version that is held and of no batch that is under way."""
