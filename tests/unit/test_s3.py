@@ -65,6 +65,7 @@ def test_a_file_is_one_request_and_is_found_under_all_names_of_its_store(server:
     assert not locations.exists(f"{bucket}/plain")
 
 
+@pytest.mark.big
 def test_a_folder_of_more_objects_than_a_page_of_a_listing_has(server: S3Server, bucket: str) -> None:
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(lambda number: server.call("PUT", f"/bucket/many/{number:04}", "x"), range(1001)))
@@ -86,6 +87,7 @@ def test_of_an_upload_that_fails_nothing_counts_and_nothing_is_left(server: S3Se
     assert locations.read_bytes(f"{bucket}/half.bin") == b"before"
 
 
+@pytest.mark.big
 def test_an_upload_whose_parts_are_cut_is_whole_in_the_end(server: S3Server, bucket: str) -> None:
     server.harm(Fault("PUT", "partNumber", cut=10_000))
 
@@ -188,6 +190,7 @@ def test_tables_are_reached_with_the_same_credentials(server: S3Server, bucket: 
     assert all(one["if-none-match"] == "*" for one in commits)
 
 
+@pytest.mark.big
 def test_of_many_who_commit_at_once_none_is_lost(server: S3Server, bucket: str) -> None:
     dataset = Dataset("s3a://bucket/together", 1000)
     dataset.make_table(EXPORTS)
