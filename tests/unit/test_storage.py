@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import types
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -172,4 +173,5 @@ def test_a_session_whose_commits_could_overwrite_others_is_refused(monkeypatch: 
 
 
 def test_the_jar_comes_with_the_package() -> None:
-    assert commits.jar().is_file()
+    with zipfile.ZipFile(commits.jar()) as jar:
+        assert jar.namelist()[-1] == f"{commits.LOG_STORE.replace('.', '/')}.class"
