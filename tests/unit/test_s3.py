@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -105,6 +107,28 @@ def test_uploads_of_the_dead_are_given_up_and_those_of_the_living_are_not(server
     assert locations.abort_uploads(f"{bucket}/mine", -1) == 2
     assert server.uploads("bucket") == 1
     assert locations.abort_uploads(bucket, -1) == 1
+
+
+@pytest.mark.big
+def test_a_writer_that_is_killed_in_the_middle_leaves_parts_and_no_object(server: S3Server, bucket: str) -> None:
+    script = """
+import sys, time
+from v2d_spark.udfs import locations
+with locations.write_whole(sys.argv[1]) as file:
+    file.write(bytes(60 << 20))
+    print("half", flush=True)
+    time.sleep(60)
+"""
+    writer = subprocess.Popen([sys.executable, "-c", script, f"{bucket}/killed/x.bin"], stdout=subprocess.PIPE, text=True)
+    assert writer.stdout is not None
+    assert writer.stdout.readline() == "half\n"
+    writer.kill()
+    writer.communicate()
+
+    assert not locations.exists(f"{bucket}/killed/x.bin")
+    assert locations.abort_uploads(f"{bucket}/killed", -1, dry_run=True) == 1
+    assert locations.abort_uploads(f"{bucket}/killed", -1) == 1
+    assert server.uploads("bucket") == 0
 
 
 @pytest.mark.parametrize("fault", [Fault("GET", "slow", status=503), Fault("GET", "slow", cut=2)])
