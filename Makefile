@@ -19,7 +19,7 @@ DAFT  := .venv-daft/.installed
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types wheel bench chaos soak test-all clean
+.PHONY: help demo test lint types wheel bench chaos soak test-all jar clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -58,6 +58,14 @@ soak: $(READY) ## 200 operations on one dataset, checked after each; the same ag
 
 test-all: $(READY) $(BIG) ## make test, and what needs big extras
 	$(PYTEST) -m "not chaos and not soak" $(ARGS)
+
+# Delta's and Hadoop's classes, to compile against.
+CLASSES = $(shell $(BIN)/python -c "import glob, os, pyspark; from v2d_spark import session as s; print(':'.join([*map(str, s._Jars(s._delta_coordinates()).on_disk()), *glob.glob(os.path.dirname(pyspark.__file__) + '/jars/hadoop-client-api-*.jar')]))")
+
+jar: $(READY) ## build conf/v2d-s3-logstore.jar from jvm/; needs a JDK
+	rm -rf build/jvm
+	javac --release 11 -d build/jvm -cp "$(CLASSES)" jvm/v2d/*.java
+	jar --create --no-manifest --date=2026-01-01T00:00:00Z --file conf/v2d-s3-logstore.jar -C build/jvm v2d
 
 clean: ## remove what the targets above made
 	rm -rf $(VENV) .venv-daft build dist demo-data spark-warehouse metastore_db derby.log .pytest_cache .hypothesis .mypy_cache .ruff_cache

@@ -1,11 +1,13 @@
 """How a path is read and written from Python: the only module that does so on executors.
 
 A location is a local path, a `file:` URL, or a URL of a store that fsspec knows (`s3:`, `s3a:`, `gs:`, `abfss:`,
-`memory:`, …), whose credentials come from the environment. Volumes and other mounts are local paths.
+`memory:`, …); what it takes to reach one is said in `storage.py`. Volumes and other mounts are local paths.
 """
 
 from __future__ import annotations
 
+import errno
+import functools
 import glob
 import hashlib
 import os
@@ -23,7 +25,7 @@ from urllib.parse import unquote, urlsplit
 
 import fsspec
 
-from v2d_spark.udfs import processes
+from v2d_spark.udfs import processes, storage
 from v2d_spark.udfs.direct_file import DirectFile, read_parts
 from v2d_spark.udfs.vocabulary import InputError
 
@@ -384,6 +386,8 @@ def makedirs(folder: str) -> None:
     if is_local(folder):
         local_path(folder).mkdir(parents=True, exist_ok=True)
         return
+    if scheme(folder) in storage.SCHEMES:
+        return  # s3fs would look for the bucket, and make it
     filesystem, path = _store(folder)
     filesystem.makedirs(path, exist_ok=True)
 
@@ -441,10 +445,68 @@ def write_whole(location: str) -> Iterator[IO[bytes]]:
             hidden.unlink(missing_ok=True)
             raise
         return
+    if scheme(location) in storage.SCHEMES:
+        with _upload(location) as upload:
+            yield upload
+        return
     # A file system of its own: a transaction is one for all who share an instance, other threads among them.
     filesystem, path = _store(location, skip_instance_cache=True)
-    with filesystem.transaction, filesystem.open(path, "wb") as upload:
+    with filesystem.transaction, filesystem.open(path, "wb") as file:
+        yield file
+
+
+@contextmanager
+def _upload(location: str) -> Iterator[IO[bytes]]:
+    """Write an object of S3: its parts come there one by one, and it is there when the last has."""
+    filesystem, path = _store(location)
+    # Not in a transaction: that wants an instance of its own, with connections and credentials of its own, for each file, and
+    # three requests where one will do.
+    upload = filesystem.open(path, "wb")
+    try:
         yield upload
+        with _plain_errors(location):
+            upload.close()  # the object is there from here on
+    except BaseException:
+        # Where the store does not answer now, the parts stay there (`abort_uploads`).
+        with suppress(Exception):
+            upload.discard()
+        upload.closed = True  # else what is held is sent when it is let go
+        raise
+
+
+def abort_uploads(folder: str, older_than_s: float, *, dry_run: bool = False) -> int:
+    """Give up uploads to a folder of S3 and below that nobody ended: their parts are no objects, and cost room all the same.
+
+    Args:
+        folder: where to look; other stores give such parts up by themselves.
+        older_than_s: only those that were begun so many seconds ago.
+        dry_run: count them, and change nothing.
+
+    Returns:
+        How many there were.
+
+    Raises:
+        OSError: if the store does not say, or does not do it.
+    """
+    if scheme(folder) not in storage.SCHEMES:
+        return 0
+    filesystem, path = _store(folder)
+    bucket, key, _ = filesystem.split_path(path)
+    prefix = f"{key.rstrip('/')}/" if key else ""
+    until = datetime.now(timezone.utc).timestamp() - older_than_s
+    found: dict[str, Any] = {"IsTruncated": True}
+    count = 0
+    while found.get("IsTruncated"):
+        marks = {name: found[f"Next{name}"] for name in ("KeyMarker", "UploadIdMarker") if found.get(f"Next{name}")}
+        found = filesystem.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=prefix, **marks)
+        for one in found.get("Uploads") or ():
+            if one["Initiated"].timestamp() <= until:
+                if not dry_run:
+                    filesystem.call_s3("abort_multipart_upload", Bucket=bucket, Key=one["Key"], UploadId=one["UploadId"])
+                count += 1
+        if not marks and not found.get("NextKeyMarker"):
+            break
+    return count
 
 
 def is_on_file_system_of(location: str, path: Path) -> bool:
@@ -496,8 +558,9 @@ def copy(source: str, location: str) -> None:
         place(local_path(source), location)
         return
     filesystem, path = _store(source)
-    if scheme(source) == scheme(location):
-        filesystem.copy(path, _store(location)[1])
+    other, final = _store(location) if not is_local(location) else (None, "")
+    if getattr(filesystem, "filesystem", filesystem) is getattr(other, "filesystem", other):
+        filesystem.copy(path, final)
         return
     with open_read(source) as came, write_whole(location) as file:
         shutil.copyfileobj(came, file, _COPIED_BYTES)
@@ -579,12 +642,63 @@ def _store_url(location: str) -> str:
     return _ALIASES.get(name, name) + location[len(name) :]
 
 
+def deltalake_options(location: str) -> dict[str, str] | None:
+    """What the deltalake library must be told to reach a table as `open_read` reaches files; None where it knows itself."""
+    if scheme(location) not in storage.SCHEMES:
+        return None
+    return storage.store_of(_store_url(location)).deltalake_options()
+
+
 def _store(location: str, **options: Any) -> tuple[Any, str]:
     """The fsspec file system of a location, and its path there."""
+    url = _store_url(location)
+    is_s3 = scheme(location) in storage.SCHEMES
+    if is_s3:
+        options |= storage.store_of(url).fsspec_options()
     try:
-        filesystem, path = fsspec.core.url_to_fs(_store_url(location), **options)
+        filesystem, path = fsspec.core.url_to_fs(url, **options)
     except ImportError as error:
-        raise InputError(f"{scheme(location)}: locations need a package that is not installed: {error}") from error
+        package = "; run: pip install 'v2d_spark[s3]'" if is_s3 else ""
+        raise InputError(f"{scheme(location)}: locations need a package that is not installed: {error}{package}") from error
     except ValueError as error:
         raise InputError(f"{scheme(location)}: is no kind of location that fsspec knows") from error
-    return filesystem, path
+    return (_Plain(filesystem, location) if is_s3 else filesystem), path
+
+
+class _Plain:
+    """A file system of s3fs whose faults are errors of the operating system's kind, all of them."""
+
+    def __init__(self, filesystem: Any, location: str) -> None:
+        self.filesystem = filesystem
+        self._location = location
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self.filesystem, name)
+        if not callable(found) or isinstance(found, type):
+            return found
+
+        @functools.wraps(found)
+        def call(*arguments: Any, **named: Any) -> Any:
+            with _plain_errors(self._location):
+                return found(*arguments, **named)
+
+        return call
+
+
+@contextmanager
+def _plain_errors(location: str) -> Iterator[None]:
+    """Around what talks to S3: s3fs lets errors of its libraries through that are no OSError."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        library = type(error).__module__.partition(".")[0]
+        if library not in ("aiobotocore", "aiohttp", "botocore"):
+            raise
+        bucket = "/".join(_store_url(location).split("/")[:3])
+        if "Credentials" in type(error).__name__:
+            raise PermissionError(
+                errno.EACCES, f"there are no credentials for {bucket} on this machine: {error}", location
+            ) from error
+        raise OSError(errno.EIO, f"{bucket} does not answer: {type(error).__name__}: {error}", location) from error

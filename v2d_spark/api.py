@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from v2d_spark import as_of as past
 from v2d_spark import config as configuration
-from v2d_spark import overview, planning, queries
+from v2d_spark import overview, planning, queries, storage
 from v2d_spark.choice import Choice
 from v2d_spark.config import Settings
 from v2d_spark.inputs import InputOptions, shards
@@ -23,7 +23,7 @@ from v2d_spark.lease import step_lease, trial_lease, writer_lease
 from v2d_spark.limits import Budget, Limits
 from v2d_spark.overview import Status
 from v2d_spark.planning import Plan
-from v2d_spark.session import get_session, interpreted, warm_workers
+from v2d_spark.session import get_session, interpreted, session_there, warm_workers
 from v2d_spark.steps import choosing, importing
 from v2d_spark.steps import delete as deleting
 from v2d_spark.steps import download as downloading
@@ -592,8 +592,11 @@ def _settings(config: Config, overrides: Sequence[str]) -> Settings:
     if isinstance(config, Settings):
         if overrides:
             raise ConfigError("Settings that are made already take no overrides; give them as a dict, or without overrides.")
-        return config
-    return configuration.load(config, overrides)
+        settings = config
+    else:
+        settings = configuration.load(config, overrides)
+    storage.settle(settings.storage, session_there())
+    return settings
 
 
 def _quick(

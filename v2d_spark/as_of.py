@@ -19,7 +19,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
 from v2d_spark.schema import RUNS, STEP_MEDIA, SUPPRESSIONS
-from v2d_spark.tables import Dataset
+from v2d_spark.tables import Dataset, open_table
 from v2d_spark.udfs import locations
 from v2d_spark.udfs.vocabulary import ConfigError, DatasetError, V2dError
 
@@ -214,7 +214,7 @@ def moments(dataset: Dataset) -> list[Moment]:
         dataset: the dataset.
     """
     rows = (
-        DeltaTable(dataset.table_path(RUNS.name)).to_pyarrow_table(columns=["batch_id", "finished_at", "versions"]).to_pylist()
+        open_table(dataset.table_path(RUNS.name)).to_pyarrow_table(columns=["batch_id", "finished_at", "versions"]).to_pylist()
     )
     known = [
         Moment(row["batch_id"], row["finished_at"].astimezone(timezone.utc), dict(row["versions"]))
@@ -247,6 +247,6 @@ def _can_be_had(dataset: Dataset, name: str) -> Callable[[Moment], bool]:
 def _opened(dataset: Dataset, name: str, moment: Moment) -> DeltaTable | None:
     """A table at its version; None where its log no longer says what that was."""
     try:
-        return DeltaTable(dataset.table_path(name), version=moment.versions[name])
+        return open_table(dataset.table_path(name), moment.versions[name])
     except (DeltaError, OSError):
         return None

@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from v2d_spark import storage as stores
+from v2d_spark.storage import StorageSettings
 from v2d_spark.udfs import locations, spool
 from v2d_spark.udfs.engine.settings import PRESETS, DecodeSettings, EncodeSettings
 from v2d_spark.udfs.enrichers import enrichers
@@ -125,6 +127,9 @@ class Settings:
     allow_private_networks: bool = setting(False, "whether input URLs may point to non-public addresses")
     allow_hosts: list[str] = setting([], "host, host:port or address range that input URLs may point to all the same")
     allow_locations: list[str] = setting([], "prefixes of local paths and fsspec URLs that input rows may name")
+    storage: dict[str, StorageSettings] = setting(
+        {}, "how buckets of S3 are reached, by prefix: access_key, secret_key, endpoint, … (docs/storage.md)"
+    )
     encode_formats: dict[str, str] | None = setting(
         None,
         "streams that are kept, and as what: video as mp4, mkv or webm, audio as m4a, mp3, flac, wav or opus, image as jpg, "
@@ -231,6 +236,7 @@ def load(config: str | Path | Mapping[str, Any] | None = None, overrides: Sequen
         _override(values, override)
     settings: Settings = _build(Settings, values, "")
     _check_reach(settings)
+    stores.check(settings.storage)
     _check_formats(settings.encode_formats)
     if settings.encode.preset not in PRESETS:
         raise ConfigError(f"Setting encode.preset must be one of {', '.join(PRESETS)}, not {settings.encode.preset!r}.")
@@ -466,6 +472,8 @@ def _value(name: str, value: Any, kind: Any) -> Any:
         if not isinstance(value, Mapping):
             raise ConfigError(f"Setting {name} must be a mapping such as {{a: b}}, not {value!r}.")
         return {_value(name, key, parts[0]): _value(f"{name}.{key}", item, parts[1]) for key, item in value.items()}
+    if dataclasses.is_dataclass(kind):
+        return _build(typing.cast("type[Any]", kind), _section(name, value), f"{name}.")
     wanted = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}[kind]
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value) if abs(value) < _WHOLE else math.inf

@@ -3,12 +3,16 @@
 A taker raises the dataset's epoch; batch ids are made of it, so that what a process does after it lost the lease is
 older than what its successor does. The table is written with the deltalake library, whose commits on one table exclude
 each other: of two takers one fails and looks again.
+
+A holder on this host is asked of the system whether it lives. One on another host tells it by its heartbeat: without one for
+a minute it is taken for dead. Clocks of two hosts may differ, so a taker looks at the heartbeat until it would have moved.
 """
 
 from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterator
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -17,17 +21,23 @@ import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError
 
-from v2d_spark import schema
+from v2d_spark import commits, schema
 from v2d_spark.conflicts import pause
+from v2d_spark.session import session_there
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs import processes
 from v2d_spark.udfs.vocabulary import LeaseHeldError
 
 WRITER = "writer"
 BATCHES_PER_EPOCH = 10**6
-HEARTBEAT_EVERY_S = 60.0
-# A holder on another host cannot be looked at; only its heartbeat tells that it lives.
-FOREIGN_HOLDER_IS_DEAD_AFTER = timedelta(minutes=10)
+HEARTBEAT_EVERY_S = 15.0
+FOREIGN_HOLDER_IS_DEAD_AFTER = timedelta(seconds=60)
+# As long a heartbeat that is due is waited for, before a holder on another host is taken for dead.
+_WATCHED_S = 25.0
+_LOOKS = 10
+# Beats after which old entries of the log, and files of old versions, are removed: about once an hour.
+_BEATS_OF_A_TIDYING = 240
+_KEPT_HOURS = 1
 _TRIES = 20
 
 
@@ -46,6 +56,9 @@ class Lease:
         self._name = name
         self._command = command
         self._batches = 0
+        # Held open: what others committed since is read, and not the whole log, at each of many heartbeats.
+        self._table: DeltaTable | None = None
+        self._lock = threading.Lock()
         self.epoch = epoch
 
     def next_batch_id(self) -> int:
@@ -76,11 +89,27 @@ class Lease:
     def _renew(self, *, released: bool = False) -> bool:
         row = _row(self._name, self.epoch, self._command, released=released)
         for attempt in range(_TRIES):
-            done = _write(self._dataset.delta("leases"), row, self.epoch)
-            if done is not None:
-                return done
+            with self._lock:
+                table, self._table = self._table, None
+                if table is None:
+                    table = self._dataset.delta("leases")
+                else:
+                    table.update_incremental()
+                done = _write(table, row, self.epoch)
+                if done is not None:
+                    self._table = table
+                    return done
             pause(attempt)
         raise LeaseHeldError(_many(self._dataset))
+
+    def tidy(self) -> None:
+        """Remove what the heartbeats of hours leave: entries of the log, files of old versions."""
+        with self._lock:
+            self._table = None
+            table = self._dataset.delta("leases")
+            table.create_checkpoint()
+            table.cleanup_metadata()
+            table.vacuum(_KEPT_HOURS, dry_run=False, enforce_retention_duration=False)
 
 
 @contextlib.contextmanager
@@ -132,14 +161,20 @@ def trial_lease(dataset: Dataset, command: str = "try") -> Iterator[Lease]:
 @contextlib.contextmanager
 def _held(dataset: Dataset, name: str, command: str) -> Iterator[Lease]:
     """A lease whose heart beats."""
+    if (spark := session_there()) is not None:
+        commits.check(spark, dataset.path)
     lease = take(dataset, name, command)
     ended = threading.Event()
 
     def beat() -> None:
+        beats = 0
         while not ended.wait(HEARTBEAT_EVERY_S):
+            beats += 1
             # Whether it is lost is found out where something is about to be committed.
             with contextlib.suppress(LeaseHeldError, OSError, DeltaError):
                 lease.check()
+                if beats % _BEATS_OF_A_TIDYING == 0:
+                    lease.tidy()
 
     heart = threading.Thread(target=beat, name="lease", daemon=True)
     heart.start()
@@ -166,7 +201,7 @@ def take(dataset: Dataset, name: str, command: str) -> Lease:
         table = dataset.delta("leases")
         rows = table.to_pyarrow_table().to_pylist()
         held = next((row for row in rows if row["name"] == name), None)
-        if held is not None and not held["released"] and _is_alive(held):
+        if held is not None and not held["released"] and (_is_alive(held) or _beats(dataset, held)):
             raise LeaseHeldError(
                 f"{dataset.path} is being written by process {held['pid']} on {held['host']} ({held['command']}, "
                 f"last sign of life {held['heartbeat']:%Y-%m-%d %H:%M:%S} UTC); wait for it to end, or stop it."
@@ -195,7 +230,19 @@ def living(dataset: Dataset) -> list[dict[str, Any]]:
 def _is_alive(held: dict[str, Any]) -> bool:
     if held["host"] == processes.this_process()[0]:
         return processes.is_alive(held["pid"], held["process_started"])
-    return bool(datetime.now(timezone.utc) - held["heartbeat"] < FOREIGN_HOLDER_IS_DEAD_AFTER)
+    return bool(abs(datetime.now(timezone.utc) - held["heartbeat"]) < FOREIGN_HOLDER_IS_DEAD_AFTER)
+
+
+def _beats(dataset: Dataset, held: dict[str, Any]) -> bool:
+    """Whether the heart of a holder on another host beats all the same, whose clock may not be ours."""
+    if held["host"] == processes.this_process()[0]:
+        return False
+    for _ in range(_LOOKS):
+        time.sleep(_WATCHED_S / _LOOKS)
+        now = next((row for row in dataset.read_control("leases") if row["name"] == held["name"]), held)
+        if (now["epoch"], now["heartbeat"]) != (held["epoch"], held["heartbeat"]):
+            return now["released"] is False
+    return False
 
 
 def _row(name: str, epoch: int, command: str, *, released: bool = False) -> dict[str, Any]:

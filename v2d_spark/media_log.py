@@ -24,7 +24,7 @@ from v2d_spark.lease import BATCHES_PER_EPOCH
 from v2d_spark.schema import IMPORT_ROOTS_PROPERTY, MEDIA
 from v2d_spark.session import narrowly_read
 from v2d_spark.spark_paths import literal
-from v2d_spark.tables import Dataset
+from v2d_spark.tables import Dataset, open_table
 from v2d_spark.udfs import locations
 from v2d_spark.udfs.media_reader import FILES_SCHEMA
 from v2d_spark.udfs.media_writer import WrittenFile
@@ -88,7 +88,7 @@ def replace(dataset: Dataset, name: str, version: int, removed: Mapping[str, int
     Returns:
         The version that this made; None if the table has changed meanwhile, and nothing was done.
     """
-    table = DeltaTable(dataset.table_path(name), version=version)
+    table = open_table(dataset.table_path(name), version)
     now_ms = int(time.time() * 1000)
     actions: list[AddAction | RemoveAction] = [
         *(AddAction(file.name, file.size, {}, now_ms, True, file.stats) for file in added),
@@ -150,7 +150,7 @@ def candidate_files(dataset: Dataset, version: int, first: int, last: int, *, na
     Raises:
         DatasetError: if the files are not all there is to the table: rows deleted beside them, columns renamed.
     """
-    table = DeltaTable(dataset.table_path(name), version=version)
+    table = open_table(dataset.table_path(name), version)
     files = _files(dataset, table, name)
     held = files.filter(_may_hold(files, "source", first, last)).sort_by("path")
     # At that version too: what was imported later is in none of these files.

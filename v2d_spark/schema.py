@@ -509,6 +509,8 @@ LEASES = Table(
         _column("heartbeat", _TIME, "last sign of life"),
         _column("released", pa.bool_(), "whether the holder gave it back", required=True),
     ),
+    # Each heartbeat is a version, and nobody asks what they were.
+    properties={"delta.checkpointInterval": "20", "delta.logRetentionDuration": "interval 1 hours"},
 )
 
 # --- columns of subsamplers, which come when one is first used ---

@@ -22,8 +22,9 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from v2d_spark import interrupts
+from v2d_spark import commits, interrupts, storage
 from v2d_spark.config import Settings
+from v2d_spark.udfs import storage as stores
 from v2d_spark.udfs.spool import Spool
 from v2d_spark.udfs.vocabulary import SessionError
 
@@ -66,19 +67,30 @@ def get_session(app_name: str = "v2d", *, scratch: str | None = None) -> SparkSe
         SessionError: if pyspark, Java or Delta is missing or does not fit; the message says what to do.
     """
     _require_pyspark()
+    session = session_there()
+    if session is not None:
+        _check_foreign(session)
+    else:
+        session = local_session(app_name, Path(scratch or Settings().scratch))
+    storage.settle(None, session)
+    return session
+
+
+def session_there() -> SparkSession | None:
+    """The session that is there; None where there is none, and one would have to be started."""
+    is_anothers = any(mark in os.environ for mark in _FOREIGN_MARKS)
+    if "pyspark" not in sys.modules and not is_anothers:
+        return None
     from pyspark import SparkContext
     from pyspark.sql import SparkSession
 
     session = SparkSession.getActiveSession()
-    if session is None and (SparkContext._active_spark_context or any(mark in os.environ for mark in _FOREIGN_MARKS)):
+    if session is None and (SparkContext._active_spark_context or is_anothers):
         # A session is active in the thread that made it; in another thread, a builder without settings finds it.
         _use_this_python()
         session = SparkSession.builder.getOrCreate()
         interrupts.take_back()
-    if session is not None:
-        _check_foreign(session)
-        return session
-    return local_session(app_name, Path(scratch or Settings().scratch))
+    return session
 
 
 @contextlib.contextmanager
@@ -260,8 +272,11 @@ def local_session(app_name: str, scratch: Path, *, java_options: Sequence[str] =
     atexit.register(own.__exit__, None, None, None)
     conf["spark.local.dir"] = str(own.folder)
     conf["spark.sql.warehouse.dir"] = str(own.folder / "warehouse")
-    jars = _DeltaJars(coordinates)
+    jars = _Jars(coordinates)
     conf.update(jars.conf())
+    for_s3 = _Jars(_s3_coordinates()) if stores.is_reached() else None
+    if for_s3 is not None:
+        conf.update(_reaching_s3(jars, for_s3))
     conf |= {"spark.master": "local[*,4]", "spark.app.name": app_name}
     builder = SparkSession.builder
     for key, value in conf.items():
@@ -280,8 +295,11 @@ def local_session(app_name: str, scratch: Path, *, java_options: Sequence[str] =
             _kill_children()
         raise
     except Exception as error:
-        raise SessionError(_why_no_start(log, coordinates, error)) from None
+        fetched = coordinates if for_s3 is None or not jars.on_disk() else _s3_coordinates()
+        raise SessionError(_why_no_start(log, fetched, error)) from None
     jars.remember()
+    if for_s3 is not None:
+        for_s3.remember()
     return session
 
 
@@ -329,7 +347,35 @@ def archive_options(archive: Path) -> list[str]:
 
 def has_delta_jars() -> bool:
     """Whether a local session finds Delta's jars on disk."""
-    return bool(_DeltaJars(_delta_coordinates()).on_disk())
+    return bool(_Jars(_delta_coordinates()).on_disk())
+
+
+def _s3_coordinates() -> str:
+    """Maven coordinates of what lets Spark read and write S3: of the version of Hadoop that pyspark brings."""
+    from pyspark.find_spark_home import _find_spark_home
+
+    for jar in (Path(_find_spark_home()) / "jars").glob("hadoop-client-api-*.jar"):
+        return f"org.apache.hadoop:hadoop-aws:{jar.stem.removeprefix('hadoop-client-api-')}"
+    raise SessionError("This Spark brings no Hadoop, and so cannot read s3a: paths; use pyspark from PyPI.")
+
+
+def _reaching_s3(delta: _Jars, for_s3: _Jars) -> dict[str, str]:
+    """Settings by which a new session reads and writes S3, and commits there as the deltalake library does."""
+    if not delta.on_disk():
+        raise SessionError("Delta's jars are not here yet, and those for S3 come after them; run v2d prepare first.")
+    conf = for_s3.conf()
+    path = os.pathsep.join(map(str, (*delta.on_disk(), commits.jar(), *for_s3.on_disk())))
+    conf["spark.driver.extraClassPath"] = path
+    for scheme in stores.SCHEMES:
+        conf[f"spark.delta.logStore.{scheme}.impl"] = commits.LOG_STORE
+        conf[f"spark.hadoop.fs.{scheme}.impl"] = "org.apache.hadoop.fs.s3a.S3AFileSystem"
+    # Who asks, Hadoop takes from the environment too, and where by itself only of AWS.
+    reached = stores.Store(stores.ANY)
+    if endpoint := reached.deltalake_options().get("aws_endpoint_url"):
+        conf |= {"spark.hadoop.fs.s3a.endpoint": endpoint, "spark.hadoop.fs.s3a.path.style.access": "true"}
+    if region := reached.deltalake_options().get("aws_region"):
+        conf["spark.hadoop.fs.s3a.endpoint.region"] = region
+    return conf
 
 
 def _delta_coordinates() -> str:
@@ -375,8 +421,8 @@ def _driver_memory_mb() -> int:
     return max(1024, min(16 << 10, (total >> 20) // 4))
 
 
-class _DeltaJars:
-    """Delta's jars: fetched once through Ivy, afterwards put on the class path from disk.
+class _Jars:
+    """Delta's jars, or those for S3: fetched once through Ivy, afterwards put on the class path from disk.
 
     Args:
         coordinates: `group:artifact:version`.
@@ -404,9 +450,7 @@ class _DeltaJars:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise SessionError(
-                f"Delta's jars cannot be kept in {self._folder} ({error.strerror}); set XDG_CACHE_HOME."
-            ) from None
+            raise SessionError(f"Jars cannot be kept in {self._folder} ({error.strerror}); set XDG_CACHE_HOME.") from None
         url = os.environ.get("V2D_MAVEN_URL", MAVEN_URL)
         settings = self._folder / "ivysettings.xml"
         settings.write_text(
@@ -462,7 +506,7 @@ def _why_no_start(log: Path, coordinates: str, error: Exception) -> str:
     told = log.read_text(errors="replace") if log.exists() else ""
     if "unresolved dependency" in told or "UNRESOLVED DEPENDENCIES" in told or ("Host " in told and "not found" in told):
         return (
-            f"Delta's jar {coordinates} cannot be had from {os.environ.get('V2D_MAVEN_URL', MAVEN_URL)}; check the network, "
+            f"The jar {coordinates} cannot be had from {os.environ.get('V2D_MAVEN_URL', MAVEN_URL)}; check the network, "
             "or set V2D_MAVEN_URL to a Maven repository that answers here."
         )
     lines = [line.strip() for line in told.splitlines() if line.strip()]

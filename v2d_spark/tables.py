@@ -73,7 +73,7 @@ class Dataset:
         """
         folder = resolve(path)
         try:
-            configuration = DeltaTable(f"{folder}/{_MARK.name}").metadata().configuration
+            configuration = open_table(f"{folder}/{_MARK.name}").metadata().configuration
         except TableNotFoundError:
             raise DatasetError(
                 f"There is no dataset at {path}; `v2d ingest` or `v2d download` with an input makes one."
@@ -102,8 +102,15 @@ class Dataset:
 
     @classmethod
     def exists(cls, path: str) -> bool:
-        """Whether there is a dataset, of whatever version."""
-        return DeltaTable.is_deltatable(f"{resolve(path)}/{_MARK.name}")
+        """Whether there is a dataset, of whatever version.
+
+        Raises:
+            DatasetError: if its store does not say.
+        """
+        try:
+            return is_table(f"{resolve(path)}/{_MARK.name}")
+        except (DeltaError, OSError) as error:
+            raise DatasetError(f"Whether there is a dataset at {path} cannot be told: {_first_line(error)}.") from None
 
     @classmethod
     def create(cls, path: str, *, shard_size: int = DEFAULT_SHARD_SIZE, made_from: str | None = None) -> Dataset:
@@ -283,7 +290,7 @@ class Dataset:
             return self.sql_name(name)
         declared = next((table.arrow_schema for table in TABLES if table.name == name), pa.schema([]))
         try:
-            there = pa.schema(DeltaTable(self.table_path(name), version=version).schema().to_arrow()).names
+            there = pa.schema(open_table(self.table_path(name), version).schema().to_arrow()).names
         except TableNotFoundError:
             there = []
         lacking = [f"CAST(NULL AS {ddl}) AS `{column}`" for column, ddl in _spark_types(declared) if column not in there]
@@ -292,7 +299,7 @@ class Dataset:
 
     def delta(self, name: str) -> DeltaTable:
         """A table as the deltalake library opens it, newest version."""
-        return DeltaTable(self.table_path(name))
+        return open_table(self.table_path(name))
 
     def versions(self) -> dict[str, int]:
         """The newest version of each table that is there."""
@@ -305,7 +312,7 @@ class Dataset:
         return [*(table.name for table in TABLES if not is_old or self._is_there(table.name)), *steps]
 
     def _is_there(self, name: str) -> bool:
-        return DeltaTable.is_deltatable(self.table_path(name))
+        return is_table(self.table_path(name))
 
     def row_count(self, name: str) -> int | None:
         """How many rows a table's files have, as its log tells, deleted ones included; None where it does not tell."""
@@ -358,12 +365,33 @@ class Dataset:
         for attempt in range(_TRIES):
             try:
                 # Appends do not conflict, but each takes the number of the next version, which another may take first.
-                write_deltalake(self.table_path(name), table, mode="append", commit_properties=properties)
+                write_deltalake(
+                    self.table_path(name),
+                    table,
+                    mode="append",
+                    commit_properties=properties,
+                    storage_options=locations.deltalake_options(self.table_path(name)),
+                )
                 return
             except CommitFailedError:
                 if attempt == _TRIES - 1:
                     raise
                 pause(attempt)
+
+
+def open_table(path: str, version: int | None = None) -> DeltaTable:
+    """A table as the deltalake library opens it, which reaches its store as all of the code does.
+
+    Args:
+        path: folder of the table.
+        version: the version; the newest by default.
+    """
+    return DeltaTable(path, version=version, storage_options=locations.deltalake_options(path))
+
+
+def is_table(path: str) -> bool:
+    """Whether there is a Delta table in a folder."""
+    return DeltaTable.is_deltatable(path, storage_options=locations.deltalake_options(path))
 
 
 def resolve(path: str) -> str:
@@ -443,10 +471,18 @@ def _create_table(path: str, table: Table, shard_size: int, made_from: str | Non
                 **table.properties,
             },
             raise_if_key_not_exists=False,
+            storage_options=locations.deltalake_options(path),
         )
     except (DeltaError, OSError) as error:
         raise DatasetError(f"The table {table.name} cannot be made in {path}: {_first_line(error)}.") from None
 
 
 def _first_line(error: Exception) -> str:
+    """What an error says, without a full stop: its first line, or of an error of a store what the store answered."""
+    told = re.search(r"<Code>(.*?)</Code>(?:.*?<Message>(.*?)</Message>)?", str(error), re.DOTALL)
+    if told:
+        return f"its store answers {told[1]}" + (f", {told[2].rstrip('.')}" if told[2] else "")
+    if str(error).startswith("Generic S3 error"):
+        lines = [re.sub(r"\x1b\[[0-9;]*m|↳", "", line).strip() for line in str(error).splitlines()]
+        return "its store does not answer: " + (next(reversed([line for line in lines if line])))[:200].rstrip(".")
     return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

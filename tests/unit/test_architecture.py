@@ -161,6 +161,20 @@ def test_nothing_reaches_past_the_dataframe_api(path: Path) -> None:
     assert not [node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr in BEYOND_CONNECT]
 
 
+@pytest.mark.parametrize("path", DRIVER, ids=name_of)
+def test_tables_are_opened_and_tasks_are_given_with_what_it_takes_to_reach_their_store(path: Path) -> None:
+    calls = [node for node in ast.walk(parsed(path)) if isinstance(node, ast.Call)]
+    opened = [call for call in calls if _called(call) in ("DeltaTable", "is_deltatable")]
+    assert not opened or name_of(path) == "v2d_spark/tables.py"
+    tasks = [call.args[0] for call in calls if _called(call) == "mapInArrow" and name_of(path) != "v2d_spark/session.py"]
+    assert all(isinstance(task, ast.Call) and _called(task) == "Carried" for task in tasks)
+
+
+def _called(call: ast.Call) -> str:
+    """The last name of what is called."""
+    return getattr(call.func, "attr", None) or getattr(call.func, "id", "")
+
+
 @pytest.mark.parametrize("path", PRODUCT, ids=name_of)
 def test_every_module_says_what_it_is(path: Path) -> None:
     assert ast.get_docstring(parsed(path))

@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
 
 import psutil
 import pytest
@@ -124,3 +128,134 @@ def test_of_takers_at_once_only_one_gets_it_and_leases_of_other_names_do_not_dis
     assert len(writers) == 1
     assert None not in others
     assert len({*writers, *others}) == 3
+
+
+# Writes rows as a job does, each after a look at its lease, on a host of another name.
+_ELSEWHERE = """
+import sys, time
+from v2d_spark import lease
+from v2d_spark.tables import Dataset
+from v2d_spark.udfs import processes
+from v2d_spark.udfs.vocabulary import LeaseHeldError
+_, pid, started = processes.this_process()
+processes.this_process = lambda: ("elsewhere", pid, started)
+lease.HEARTBEAT_EVERY_S = 0.1
+dataset = Dataset.open(sys.argv[1])
+try:
+    with lease.writer_lease(dataset, "download") as held:
+        print(held.epoch, flush=True)
+        while True:
+            held.check()
+            row = {"destination": "x", "format": "x", "batch_id": held.next_batch_id()}
+            dataset.append_control("exports", [row])
+            time.sleep(0.05)
+except LeaseHeldError as error:
+    print(error, flush=True)
+"""
+
+
+def lease_of_another_host(dataset: Dataset, monkeypatch: pytest.MonkeyPatch, heartbeat: datetime) -> leases.Lease:
+    """A lease whose holder is on another host, where it is another time."""
+    pid, started = processes.this_process()[1:]
+
+    class Clock(datetime):
+        @classmethod
+        def now(cls, zone: object = None) -> datetime:  # type: ignore[override]
+            return heartbeat
+
+    with monkeypatch.context() as there:
+        there.setattr(processes, "this_process", lambda: ("elsewhere", pid, started))
+        there.setattr(leases, "datetime", Clock)
+        return leases.take(dataset, leases.WRITER, "x")
+
+
+@pytest.mark.parametrize("ago", [timedelta(hours=2), timedelta(hours=-2)])
+def test_a_holder_on_another_host_that_gives_no_sign_is_dead(
+    new_dataset: NewDataset, monkeypatch: pytest.MonkeyPatch, ago: timedelta
+) -> None:
+    dataset = new_dataset()
+    monkeypatch.setattr(leases, "_WATCHED_S", 0.1)
+    zombie = lease_of_another_host(dataset, monkeypatch, datetime.now(timezone.utc) - ago)
+
+    assert leases.take(dataset, leases.WRITER, "y").epoch == 2
+
+    with pytest.raises(LeaseHeldError, match="took over"):
+        zombie.check()
+
+
+def test_a_holder_on_another_host_lives_for_a_minute_after_its_last_sign(
+    new_dataset: NewDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = new_dataset()
+    monkeypatch.setattr(leases, "_WATCHED_S", 0.1)
+    for name, ago in (("first", 50), ("second", 70)):
+        with monkeypatch.context() as its:
+            its.setattr(leases, "WRITER", name)
+            lease_of_another_host(dataset, its, datetime.now(timezone.utc) - timedelta(seconds=ago))
+
+    with pytest.raises(LeaseHeldError, match="on elsewhere"):
+        leases.take(dataset, "first", "y")
+    leases.take(dataset, "second", "y")
+
+
+def test_a_holder_whose_clock_is_wrong_lives_while_its_heart_beats(
+    new_dataset: NewDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = new_dataset()
+    monkeypatch.setattr(leases, "_WATCHED_S", 2.0)
+    long_ago = datetime.now(timezone.utc) - timedelta(hours=2)
+    held = lease_of_another_host(dataset, monkeypatch, long_ago)
+    row = leases._row(leases.WRITER, held.epoch, "x") | {"host": "elsewhere", "heartbeat": long_ago + timedelta(seconds=15)}
+    beat = threading.Timer(0.5, lambda: leases._write(dataset.delta("leases"), row, held.epoch))
+    beat.start()
+
+    with pytest.raises(LeaseHeldError, match="on elsewhere"):
+        leases.take(dataset, leases.WRITER, "y")
+    beat.join()
+
+
+def test_a_process_that_was_stopped_and_wakes_up_after_its_lease_was_taken_commits_nothing_more(
+    new_dataset: NewDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = new_dataset()
+    monkeypatch.setattr(leases, "_WATCHED_S", 0.3)
+    monkeypatch.setattr(leases, "FOREIGN_HOLDER_IS_DEAD_AFTER", timedelta(seconds=0.5))
+    zombie = subprocess.Popen([sys.executable, "-c", _ELSEWHERE, dataset.path], stdout=subprocess.PIPE, text=True)
+    assert zombie.stdout is not None
+    assert zombie.stdout.readline() == "1\n"
+    while not (rows := dataset.read_control("exports")):
+        time.sleep(0.02)
+    with pytest.raises(LeaseHeldError, match=f"process {zombie.pid} on elsewhere"):
+        leases.take(dataset, leases.WRITER, "y")
+
+    zombie.send_signal(signal.SIGSTOP)
+    deadline = time.monotonic() + 20
+    heir = None
+    while heir is None and time.monotonic() < deadline:
+        try:
+            heir = leases.take(dataset, leases.WRITER, "y")
+        except LeaseHeldError:
+            time.sleep(0.1)
+    assert heir is not None
+    rows = dataset.read_control("exports")
+    zombie.send_signal(signal.SIGCONT)
+    told = zombie.communicate(timeout=30)[0]
+
+    assert "Another process took over" in told
+    # It may have been stopped between its look and its commit: one row, of the older epoch, whose batch nobody asks for.
+    assert len(dataset.read_control("exports")) - len(rows) <= 1
+    heir.check()
+
+
+def test_heartbeats_of_hours_leave_little(new_dataset: NewDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = new_dataset()
+    monkeypatch.setattr(leases, "_KEPT_HOURS", 0)
+    held = leases.take(dataset, leases.WRITER, "x")
+    for _ in range(5):
+        held.check()
+
+    held.tidy()
+
+    held.check()
+    assert len(list(Path(dataset.table_path("leases")).glob("*.parquet"))) == 2
+    assert dataset.read_control("leases")[0]["epoch"] == 1

@@ -76,7 +76,7 @@ def test_a_jar_that_cannot_be_had(tmp_path: Path) -> None:
 
     told = session._why_no_start(log, "io.delta:delta-spark_4.2_2.13:9.9.9", RuntimeError())
 
-    assert told.startswith("Delta's jar io.delta:delta-spark_4.2_2.13:9.9.9 cannot be had from")
+    assert told.startswith("The jar io.delta:delta-spark_4.2_2.13:9.9.9 cannot be had from")
     assert "V2D_MAVEN_URL" in told
 
 
@@ -89,7 +89,7 @@ def test_a_start_that_fails_for_another_reason_tells_it(tmp_path: Path) -> None:
 
 def test_jars_on_disk_need_no_ivy_and_missing_ones_do(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    jars = session._DeltaJars("io.delta:delta-spark:1")
+    jars = session._Jars("io.delta:delta-spark:1")
     assert jars.conf()["spark.jars.packages"] == "io.delta:delta-spark:1"
 
     folder = tmp_path / "v2d_spark" / "io.delta_delta-spark_1"

@@ -13,7 +13,7 @@ from v2d_spark.complaints import explain
 from v2d_spark.inputs import InputOptions, heads
 from v2d_spark.inputs.files import PARQUET, Files, head, resolve_here
 from v2d_spark.inputs.heads import Head, require
-from v2d_spark.udfs import locations
+from v2d_spark.udfs import locations, storage
 from v2d_spark.udfs.vocabulary import InputError
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ def check_local(inputs: Sequence[str], options: InputOptions) -> None:
     Raises:
         InputError: if a file is missing or cannot be read, or lacks a column.
     """
+    storage.expect(inputs)
     for files in resolve_here(inputs, options.format):
         look_at_texts(None, files, options)
         require_in_each(files, options, local_columns)

@@ -28,6 +28,7 @@ from v2d_spark.udfs.enrich import INPUT_COLUMNS, EnrichTask
 from v2d_spark.udfs.enrichers import Enricher, enricher
 from v2d_spark.udfs.report import Report
 from v2d_spark.udfs.side_files import FOLDER
+from v2d_spark.udfs.storage import Carried
 from v2d_spark.udfs.subsamplers import subsamplers
 from v2d_spark.udfs.task import OUTPUT_DDL
 from v2d_spark.udfs.vocabulary import OK, STREAMS, ConfigError
@@ -155,7 +156,7 @@ class _Work:
             samples.select(*INPUT_COLUMNS)
             .repartitionByRange(tasks, "source_num", "key")
             .sortWithinPartitions("source_num", "key")
-            .mapInArrow(self._task(batch, batch_id), OUTPUT_DDL, profile=self.profile)
+            .mapInArrow(Carried(self._task(batch, batch_id)), OUTPUT_DDL, profile=self.profile)
         )
         files, report = collected(frame)
         return batches.Outcome(self.enricher.name, batch_id, batch.first, batch.last, files, report, started_at)

@@ -29,6 +29,7 @@ from v2d_spark.tables import Dataset
 from v2d_spark.udfs import locations, processes, sample_json, spool
 from v2d_spark.udfs.export import INPUT_COLUMNS, OUTPUT_DDL, STATS_SUFFIX, ExportTask, StepMedia
 from v2d_spark.udfs.exporters import Exporter, exporter
+from v2d_spark.udfs.storage import Carried
 from v2d_spark.udfs.vocabulary import ROLE_SOURCE, STREAMS, ConfigError, DatasetError, InputError, QueryError, StorageError
 
 if TYPE_CHECKING:
@@ -608,7 +609,7 @@ def plan(
         progress=progress_file if is_on_this_host(spark) else None,
         update=update,
     )
-    return rows.repartitionByRange(tasks, "shard").sortWithinPartitions("shard", "key").mapInArrow(task, OUTPUT_DDL)
+    return rows.repartitionByRange(tasks, "shard").sortWithinPartitions("shard", "key").mapInArrow(Carried(task), OUTPUT_DDL)
 
 
 def _tasks(spark: SparkSession, selection: Selection, shard_size: int | None, settings: Settings) -> int:

@@ -25,6 +25,7 @@ from v2d_spark.tables import Dataset
 from v2d_spark.udfs import locations, spool
 from v2d_spark.udfs.fill import INPUT_COLUMNS, FillTask, can_fill
 from v2d_spark.udfs.report import Report
+from v2d_spark.udfs.storage import Carried
 from v2d_spark.udfs.subsamplers import Subsampler, subsampler, subsamplers
 from v2d_spark.udfs.vocabulary import FAILED, OK, STREAMS
 
@@ -200,7 +201,7 @@ class _Work:
                 .select(*INPUT_COLUMNS)
                 .repartitionByRange(tasks, "source_num", "key")
                 .sortWithinPartitions("source_num", "key")
-                .mapInArrow(task, from_arrow_schema(task.output_schema))
+                .mapInArrow(Carried(task), from_arrow_schema(task.output_schema))
                 .write.parquet(path)
             )
 

@@ -34,6 +34,7 @@ from v2d_spark.udfs.import_scan import ScanTask
 from v2d_spark.udfs.imports.members import PARQUET
 from v2d_spark.udfs.locations import FileState
 from v2d_spark.udfs.report import Report
+from v2d_spark.udfs.storage import Carried
 from v2d_spark.udfs.task import OUTPUT_DDL
 from v2d_spark.udfs.vocabulary import (
     FAILED,
@@ -262,7 +263,9 @@ class _Work:
         frame = self._spark.createDataFrame(rows, "shard_num int, kind string, location string, copied boolean")
         most = max(_TASKS_PER_CORE * parallelism(self._spark), len(rows) // _SHARDS_PER_TASK)
         tasks = min(len(rows), self._settings.batch.tasks or most)
-        frame.repartitionByRange(tasks, "shard_num").mapInArrow(ScanTask(), SCAN_DDL).write.parquet(self._path("scanned"))
+        frame.repartitionByRange(tasks, "shard_num").mapInArrow(Carried(ScanTask()), SCAN_DDL).write.parquet(
+            self._path("scanned")
+        )
         told = self._read("scanned").where(F.col("report").isNotNull()).select("shard_num", "report").collect()
         by_shard = {row["shard_num"]: json.loads(row["report"]) for row in told}
         self._reports = [by_shard[number] for number in range(len(rows))]
@@ -502,7 +505,7 @@ class _Work:
             rows.where(f"source_num BETWEEN {batch.first} AND {batch.last}")
             .repartitionByRange(tasks, "source_num")
             .sortWithinPartitions("source_num")
-            .mapInArrow(task, OUTPUT_DDL)
+            .mapInArrow(Carried(task), OUTPUT_DDL)
         )
         files, report = collected(frame)
         return batches.Outcome(STEP_IMPORT, batch_id, batch.first, batch.last, files, report, started_at)

@@ -33,6 +33,7 @@ from v2d_spark.steps import delete as deleting
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs import locations, orphans, rewrite, side_files
 from v2d_spark.udfs.media_writer import WrittenFile
+from v2d_spark.udfs.storage import Carried
 from v2d_spark.udfs.vocabulary import OK, ROLE_SOURCE, SKIPPED, ConfigError, DatasetError, LeaseHeldError
 
 if TYPE_CHECKING:
@@ -282,7 +283,7 @@ class _Work:
             .where(F.col("file").isin(*files))
             .repartition(min(len(files), 2 * parallelism(self._spark)), "file")
             .sortWithinPartitions("file")
-            .mapInArrow(task, rewrite.OUTPUT_DDL)
+            .mapInArrow(Carried(task), rewrite.OUTPUT_DDL)
             .collect()
         )
         written = [WrittenFile(row["name"], row["size"], row["stats"]) for row in told if row["name"]]
@@ -381,6 +382,12 @@ class _Work:
     def _remove_orphans(self) -> Iterator[Done]:
         amount = self._orphans()
         yield Done("files that no row names removed", side_files.FOLDER, amount.files, amount.bytes)
+        try:
+            uploads = locations.abort_uploads(self._dataset.path, self._retain_hours * 3600, dry_run=self._dry_run)
+        except OSError as error:
+            self.left.append(f"Uploads that nobody ended are left: the store does not say which, or keeps them ({error}).")
+        else:
+            yield Done("uploads that nobody ended given up", self._dataset.path, uploads, 0)
 
     def _orphans(self) -> Amount:
         """Files beside the tables that no row names, of no version that is held and of no batch that is under way."""
@@ -401,11 +408,11 @@ class _Work:
         lying = {f"{name}/{file}" for name in ("media", *steps) for file in upkeep.data_files(dataset, name)}
         tasks = 2 * parallelism(self._spark)
         named = _frame(self._spark, "path string", sorted(committed | lying), tasks).mapInArrow(
-            orphans.NamedUris(dataset.path, frozenset(committed)), orphans.URIS_DDL
+            Carried(orphans.NamedUris(dataset.path, frozenset(committed))), orphans.URIS_DDL
         )
         there = (
             _frame(self._spark, "batch_id bigint", batches, tasks)
-            .mapInArrow(orphans.FilesThere(dataset.path), orphans.FILES_DDL)
+            .mapInArrow(Carried(orphans.FilesThere(dataset.path)), orphans.FILES_DDL)
             .where(F.col("modified") <= time.time() - self._retain_hours * 3600)
         )
         unnamed = there.join(named, "uri", "left_anti")
@@ -413,7 +420,7 @@ class _Work:
             counted = unnamed.agg(F.count("*").alias("files"), F.sum("size").alias("bytes")).collect()
         else:
             self._check()
-            counted = unnamed.mapInArrow(orphans.Removal(dataset.path), orphans.REMOVED_DDL).collect()
+            counted = unnamed.mapInArrow(Carried(orphans.Removal(dataset.path)), orphans.REMOVED_DDL).collect()
             for batch_id in batches:
                 locations.remove_empty(locations.join(folder, str(batch_id)))
         return Amount(sum(row["files"] for row in counted), sum(row["bytes"] or 0 for row in counted))

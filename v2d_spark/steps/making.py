@@ -23,6 +23,7 @@ from v2d_spark.tables import Dataset
 from v2d_spark.udfs import spool
 from v2d_spark.udfs.media_writer import WrittenFile
 from v2d_spark.udfs.report import Report
+from v2d_spark.udfs.storage import Carried
 from v2d_spark.udfs.task import OUTPUT_DDL, SampleTask
 from v2d_spark.udfs.vocabulary import FAILED, OK, UNCHANGED, V2dError
 
@@ -371,7 +372,7 @@ class _Work:
             .select(*task.columns)
             .repartitionByRange(tasks, F.expr(by))
             .sortWithinPartitions("source_num")
-            .mapInArrow(task, OUTPUT_DDL)
+            .mapInArrow(Carried(task), OUTPUT_DDL)
         )
         files, report = collected(frame)
         return batches.Outcome(self.step, batch_id, batch.first, batch.last, files, report, started_at)

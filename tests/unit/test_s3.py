@@ -1,0 +1,272 @@
+"""Files and Delta tables on a server that speaks S3, which loses answers, cuts connections and asks to slow down."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pyarrow as pa
+import pytest
+
+from tests.support.s3 import KEY, SECRET, Fault, S3Server
+from v2d_spark import lease as leases
+from v2d_spark.schema import EXPORTS, LEASES, MEDIA
+from v2d_spark.tables import Dataset, open_table
+from v2d_spark.udfs import locations, storage
+from v2d_spark.udfs.fetch.local import LocalFetcher
+from v2d_spark.udfs.media_file import MediaFile
+from v2d_spark.udfs.media_writer import MediaWriter
+from v2d_spark.udfs.storage import Store
+from v2d_spark.udfs.vocabulary import DatasetError
+
+PART = 50 << 20  # what s3fs sends at once
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[S3Server]:
+    with S3Server() as server:
+        server.new_bucket("bucket")
+        yield server
+
+
+@pytest.fixture
+def bucket(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """A bucket that the environment says how to reach."""
+    for name in list(os.environ):
+        if name.startswith("AWS_"):
+            monkeypatch.delenv(name)
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    before = storage.settled()
+    server.forget()
+    yield "s3://bucket"
+    storage.use(before)
+
+
+def write(location: str, data: bytes) -> None:
+    with locations.write_whole(location) as file:
+        file.write(data)
+
+
+def test_a_file_is_one_request_and_is_found_under_all_names_of_its_store(server: S3Server, bucket: str) -> None:
+    write(f"{bucket}/plain/x.bin", b"one")
+    puts = [asked for asked in server.requests() if asked["method"] in ("PUT", "POST")]
+
+    assert [asked["path"] for asked in puts] == ["/bucket/plain/x.bin"]
+    assert locations.read_bytes("s3a://bucket/plain/x.bin") == b"one"
+    assert locations.list_files("s3a://bucket/plain") == ["s3a://bucket/plain/x.bin"]
+    locations.copy(f"{bucket}/plain/x.bin", "s3a://bucket/plain/deep/y.bin")
+    assert locations.list_folders(f"{bucket}/plain") == ["deep"]
+    assert locations.state(f"{bucket}/plain/deep/y.bin").etag == locations.state(f"{bucket}/plain/x.bin").etag
+    locations.remove_tree(f"{bucket}/plain")
+    assert not locations.exists(f"{bucket}/plain")
+
+
+@pytest.mark.big
+def test_a_folder_of_more_objects_than_a_page_of_a_listing_has(server: S3Server, bucket: str) -> None:
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda number: server.call("PUT", f"/bucket/many/{number:04}", "x"), range(1001)))
+
+    assert len(locations.list_files(f"{bucket}/many")) == 1001
+    assert len(list(locations.walk(f"{bucket}/many"))) == 1001
+    assert len({asked["path"] for asked in server.requests() if "list-type" in asked["path"]}) >= 3
+
+
+def test_of_an_upload_that_fails_nothing_counts_and_nothing_is_left(server: S3Server, bucket: str) -> None:
+    write(f"{bucket}/half.bin", b"before")
+
+    with pytest.raises(RuntimeError, match="half"), locations.write_whole(f"{bucket}/half.bin") as file:
+        file.write(bytes(PART + 1))
+        assert server.uploads("bucket") == 1
+        raise RuntimeError("half way")
+
+    assert server.uploads("bucket") == 0
+    assert locations.read_bytes(f"{bucket}/half.bin") == b"before"
+
+
+@pytest.mark.big
+def test_an_upload_whose_parts_are_cut_is_whole_in_the_end(server: S3Server, bucket: str) -> None:
+    server.harm(Fault("PUT", "partNumber", cut=10_000))
+
+    write(f"{bucket}/cut.bin", bytes(PART + 1))
+
+    assert locations.size(f"{bucket}/cut.bin") == PART + 1
+
+
+def test_uploads_of_the_dead_are_given_up_and_those_of_the_living_are_not(server: S3Server, bucket: str) -> None:
+    for name in ("mine/a", "mine/deep/b", "mine-not/c"):
+        server.call("POST", f"/bucket/{name}?uploads")
+
+    # moto has begun them all in 2010.
+    assert locations.abort_uploads(f"{bucket}/mine", 1e10) == 0
+    assert locations.abort_uploads(f"{bucket}/mine", -1) == 2
+    assert server.uploads("bucket") == 1
+    assert locations.abort_uploads(bucket, -1) == 1
+
+
+@pytest.mark.big
+def test_a_writer_that_is_killed_in_the_middle_leaves_parts_and_no_object(server: S3Server, bucket: str) -> None:
+    script = """
+import sys, time
+from v2d_spark.udfs import locations
+with locations.write_whole(sys.argv[1]) as file:
+    file.write(bytes(60 << 20))
+    print("half", flush=True)
+    time.sleep(60)
+"""
+    writer = subprocess.Popen([sys.executable, "-c", script, f"{bucket}/killed/x.bin"], stdout=subprocess.PIPE, text=True)
+    assert writer.stdout is not None
+    assert writer.stdout.readline() == "half\n"
+    writer.kill()
+    writer.communicate()
+
+    assert not locations.exists(f"{bucket}/killed/x.bin")
+    assert locations.abort_uploads(f"{bucket}/killed", -1, dry_run=True) == 1
+    assert locations.abort_uploads(f"{bucket}/killed", -1) == 1
+    assert server.uploads("bucket") == 0
+
+
+@pytest.mark.parametrize("fault", [Fault("GET", "slow", status=503), Fault("GET", "slow", cut=2)])
+def test_what_passes_is_not_seen(server: S3Server, bucket: str, fault: Fault) -> None:
+    write(f"{bucket}/slow.bin", b"all of it")
+    server.harm(fault)
+
+    assert locations.read_bytes(f"{bucket}/slow.bin") == b"all of it"
+
+
+def test_who_has_no_credentials_is_told_so(
+    server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch, tmp_path: object
+) -> None:
+    write(f"{bucket}/x.bin", b"one")
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        monkeypatch.delenv(name)
+    # Another file system: the one that is known has its credentials already.
+    storage.use([Store("s3://bucket", region="eu-west-1")])
+
+    with pytest.raises(PermissionError, match="there are no credentials for s3://bucket on this machine"):
+        locations.read_bytes(f"{bucket}/x.bin")
+
+
+def test_a_bucket_that_is_public_one_whose_readers_pay_and_one_with_keys_of_its_own(
+    server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("public", "theirs", "own"):
+        server.new_bucket(name)
+        server.call("PUT", f"/{name}/x.bin", "one")
+    monkeypatch.delenv("AWS_ACCESS_KEY_ID")
+    monkeypatch.delenv("AWS_SECRET_ACCESS_KEY")
+    monkeypatch.delenv("AWS_ENDPOINT_URL")
+    stores = [
+        Store("s3://public", endpoint=server.endpoint, anonymous=True),
+        Store("s3://theirs", endpoint=server.endpoint, access_key=KEY, secret_key=SECRET, requester_pays=True),
+        Store("s3://own", endpoint=server.endpoint, access_key="another", secret_key="secret", session_token="token"),
+    ]
+    storage.use(stores)
+    server.forget()
+
+    # moto knows no public bucket: that it refuses is no matter, but how it was asked.
+    with pytest.raises(PermissionError):
+        locations.read_bytes("s3://public/x.bin")
+    locations.read_bytes("s3://theirs/x.bin")
+    locations.read_bytes("s3://own/x.bin")
+
+    requests = server.requests()
+    asked = {name: [one for one in requests if one["path"].startswith(f"/{name}/")] for name in ("public", "theirs", "own")}
+    assert all(asked.values())
+    assert not any("authorization" in one for one in asked["public"])
+    assert all(one["x-amz-request-payer"] == "requester" and KEY in one["authorization"] for one in asked["theirs"])
+    assert all(one["x-amz-security-token"] == "token" and "another" in one["authorization"] for one in asked["own"])
+    assert not any("x-amz-request-payer" in one for one in asked["own"])
+    for store in stores:
+        assert "secret" not in repr(store)
+        assert SECRET not in repr(store)
+
+
+def test_tables_are_reached_with_the_same_credentials(server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in server.environment:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("AWS_S3_ALLOW_UNSAFE_RENAME", "true")
+    own = Store("s3://bucket/keyed", endpoint=server.endpoint, access_key="of-tables", secret_key="secret", requester_pays=True)
+    storage.use([own])
+
+    dataset = Dataset("s3a://bucket/keyed/dataset", 1000)
+    for table in (LEASES, MEDIA):
+        dataset.make_table(table)
+    with leases.writer_lease(dataset, "x") as lease:
+        lease.check()
+        columns = pa.schema({"key": pa.string(), "source_num": pa.int64(), "batch_id": pa.int64()})
+        writer = MediaWriter(dataset.table_path("media"), columns, row_group_bytes=1000, file_bytes=10**6)
+        writer.add({"key": "0", "source_num": 0, "batch_id": 1})
+        (file,) = writer.close()
+    part = MediaFile(locations.join(dataset.table_path("media"), file.name))
+
+    assert part.rows_of(0) == 1
+    asked = server.requests()
+    assert all("of-tables" in one["authorization"] for one in asked)
+    assert all(one["x-amz-request-payer"] == "requester" for one in asked)
+    commits = [one for one in asked if one["method"] == "PUT" and re.search(r"_delta_log/\d+\.json$", one["path"])]
+    assert commits
+    assert all(one["if-none-match"] == "*" for one in commits)
+
+
+@pytest.mark.big
+def test_of_many_who_commit_at_once_none_is_lost(server: S3Server, bucket: str) -> None:
+    dataset = Dataset("s3a://bucket/together", 1000)
+    dataset.make_table(EXPORTS)
+
+    def append(number: int) -> None:
+        dataset.append_control("exports", [{"destination": "x", "format": "x", "batch_id": number}])
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(append, range(6)))
+
+    assert sorted(row["batch_id"] for row in dataset.read_control("exports")) == list(range(6))
+
+
+def test_a_commit_whose_answer_is_lost_is_made_once(server: S3Server, bucket: str) -> None:
+    dataset = Dataset("s3a://bucket/lost", 1000)
+    dataset.make_table(LEASES)
+    held = leases.take(dataset, leases.WRITER, "x")
+    server.harm(Fault("PUT", r"leases/_delta_log/0.*\.json$", lose=True))
+
+    held.check()
+
+    assert [row["epoch"] for row in dataset.read_control("leases")] == [1]
+    assert open_table(dataset.table_path("leases")).to_pyarrow_table().num_rows == 1
+
+
+def test_a_bucket_that_is_not_there_is_told_in_a_sentence(server: S3Server, bucket: str) -> None:
+    with pytest.raises(DatasetError, match=r"at s3a://nowhere-at-all/ds cannot .* answers NoSuchBucket, The specified"):
+        Dataset.create("s3a://nowhere-at-all/ds")
+
+
+def test_an_input_row_may_name_an_object_where_it_is_allowed(server: S3Server, bucket: str) -> None:
+    write(f"{bucket}/in/x.mp4", b"video")
+
+    class Target:
+        size = 0
+
+        def expect(self, size: int) -> None: ...
+
+        def write(self, piece: bytes) -> None:
+            self.size += len(piece)
+
+    target = Target()
+    said = LocalFetcher(["s3a://bucket/in"]).fetch(f"{bucket}/in/x.mp4", target)  # type: ignore[arg-type]
+
+    assert target.size == 5
+    assert said.etag
+
+
+def test_a_task_carries_what_the_driver_settled(bucket: str) -> None:
+    stores = (Store("s3://bucket", access_key="a", secret_key="b"),)
+    storage.use(stores)
+    carried = storage.Carried(lambda batches: iter([storage.settled()]))
+    storage.use(())
+
+    assert list(carried(iter(()))) == [stores]
