@@ -154,7 +154,7 @@ def try_settings(
     """
     if dataset.made_from is not None:
         raise DatasetError(
-            f"The sources of the dataset at {dataset.path} are samples of another one: try settings by `v2d subsample --from` "
+            f"The sources of the dataset at {dataset.name} are samples of another one: try settings by `v2d subsample --from` "
             "with --limit, into a folder of their own."
         )
     name = name_of(settings, sources, seed)
@@ -195,7 +195,7 @@ def _copy(spark: SparkSession, dataset: Dataset, path: str, lease: Lease, sample
     count = spark.read.parquet(literal(chosen)).count()
     if not count:
         locations.remove_tree(path)
-        raise DatasetError(f"No source of {dataset.path} was made that could be tried; run `v2d download` first.")
+        raise DatasetError(f"No source of {dataset.name} was made that could be tried; run `v2d download` first.")
     merges.copy_rows(spark, dataset, trial, f"SELECT * FROM {parquet_relation(chosen)}")
     locations.remove_tree(trial.staging_path)
     before = {name: trial.delta(name).version() for name in ("sources", "samples")}
@@ -408,7 +408,7 @@ def _opened(dataset: Dataset, name: str) -> tuple[str, dict[str, Any]]:
     mark = _read_mark(path) if re.fullmatch(r"[0-9a-z-]+", name) else None
     if mark is None:
         known = ", ".join(trials(dataset)) or "none"
-        raise DatasetError(f"{dataset.path} has no trial {name!r}; trials are: {known}.")
+        raise DatasetError(f"{dataset.name} has no trial {name!r}; trials are: {known}.")
     return path, mark
 
 
