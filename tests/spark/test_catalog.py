@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-import webdataset
 from pyspark.sql import functions as F
 
 from tests.support.media import make_video
@@ -185,55 +184,68 @@ def test_a_folder_gets_a_name_and_its_new_tables_too(spark: SparkSession, new_sc
 
 
 @pytest.mark.chaos
-def test_all_other_verbs_by_a_name(
+@pytest.mark.timeout(1200)
+def test_what_is_made_of_samples_by_a_name(
     spark: SparkSession, new_schema: NewSchema, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     site = tmp_path / "site"
     site.mkdir()
-    for number in range(3):
+    for number in range(2):
         make_video(site / f"{number}.mp4", seconds=1.5, size=(160, 120), start=number)
-    urls = tmp_path / "urls.csv"
-    urls.write_text("url\n" + "".join(f"{site / f'{number}.mp4'}\n" for number in range(3)))
-    first, second, third = new_schema(), new_schema(), new_schema()
+    (tmp_path / "urls.csv").write_text(f"url\n{site / '0.mp4'}\n{site / '1.mp4'}\n")
+    name = new_schema()
     fixed = [f"allow_locations=[{site}]", f"scratch_dir={tmp_path / 'scratch'}", "inline_limit=2000"]
 
-    def v2d(verb: str, *arguments: str, dataset: str = first) -> str:
-        assert main([verb, *arguments, "--dataset", dataset, *fixed]) == 0, capsys.readouterr().err
-        return capsys.readouterr().out
+    def v2d(verb: str, *arguments: str) -> str:
+        code = main([verb, *arguments, "--dataset", name, *fixed])
+        told = capsys.readouterr()
+        assert code == 0, told.err
+        return told.out
 
-    v2d("ingest", str(urls), f"files_root={tmp_path / 'first'}")
-    v2d("download")
-    small = ["subsample.resolution.size=64", "subsample.clip.min_length=0.5"]
-    v2d("subsample", "--from", first, *small, f"files_root={tmp_path / 'second'}", dataset=second)
-    assert spark.table(f"{second}.samples").where("width = 64").count() == 3
-    assert "3 samples" in v2d("enrich", "optical_flow")
-    assert spark.table(f"{first}.optical_flow").where("status = 'ok'").count() == 3
-    assert "3 samples" in v2d("enrich", "measure")
+    v2d("download", str(tmp_path / "urls.csv"), f"files_root={tmp_path / 'files'}")
+    assert "2 samples" in v2d("enrich", "optical_flow")
+    assert {"optical_flow", "optical_flow_media"} <= entered(spark, name)
+    assert spark.table(f"{name}.optical_flow").where("status = 'ok'").count() == 2
     v2d("export", "--to", str(tmp_path / "tars"), "--where", "optical_flow.status = 'ok'", "--streams", "video,optical_flow")
     assert any(member.endswith(".npy") for member in content(tmp_path / "tars"))
+    assert "2 samples" in v2d("enrich", "measure")
 
-    (told,) = json.loads(v2d("try", "--sample", "2", "--format", "json", *small))
-    assert "Taken over: 2 sources" in v2d("promote", told["name"])
-    assert spark.table(f"{first}.samples").where("width = 64").count() == 2
-    # What is made again here is made again there, by the change feed.
-    assert "2 made again" in v2d("subsample", "--from", first, *small, dataset=second)
+    small = "subsample.resolution.size=64"
+    (told,) = json.loads(v2d("try", "--sample", "1", "--format", "json", small, "subsample.clip.min_length=0.5"))
+    assert "Taken over: 1 source" in v2d("promote", told["name"])
+    assert spark.table(f"{name}.samples").where("width = 64").count() == 1
 
-    v2d("maintain", "--dry-run")
-    v2d("maintain", "maintain.small_files=2")
-    v2d("maintain", dataset=second)
 
-    erased = v2d("delete", "--where", "source_num = 0")
-    assert "Erased 2 sources, 2 samples" in erased and f"In {second}, which is made from this one, too." in erased
-    assert [spark.table(f"{name}.sources").count() for name in (first, second)] == [2, 2]
-    v2d("export", "--to", str(tmp_path / "tars"), "--update")
+@pytest.mark.chaos
+@pytest.mark.timeout(1200)
+def test_chains_and_what_goes_by_a_name(
+    spark: SparkSession, new_schema: NewSchema, server: MediaServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    work, made = Work(new_schema(), tmp_path, server, capsys), new_schema()
 
-    with webdataset.TarWriter(str(tmp_path / "00000.tar")) as tar:
-        tar.write({"__key__": "000000000", "mp4": (site / "1.mp4").read_bytes(), "txt": "one"})
-    v2d("import", str(tmp_path / "00000.tar"), f"files_root={tmp_path / 'third'}", dataset=third)
-    spark.sql(f"CREATE TABLE {third}.more (url STRING) USING DELTA")
-    spark.sql(f"INSERT INTO {third}.more VALUES ('{site / '2.mp4'}')")
-    v2d("download", "--follow", f"{third}.more", dataset=third)
-    assert spark.table(f"{third}.samples").count() == 2
+    work.v2d("subsample", "--from", work.name, f"files_root={tmp_path / 'made'}", dataset=made)
+    assert spark.table(f"{made}.samples").count() == 2
+    # By the change feed: only what is new is looked at.
+    work.v2d("download", work.list({"2.mp4": "new"}))
+    assert "1 new, 0 made again" in work.v2d("subsample", "--from", work.name, dataset=made)
+    work.v2d("export", "--to", str(tmp_path / "tars"), dataset=made)
+    assert "small" in work.v2d("maintain", "maintain.small_files=2")
+
+    erased = work.v2d("delete", "--where", "caption = '0'")
+    assert "Erased 2 sources, 2 samples" in erased and f"In {made}, which is made from this one, too." in erased
+    assert f"v2d export --update --dataset {made}" in erased
+    assert [spark.table(f"{name}.samples").count() for name in (work.name, made)] == [2, 2]
+    work.v2d("export", "--to", str(tmp_path / "tars"), "--update", dataset=made)
+    assert len([name for name in content(tmp_path / "tars") if name.endswith(".mp4")]) == 2
+
+    # Rows by name in, and tars.
+    spark.sql(f"CREATE TABLE {made}.more (url STRING) USING DELTA")
+    spark.sql(f"INSERT INTO {made}.more VALUES ('{server.url('3.mp4')}')")
+    work.v2d("download", "--follow", f"{made}.more")
+    assert spark.table(f"{work.name}.samples").count() == 3
+    imported = new_schema()
+    work.v2d("import", str(tmp_path / "tars"), f"files_root={tmp_path / 'imported'}", dataset=imported)
+    assert spark.table(f"{imported}.samples").count() == 2
 
 
 @pytest.mark.chaos
