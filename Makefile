@@ -19,7 +19,7 @@ DAFT  := .venv-daft/.installed
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types wheel bench chaos soak test-all jar clean
+.PHONY: help demo test test-by-name lint types wheel bench chaos soak test-all jar clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ demo: $(STAMP) ## real video from URLs to tables to WebDataset tars, into demo-d
 
 test: $(READY) ## all tests but the long and the big ones
 	$(PYTEST) -m "not chaos and not soak and not big" $(ARGS)
+
+test-by-name: $(READY) ## Spark's tests once more, their datasets called by names in a catalog
+	$(PYTEST) tests/spark --by-name -m "not chaos and not soak and not big" $(ARGS)
 
 lint: $(STAMP) ## ruff: rules and format
 	$(BIN)/ruff check .

@@ -23,9 +23,10 @@ os.environ.setdefault("PYSPARK_SUBMIT_ARGS", "--driver-memory 1536m pyspark-shel
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Options of the soak."""
+    """Options of the soak, and of how datasets are called."""
     parser.addoption("--seed", type=int, help="of the soak; another one each time by default")
     parser.addoption("--operations", type=int, default=200, help="of the soak")
+    parser.addoption("--by-name", action="store_true", help="call the datasets of Spark's tests by names in its catalog")
 
 
 @pytest.fixture(scope="session")
@@ -43,11 +44,21 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
 
 
 @pytest.fixture
-def new_dataset(tmp_path: Path) -> Callable[..., Dataset]:
+def new_dataset(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., Dataset]]:
     """Make an empty dataset: new_dataset(), new_dataset("name", shard_size=10)."""
     from v2d_spark.tables import Dataset
 
     def make(name: str = "dataset", shard_size: int = 1000) -> Dataset:
         return Dataset.create(str(tmp_path / name), shard_size=shard_size)
 
-    return make
+    if not request.config.getoption("--by-name") or "spark" not in request.fixturenames:
+        yield make
+        return
+    from tests.support.schemas import schemas
+
+    with schemas(request.getfixturevalue("spark")) as new_schema:
+
+        def make_by_name(name: str = "dataset", shard_size: int = 1000) -> Dataset:
+            return Dataset.create(new_schema(), shard_size=shard_size, files_root=str(tmp_path / name))
+
+        yield make_by_name

@@ -1,7 +1,8 @@
 """The verbs as functions, for notebooks and programs; the command line calls the same ones.
 
-Each takes the Spark session that is there, or starts a local one; `status` needs none. `config` is a settings file, a
-preset's name, a dict, or `Settings`; `overrides` are `key=value` texts.
+Each takes the Spark session that is there, or starts a local one; `status` needs none. A dataset is a folder, or a name in
+a catalog (`catalog.schema`), which needs the session that has the catalog. `config` is a settings file, a preset's name, a
+dict, or `Settings`; `overrides` are `key=value` texts.
 """
 
 from __future__ import annotations
@@ -13,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from v2d_spark import as_of as past
+from v2d_spark import catalogs, overview, planning, queries, storage
 from v2d_spark import config as configuration
-from v2d_spark import overview, planning, queries, storage
 from v2d_spark.choice import Choice
 from v2d_spark.config import Settings
 from v2d_spark.inputs import InputOptions, shards
@@ -82,7 +83,7 @@ def ingest(
     settings = _settings(config, overrides)
     options = options or InputOptions()
     check_local(inputs, options)
-    _refuse_unreadable(dataset)
+    _refuse_unreadable(dataset, settings)
     spark = get_session(scratch=settings.scratch)
     opened = _opened_or_made(spark, dataset, inputs, options, settings)
     with _quick(spark, opened, inputs), writer_lease(opened, "ingest") as lease:
@@ -132,11 +133,11 @@ def download(
         raise ConfigError("A run either follows a table or takes inputs; leave one of them out.")
     if inputs:
         check_local(inputs, options)
-        _refuse_unreadable(dataset)
+        _refuse_unreadable(dataset, settings)
     elif prune:
         raise InputError("--prune needs an INPUT: sources that it does not name are gone.")
     elif follow is None:
-        Dataset.open(dataset)
+        _open(dataset, settings)
     spark = get_session(scratch=settings.scratch)
     warm_workers(spark)
     watcher.phase("looking for what is due" if not inputs and follow is None else "reading inputs")
@@ -200,10 +201,10 @@ def subsample(
     if choice.revalidate:
         raise ConfigError("A dataset made from another has no server to ask; what was made again there is made again here.")
     budget = Budget(limits or Limits(), settings.cost)
-    taken = Dataset.open(origin)
-    if resolve(dataset) == taken.path:
+    taken = _open(origin, settings)
+    if resolve(dataset) in (taken.name, taken.path):
         raise ConfigError(f"The samples of {origin} cannot become samples of the same dataset; choose another folder.")
-    made = Dataset.create(dataset, shard_size=taken.shard_size, made_from=taken.identifier)
+    made = _create(dataset, settings, taken.shard_size, taken.identifier)
     spark = get_session(scratch=settings.scratch)
     watcher.phase("comparing")
     with _quick(spark, taken), writer_lease(made, "subsample") as lease:
@@ -240,7 +241,7 @@ def import_shards(
     watcher = watcher or Unwatched()
     watcher.phase("looking for shards")
     found = shards.find(inputs)
-    opened = Dataset.create(dataset, shard_size=settings.shard_size)
+    opened = _create(dataset, settings, settings.shard_size)
     spark = get_session(scratch=settings.scratch)
     with _quick(spark, opened), writer_lease(opened, "import") as lease:
         return importing.import_shards(spark, opened, found, lease, settings, copy=copy, watcher=watcher)
@@ -276,7 +277,7 @@ def enrich(
     """
     settings = _settings(config, overrides)
     watcher = watcher or Unwatched()
-    opened = Dataset.open(dataset)
+    opened = _open(dataset, settings)
     measures = step in filling.names()
     if measures:
         filling.chosen(step, settings)
@@ -331,7 +332,7 @@ def export(
         V2dError: with one sentence that says what to change.
     """
     settings = _settings(config, overrides)
-    opened = Dataset.open(dataset)
+    opened = _open(dataset, settings)
     asked: dict[str, Any] = {
         "format": format,
         "where": where,
@@ -393,7 +394,7 @@ def status(dataset: str, *, config: Config = None, overrides: Sequence[str] = ()
         V2dError: with one sentence that says what to change.
     """
     settings = _settings(config, overrides)
-    return overview.status(Dataset.open(dataset), settings=settings)
+    return overview.status(_open(dataset, settings), settings=settings)
 
 
 def plan(
@@ -427,8 +428,8 @@ def plan(
     choice = choice or Choice()
     if prune and not inputs:
         raise InputError("--prune needs an INPUT: sources that it does not name are gone.")
-    is_new = bool(inputs) and choice.condition is None and not Dataset.exists(dataset)
-    opened = None if is_new else Dataset.open(dataset)
+    is_new = bool(inputs) and choice.condition is None and not _exists(dataset, settings)
+    opened = None if is_new else _open(dataset, settings)
     if inputs and opened is not None and opened.made_from is not None:
         raise DatasetError(f"The sources of the dataset at {dataset} are samples of another one; it takes no INPUT.")
     if inputs:
@@ -458,7 +459,7 @@ def retry(dataset: str, where: str | None = None, *, config: Config = None, over
         V2dError: with one sentence that says what to change.
     """
     settings = _settings(config, overrides)
-    opened = Dataset.open(dataset)
+    opened = _open(dataset, settings)
     spark = get_session(scratch=settings.scratch)
     with _quick(spark, opened), writer_lease(opened, "retry") as lease:
         return downloading.retry(spark, opened, lease, where)
@@ -492,7 +493,7 @@ def delete(
         V2dError: with one sentence that says what to change.
     """
     settings = _settings(config, overrides)
-    opened = Dataset.open(dataset)
+    opened = _open(dataset, settings)
     spark = get_session(scratch=settings.scratch)
     with _quick(spark, opened):
         return deleting.delete(spark, opened, where, reason=reason, dry_run=dry_run)
@@ -524,7 +525,7 @@ def maintain(
     """
     settings = _settings(config, overrides)
     maintaining.check(retain_hours)
-    opened = Dataset.open(dataset)
+    opened = _open(dataset, settings)
     spark = get_session(scratch=settings.scratch)
     with _quick(spark, opened):
         return maintaining.maintain(spark, opened, settings, dry_run=dry_run, retain_hours=retain_hours)
@@ -559,7 +560,7 @@ def try_settings(
     """
     settings = _settings(config, overrides)
     watcher = watcher or Unwatched()
-    opened = Dataset.open(dataset)
+    opened = _open(dataset, settings)
     spark = get_session(scratch=settings.scratch)
     watcher.phase("choosing sources")
     with _quick(spark, opened), trial_lease(opened) as lease:
@@ -582,7 +583,7 @@ def promote(name: str, dataset: str, *, config: Config = None, overrides: Sequen
         V2dError: with one sentence that says what to change.
     """
     settings = _settings(config, overrides)
-    opened = Dataset.open(dataset)
+    opened = _open(dataset, settings)
     spark = get_session(scratch=settings.scratch)
     with _quick(spark, opened), trial_lease(opened), writer_lease(opened, "promote") as lease:
         return trying.promote(spark, opened, lease, name)
@@ -611,9 +612,32 @@ def _quick(
     return interpreted(spark, to_come + sum(count or 0 for count in counts))
 
 
-def _refuse_unreadable(dataset: str) -> None:
-    """See before a session is started whether a dataset that is there can be opened."""
-    if Dataset.exists(dataset):
+def _open(dataset: str, settings: Settings) -> Dataset:
+    """A dataset that is there."""
+    _make_ready(dataset, settings)
+    return Dataset.open(dataset)
+
+
+def _exists(dataset: str, settings: Settings) -> bool:
+    _make_ready(dataset, settings)
+    return Dataset.exists(dataset)
+
+
+def _create(dataset: str, settings: Settings, shard_size: int, made_from: str | None = None) -> Dataset:
+    """A dataset, which is made if it is not there."""
+    _make_ready(dataset, settings)
+    return Dataset.create(dataset, shard_size=shard_size, made_from=made_from, files_root=settings.files_root)
+
+
+def _make_ready(dataset: str, settings: Settings) -> None:
+    """Start the session that a name in a catalog needs, if there is none, with the folder of the settings."""
+    if catalogs.is_name(dataset):
+        get_session(scratch=settings.scratch)
+
+
+def _refuse_unreadable(dataset: str, settings: Settings) -> None:
+    """See before inputs are read whether a dataset that is there can be opened."""
+    if _exists(dataset, settings):
         Dataset.open(dataset)
 
 
@@ -625,4 +649,4 @@ def _opened_or_made(
 
     if inputs and not Dataset.exists(dataset):
         read_inputs(spark, inputs, options)
-    return Dataset.create(dataset, shard_size=settings.shard_size)
+    return _create(dataset, settings, settings.shard_size)

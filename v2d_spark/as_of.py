@@ -59,7 +59,7 @@ class Past(Dataset):
     """
 
     def __init__(self, dataset: Dataset, moment: Moment) -> None:
-        super().__init__(dataset.path, dataset.shard_size, dataset.made_from)
+        super().__init__(dataset.path, dataset.shard_size, dataset.made_from, catalog=dataset.catalog)
         self.moment = moment
 
     @property
@@ -140,7 +140,7 @@ class Past(Dataset):
             self.check(names)
             if _MISSING.search(told):
                 raise DatasetError(
-                    f"{self.path} as of batch {self.moment} cannot be read any more: files are gone; choose a newer batch."
+                    f"{self.name} as of batch {self.moment} cannot be read any more: files are gone; choose a newer batch."
                 ) from None
             raise
 
@@ -150,7 +150,7 @@ class Past(Dataset):
         first = bisect_left(later, True, key=_can_be_had(self, name))
         which = f"batches from {later[first]} on can" if first < len(later) else "only the newest state can, without --as-of"
         return DatasetError(
-            f"{self.path} as of batch {self.moment} cannot be read any more: files of its table {name} are gone (VACUUM "
+            f"{self.name} as of batch {self.moment} cannot be read any more: files of its table {name} are gone (VACUUM "
             f"removes them, and Delta its log, with time); {which}."
         )
 
@@ -168,17 +168,17 @@ def find(dataset: Dataset, when: str | int) -> Past:
     wanted = parse(when)
     known = moments(dataset)
     if not known:
-        raise ConfigError(f"{dataset.path} has no batch yet that --as-of could name.")
+        raise ConfigError(f"{dataset.name} has no batch yet that --as-of could name.")
     if isinstance(wanted, int):
         found = [moment for moment in known if moment.batch_id == wanted]
         if not found:
             raise ConfigError(
-                f"{dataset.path} has no batch {wanted}; the newest is {known[-1]}, and the table runs has all of them."
+                f"{dataset.name} has no batch {wanted}; the newest is {known[-1]}, and the table runs has all of them."
             )
     else:
         found = [moment for moment in known if moment.finished_at <= wanted]
         if not found:
-            raise ConfigError(f"{dataset.path} had no batch yet at {told_time(wanted)}; the first is {known[0]}.")
+            raise ConfigError(f"{dataset.name} had no batch yet at {told_time(wanted)}; the first is {known[0]}.")
     return Past(dataset, found[-1])
 
 

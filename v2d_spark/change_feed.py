@@ -91,7 +91,8 @@ def changes(spark: SparkSession, dataset: Dataset, name: str, since: int, versio
         # Of a feed whose files were removed nothing would tell.
         raise FeedError("spark.sql.files.ignoreMissingFiles is set, with which a feed may lack changes")
     feed = spark.read.format("delta").option("readChangeFeed", "true")
-    return feed.option("startingVersion", since + 1).option("endingVersion", version).load(dataset.table_path(name))
+    feed = feed.option("startingVersion", since + 1).option("endingVersion", version)
+    return feed.table(dataset.sql_name(name)) if dataset.is_entered(name) else feed.load(dataset.table_path(name))
 
 
 def is_after() -> Column:

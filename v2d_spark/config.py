@@ -124,6 +124,9 @@ class Settings:
         16 << 20, "streams over this many bytes go to files/ beside the tables", minimum=0, maximum=LARGEST_INLINE
     )
     shard_size: int = setting(1000, "sources in a shard; fixed when a dataset is made", minimum=1)
+    files_root: str = setting(
+        "", "folder of the tables and files of a dataset that is named CATALOG.SCHEMA; needed when it gets this name"
+    )
     allow_private_networks: bool = setting(False, "whether input URLs may point to non-public addresses")
     allow_hosts: list[str] = setting([], "host, host:port or address range that input URLs may point to all the same")
     allow_locations: list[str] = setting([], "prefixes of local paths and fsspec URLs that input rows may name")

@@ -78,7 +78,7 @@ class Lease:
             LeaseHeldError: if another process has taken it over, or many commit at once.
         """
         if not self._renew():
-            raise LeaseHeldError(f"Another process took over {self._dataset.path}; this one stops and commits nothing more.")
+            raise LeaseHeldError(f"Another process took over {self._dataset.name}; this one stops and commits nothing more.")
 
     def release(self) -> None:
         """Give it back; nothing happens if it is lost already."""
@@ -203,7 +203,7 @@ def take(dataset: Dataset, name: str, command: str) -> Lease:
         held = next((row for row in rows if row["name"] == name), None)
         if held is not None and not held["released"] and (_is_alive(held) or _beats(dataset, held)):
             raise LeaseHeldError(
-                f"{dataset.path} is being written by process {held['pid']} on {held['host']} ({held['command']}, "
+                f"{dataset.name} is being written by process {held['pid']} on {held['host']} ({held['command']}, "
                 f"last sign of life {held['heartbeat']:%Y-%m-%d %H:%M:%S} UTC); wait for it to end, or stop it."
             )
         epoch = max((row["epoch"] for row in rows), default=0) + 1
@@ -215,7 +215,7 @@ def take(dataset: Dataset, name: str, command: str) -> Lease:
 
 
 def _many(dataset: Dataset) -> str:
-    return f"Many processes want to write to {dataset.path} at once; try again."
+    return f"Many processes want to write to {dataset.name} at once; try again."
 
 
 def living(dataset: Dataset) -> list[dict[str, Any]]:

@@ -63,7 +63,7 @@ def commit(dataset: Dataset, step: str, batch_id: int, files: Sequence[WrittenFi
         there = list(pool.map(lambda file: locations.exists(locations.join(dataset.table_path(table_name), file.name)), files))
     if not all(there):
         raise StorageError(
-            f"{there.count(False)} of {len(files)} files that were written for {table_name} of {dataset.path} are gone, "
+            f"{there.count(False)} of {len(files)} files that were written for {table_name} of {dataset.name} are gone, "
             "removed while this process hung or by hand; nothing of the batch is committed, run it again."
         )
     now_ms = int(time.time() * 1000)

@@ -1,4 +1,4 @@
-"""What a dataset holds: counts by status and error class, bytes, the last runs, who writes. It needs no Spark."""
+"""What a dataset holds: counts by status and error class, bytes, the last runs, who writes. It asks no Spark."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ class Status:
     """The state of a dataset.
 
     Attributes:
-        dataset: its folder.
+        dataset: its folder, or its name in a catalog.
+        folder: of its tables and files.
         sources: number of sources by status.
         errors: number of failed and skipped sources by error class.
         outcomes: number of sources by status and error class: status, error_class (None for none), sources.
@@ -37,6 +38,7 @@ class Status:
     """
 
     dataset: str
+    folder: str
     sources: dict[str, int]
     errors: dict[str, int]
     outcomes: list[dict[str, Any]]
@@ -101,7 +103,8 @@ def status(dataset: Dataset, *, settings: Settings | None = None) -> Status:
     columns = ("step", "batch_id", "finished_at", "sources", "samples", "bytes", "seconds", "statuses", "errors")
     runs = sorted(dataset.read_control("runs", columns), key=lambda run: run["batch_id"], reverse=True)
     return Status(
-        dataset=dataset.path,
+        dataset=dataset.name,
+        folder=dataset.path,
         sources=by_status,
         errors=dict(sorted(by_class.items(), key=lambda item: (-item[1], item[0]))),
         outcomes=[{name: row[name] for name in ("status", "error_class", "sources")} for row in outcomes],

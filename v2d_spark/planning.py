@@ -216,7 +216,7 @@ def plan(
     runs = [] if dataset is None else dataset.read_control("runs")
     step = STEP_DOWNLOAD if dataset is None else dataset.making_step
     return Plan(
-        dataset=path if dataset is None else dataset.path,
+        dataset=path if dataset is None else dataset.name,
         inputs=told,
         sources=rules.counted(now),
         first_retry_at=min((row["first_retry_at"] for row in waiting), default=None),

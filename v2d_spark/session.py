@@ -206,6 +206,11 @@ def parallelism(spark: SparkSession) -> int:
     return max(1, spark.range(1 << 16).select(F.spark_partition_id()).distinct().count())
 
 
+def has_lasting_catalog(spark: SparkSession) -> bool:
+    """Whether the session's own catalog may be there after it: not that of a session of ours without a metastore."""
+    return spark.conf.get(_OWN, None) is None or spark.conf.get("spark.sql.catalogImplementation") != "in-memory"
+
+
 def is_on_this_host(spark: SparkSession) -> bool:
     """Whether the tasks run on the driver's own host."""
     return (spark.conf.get("spark.master", None) or "").startswith("local[")

@@ -1,5 +1,7 @@
 """A dataset: the folder that holds the tables, how they are made, opened and read, and the small tables' writer.
 
+Its tables may be entered in a schema of a catalog (`catalogs`); then it is called by that name.
+
 Tables are created, and the control tables (`runs`, `exports`, `suppressions`) appended to, with the deltalake library:
 it takes milliseconds where a Spark job takes seconds. All that changes `sources` and `samples` is in `merges.py`.
 """
@@ -17,7 +19,8 @@ import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Schema, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
-from v2d_spark import schema
+from v2d_spark import catalogs, schema
+from v2d_spark.catalogs import CatalogSchema
 from v2d_spark.config import Settings
 from v2d_spark.conflicts import pause
 from v2d_spark.schema import (
@@ -49,37 +52,59 @@ class Dataset:
     """The tables of one dataset.
 
     Args:
-        path: folder of the dataset, absolute, without a slash at the end.
+        path: folder of its tables and files, absolute, without a slash at the end.
         shard_size: sources in a shard.
         made_from: `identifier` of the dataset that it was made from; None for one that is made from URLs.
         schema_version: of its tables; an older one may lack tables and columns (`migrations`).
+        catalog: the schema that its tables are entered in; None where it is called by its folder.
     """
 
-    def __init__(self, path: str, shard_size: int, made_from: str | None = None, schema_version: int = SCHEMA_VERSION) -> None:
+    def __init__(
+        self,
+        path: str,
+        shard_size: int,
+        made_from: str | None = None,
+        schema_version: int = SCHEMA_VERSION,
+        catalog: CatalogSchema | None = None,
+    ) -> None:
         self.path = path
         self.shard_size = shard_size
         self.made_from = made_from
         self.schema_version = schema_version
+        self.catalog = catalog
+
+    @property
+    def name(self) -> str:
+        """What it is called, and opened by: `catalog.schema`, or its folder."""
+        return self.path if self.catalog is None else self.catalog.name
 
     @classmethod
     def open(cls, path: str) -> Dataset:
         """Open a dataset that is there.
 
         Args:
-            path: its folder.
+            path: its folder, or its name in a catalog.
 
         Raises:
-            DatasetError: if there is none, or a newer version of this package made it.
+            DatasetError: if there is none, it cannot be read, or a newer version of this package made it.
         """
-        folder = resolve(path)
+        folder, catalog = resolve(path), None
+        if _is_name(folder):
+            catalog = CatalogSchema.find(folder)
+            folder = _folder_of(catalog)
         try:
             configuration = open_table(f"{folder}/{_MARK.name}").metadata().configuration
-        except TableNotFoundError:
+        except (DeltaError, OSError) as error:
+            if catalog is not None:
+                raise DatasetError(
+                    f"The tables of {path} are in {folder}, where Python reads and writes them too, and cannot: "
+                    f"{_first_line(error)}; let this process and the executors reach that place."
+                ) from None
+            if not isinstance(error, TableNotFoundError):
+                raise DatasetError(f"The dataset at {path} cannot be read: {_first_line(error)}.") from None
             raise DatasetError(
                 f"There is no dataset at {path}; `v2d ingest` or `v2d download` with an input makes one."
             ) from None
-        except (DeltaError, OSError) as error:
-            raise DatasetError(f"The dataset at {path} cannot be read: {_first_line(error)}.") from None
         version = configuration.get(SCHEMA_VERSION_PROPERTY)
         if version is None:
             raise DatasetError(f"{path} holds a table {_MARK.name} that is none of v2d_spark's; choose another folder.")
@@ -93,6 +118,7 @@ class Dataset:
             int(configuration.get(SHARD_SIZE_PROPERTY) or DEFAULT_SHARD_SIZE),
             configuration.get(MADE_FROM_PROPERTY),
             int(version),
+            catalog,
         )
 
     @property
@@ -105,32 +131,52 @@ class Dataset:
         """Whether there is a dataset, of whatever version.
 
         Raises:
-            DatasetError: if its store does not say.
+            DatasetError: if its store, or its catalog, does not say.
         """
+        folder = resolve(path)
+        if _is_name(folder):
+            return CatalogSchema.find(folder).has(_MARK.name)
         try:
-            return is_table(f"{resolve(path)}/{_MARK.name}")
+            return is_table(f"{folder}/{_MARK.name}")
         except (DeltaError, OSError) as error:
             raise DatasetError(f"Whether there is a dataset at {path} cannot be told: {_first_line(error)}.") from None
 
     @classmethod
-    def create(cls, path: str, *, shard_size: int = DEFAULT_SHARD_SIZE, made_from: str | None = None) -> Dataset:
+    def create(
+        cls, path: str, *, shard_size: int = DEFAULT_SHARD_SIZE, made_from: str | None = None, files_root: str = ""
+    ) -> Dataset:
         """Open a dataset, or make one with all its tables, empty.
 
         Args:
-            path: its folder.
+            path: its folder, or its name in a catalog.
             shard_size: sources in a shard, for a new dataset; one that is there keeps its own.
             made_from: `identifier` of the dataset that it is made from; None for one that is made from URLs.
+            files_root: folder of a new dataset that has a name in a catalog; a dataset that is there already gets the name.
 
         Raises:
-            DatasetError: if the folder cannot be written, is another's, has shards of another size, or was made from
-                something else.
+            DatasetError: if the folder cannot be written, is another's or not the one that is named, has shards of another
+                size, or was made from something else; or if the tables cannot be entered in the catalog.
         """
         folder = resolve(path)
+        if files_root and not _is_name(folder) and resolve(files_root) != folder:
+            raise DatasetError(f"{path} is a folder; files_root is for a dataset that is named CATALOG.SCHEMA, leave it out.")
         if not cls.exists(path):
-            # The mark comes last: a dataset whose making was cut off is made again.
-            for table in (*(table for table in TABLES if table is not _MARK), _MARK):
-                _create_table(f"{folder}/{table.name}", table, shard_size, made_from)
+            if _is_name(folder):
+                _enter(cls, folder, files_root, shard_size, made_from)
+            else:
+                # The mark comes last: a dataset whose making was cut off is made again.
+                for table in (*(table for table in TABLES if table is not _MARK), _MARK):
+                    _create_table(f"{folder}/{table.name}", table, shard_size, made_from)
         dataset = cls.open(path)
+        if files_root and resolve(files_root) != dataset.path:
+            raise DatasetError(
+                f"The tables and files of {path} are in {dataset.path}, and not in {files_root}; leave files_root out."
+            )
+        if dataset.catalog is not None:
+            # What was made meanwhile by those who call it by its folder.
+            for name in dataset.table_names():
+                if not dataset.catalog.has(name):
+                    dataset.catalog.enter(name, dataset.table_path(name))
         if dataset.made_from != made_from:
             raise DatasetError(_other_origin(path, dataset.made_from, made_from))
         if shard_size not in (dataset.shard_size, DEFAULT_SHARD_SIZE):
@@ -204,6 +250,8 @@ class Dataset:
             DatasetError: if it cannot be made.
         """
         _create_table(self.table_path(table.name), table, self.shard_size)
+        if self.catalog is not None:
+            self.catalog.enter(table.name, self.table_path(table.name))
 
     def describe(self, table: Table) -> None:
         """Give a table the comments and properties, the schema version among them, that it would have if it were made now.
@@ -268,14 +316,22 @@ class Dataset:
         """Folder for what a step holds between two jobs of its own; swept at the start of the next."""
         return f"{self.path}/{_STAGING_FOLDER}"
 
+    def is_entered(self, name: str) -> bool:
+        """Whether Spark knows a table by its name in a catalog; else by its path."""
+        return self.catalog is not None and self.catalog.has(name)
+
     def sql_name(self, name: str) -> str:
-        """The table as SQL names it, by its path."""
+        """The table as SQL names it: as it is entered in a catalog, or by its path."""
+        if self.catalog is not None and self.catalog.has(name):
+            return self.catalog.sql_name(name)
         return f"delta.`{self.table_path(name).replace('`', '``')}`"
 
     def read(self, spark: SparkSession, name: str, *, version: int | None = None) -> DataFrame:
         """A table as a DataFrame, at a version if one is given; see `relation`."""
         if version is not None or self.schema_version < SCHEMA_VERSION:
             return spark.sql(f"SELECT * FROM {self.relation(name, version=version)}")
+        if self.is_entered(name):
+            return spark.read.table(self.sql_name(name))
         return spark.read.format("delta").load(self.table_path(name))
 
     def relation(self, name: str, *, version: int | None = None) -> str:
@@ -395,19 +451,17 @@ def is_table(path: str) -> bool:
 
 
 def resolve(path: str) -> str:
-    """The folder of a dataset as all of the code names it: absolute, no slash at the end.
+    """What a dataset is called, as all of the code has it: its folder, absolute, no slash at the end; or its name.
 
     Args:
-        path: a local path, `file:` URL, or URL of an object store.
+        path: a local path, `file:` URL, or URL of an object store; or a name in a catalog.
 
     Raises:
-        DatasetError: if it is a name in a catalog, which is not served.
+        DatasetError: if it is none of these.
         InputError: if it is below the home folder of somebody who is not known here.
     """
-    if "/" not in path and ":" not in path and re.fullmatch(r"\w+\.\w+", path) and not locations.exists(path):
-        raise DatasetError(
-            f"{path} names a schema in a catalog; datasets are folders: give a path such as ./{path} or s3a://bucket/{path}."
-        )
+    if catalogs.is_name(path):
+        return catalogs.canonical(path)
     if re.search(r"[\[\]\\]", path):
         raise DatasetError(
             f"{path} has a bracket or a backslash in its name, which not all Delta libraries can open; choose another."
@@ -421,6 +475,40 @@ def resolve(path: str) -> str:
             f"{path} is no path and no URL that is served; mounts are paths (/dbfs/…, /Volumes/…), stores s3a://…."
         )
     return str(locations.local_path(path).absolute())
+
+
+def _is_name(resolved: str) -> bool:
+    """Whether what `resolve` gave is a name: folders are absolute."""
+    return "/" not in resolved
+
+
+def _folder_of(catalog: CatalogSchema) -> str:
+    """The folder of a dataset that is entered in a schema."""
+    location = catalog.location(_MARK.name)
+    if location is None:
+        raise DatasetError(
+            f"There is no dataset in {catalog.name}; `v2d ingest` or `v2d download` with an input and files_root=FOLDER makes "
+            f"one (for a folder of that name, give ./{catalog.name})."
+        )
+    folder, _, name = location.rpartition("/")
+    if name != _MARK.name:
+        raise DatasetError(f"{catalog.name} has a table {_MARK.name} that is none of v2d_spark's; choose another schema.")
+    return folder
+
+
+def _enter(kind: type[Dataset], name: str, files_root: str, shard_size: int, made_from: str | None) -> None:
+    """Enter the tables of a folder, which are made if they are not there, in a schema that has none of them."""
+    catalog = CatalogSchema.find(name)
+    if not files_root or _is_name(resolve(files_root)):
+        raise DatasetError(
+            f"There is no dataset in {name} yet: say by files_root=FOLDER where its tables and files are to be (for a folder "
+            f"of that name, give ./{name} as the dataset)."
+        )
+    catalog.check_lasting()
+    made = kind.create(files_root, shard_size=shard_size, made_from=made_from)
+    # The mark comes last here too.
+    for table in sorted(made.table_names(), key=lambda table: table == _MARK.name):
+        catalog.enter(table, made.table_path(table))
 
 
 def _spark_types(columns: pa.Schema) -> list[tuple[str, str]]:

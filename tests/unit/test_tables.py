@@ -92,9 +92,26 @@ def test_names_that_not_all_libraries_open_are_refused(path: str) -> None:
         tables.resolve(path)
 
 
-def test_a_catalog_name_is_refused_with_a_path_to_use() -> None:
-    with pytest.raises(DatasetError, match=r"\./lab\.videos"):
-        tables.resolve("lab.videos")
+@pytest.mark.parametrize(
+    ("given", "resolved"),
+    [("lab.videos", "lab.videos"), ("Lab.VIDEOS", "lab.videos"), ("`my-lab`.`videos`", "`my-lab`.videos")],
+)
+def test_names_in_a_catalog_are_told_from_paths(given: str, resolved: str) -> None:
+    assert tables.resolve(given) == resolved
+
+
+def test_a_folder_with_a_dot_in_its_name_is_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert tables.resolve("./lab.videos") == str(tmp_path / "lab.videos")
+    assert tables.resolve("lab.videos.v1") == str(tmp_path / "lab.videos.v1")
+    (tmp_path / "lab.videos").mkdir()
+    assert tables.resolve("lab.videos") == str(tmp_path / "lab.videos")
+
+
+def test_a_folder_takes_no_other_folder_for_its_files(tmp_path: Path) -> None:
+    with pytest.raises(DatasetError, match=r"is a folder; files_root is for a dataset that is named CATALOG\.SCHEMA"):
+        Dataset.create(str(tmp_path / "dataset"), files_root=str(tmp_path / "files"))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_control_rows_go_in_and_come_out(new_dataset: NewDataset) -> None:

@@ -26,7 +26,9 @@ Command = Callable[..., Any]
 
 def dataset_option(command: Command) -> Command:
     """Add `--dataset`."""
-    return click.option("--dataset", required=True, metavar="DIR", help="Folder of the dataset: a path or a URL.")(command)
+    return click.option(
+        "--dataset", required=True, metavar="DIR", help="The dataset: its folder, a path or a URL; or CATALOG.SCHEMA."
+    )(command)
 
 
 def as_of_option(command: Command) -> Command:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from v2d_spark.merges.statements import (
+    append,
     clip_captions,
     clip_columns,
     may_have_samples,
@@ -25,7 +26,7 @@ def append_sources(dataset: Dataset, sources: DataFrame) -> None:
         dataset: the dataset.
         sources: rows of `sources`; columns left out are null.
     """
-    sources.write.format("delta").mode("append").save(dataset.table_path("sources"))
+    append(sources, dataset, "sources")
 
 
 def merge_captions(spark: SparkSession, dataset: Dataset, changes: str, batch_id: int, first: int, last: int) -> None:

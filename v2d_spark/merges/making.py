@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from v2d_spark import suppressions
 from v2d_spark.merges.statements import (
+    append,
     clip_captions,
     clip_columns,
     may_have_samples,
@@ -38,8 +39,7 @@ def merge_samples(spark: SparkSession, dataset: Dataset, media: str, batch_id: i
     samples = dataset.sql_name("samples")
     if not may_have_samples(dataset, first, last):
         # The transaction's id makes a second append of this batch, at once or later, come to nothing.
-        writer = spark.sql(rows).write.format("delta").mode("append").option("txnAppId", f"v2d/samples/{batch_id}")
-        writer.option("txnVersion", "1").save(dataset.table_path("samples"))
+        append(spark.sql(rows), dataset, "samples", txnAppId=f"v2d/samples/{batch_id}", txnVersion="1")
         return
     run_merge(
         spark,

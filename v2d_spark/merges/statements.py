@@ -10,7 +10,7 @@ from v2d_spark.conflicts import pause
 from v2d_spark.tables import Dataset
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from pyspark.sql import DataFrame, SparkSession
 
 _CONFLICT_TRIES = 8
 
@@ -36,6 +36,22 @@ def run_merge(spark: SparkSession, statement: str) -> int:
                 raise
             pause(attempt, first=0.2, longest=8.0)
             attempt += 1
+
+
+def append(rows: DataFrame, dataset: Dataset, name: str, **options: str) -> None:
+    """Append rows to a table.
+
+    Args:
+        rows: its rows; columns left out are null.
+        dataset: the dataset.
+        name: the table.
+        options: of Delta's writer.
+    """
+    writer = rows.write.format("delta").mode("append").options(**options)
+    if dataset.is_entered(name):
+        writer.saveAsTable(dataset.sql_name(name))
+    else:
+        writer.save(dataset.table_path(name))
 
 
 def _is_conflict(error: Exception) -> bool:

@@ -195,7 +195,7 @@ def delete(
     datasets = [dataset, *(one for one, _ in family)]
     with _all_leases(spark, datasets) as leases:
         if len(_family(dataset)[0]) != len(family):
-            raise LeaseHeldError(f"Another dataset is being made from {dataset.path} just now; try again.")
+            raise LeaseHeldError(f"Another dataset is being made from {dataset.name} just now; try again.")
         trials = _trials([one for one in datasets if _cut_off(one)])
         ended, files = _end_cut_off(spark, datasets, leases)
         parts = [] if where is None else _choose(spark, dataset, family, where, reason)
@@ -205,12 +205,12 @@ def delete(
             where, reason = (_ERASED if text in parts[0].naming else text for text in (where, reason))
             judged = {text for text in (where, reason) if text}
             parts = [replace(part, asked=part.asked | judged) for part in parts]
-            noted = [*(part.dataset.path for part in parts[1:]), *(f"{path} (could not be opened)" for path in lost)]
+            noted = [*(part.dataset.name for part in parts[1:]), *(f"{path} (could not be opened)" for path in lost)]
             # Those made from others first: what tells that it was begun is written last.
             for part in reversed(parts):
                 _begin(part, deletion, where, reason, now, noted if part is parts[0] else [])
             for part in parts:
-                files += _erase(spark, part.dataset, leases[part.dataset.path], part)
+                files += _erase(spark, part.dataset, leases[part.dataset.name], part)
     return replace(told, files=files, ended=ended, trials=trials + told.trials)
 
 
@@ -238,7 +238,7 @@ def _told(parts: Sequence[_Part], lost: Sequence[str]) -> DeleteResult:
     total = Found(*(sum(getattr(part.found, name) for part in parts) for name in ("sources", "same_bytes", "samples", "bytes")))
     return DeleteResult(
         found=total,
-        datasets=tuple(part.dataset.path for part in parts[1:]),
+        datasets=tuple(part.dataset.name for part in parts[1:]),
         lost_datasets=tuple(lost) if parts else (),
         exports=tuple(sorted({name for part in parts for name in part.exports})),
         lost_exports=tuple(sorted({name for part in parts for name in part.lost_exports})),
@@ -259,7 +259,7 @@ def _family(dataset: Dataset) -> tuple[list[tuple[Dataset, Dataset]], list[str]]
     """All datasets made from one, each with the one it is made from, which comes before it; and those that are lost."""
     found: list[tuple[Dataset, Dataset]] = []
     lost: list[str] = []
-    seen = {dataset.path}
+    seen, known = {dataset.name}, {dataset.identifier}
     waiting = [dataset]
     while waiting:
         origin = waiting.pop(0)
@@ -276,6 +276,10 @@ def _family(dataset: Dataset) -> tuple[list[tuple[Dataset, Dataset]], list[str]]
             if made is None or made.made_from != origin.identifier:
                 lost.append(path)
                 continue
+            # It may be told of by its folder, and by its name in a catalog.
+            if made.identifier in known:
+                continue
+            known.add(made.identifier)
             found.append((made, origin))
             waiting.append(made)
     return found, lost
@@ -287,16 +291,16 @@ def _all_leases(spark: SparkSession, datasets: Sequence[Dataset]) -> Iterator[di
     with contextlib.ExitStack() as stack:
         leases = {}
         for dataset in datasets:
-            leases[dataset.path] = stack.enter_context(writer_lease(dataset, _COMMAND))
+            leases[dataset.name] = stack.enter_context(writer_lease(dataset, _COMMAND))
             # Those too that have no table yet.
             for step in sorted({*dataset.steps, *enrichers()}):
                 stack.enter_context(step_lease(dataset, step, _COMMAND))
             stack.enter_context(trial_lease(dataset, _COMMAND))
         for dataset in datasets:
-            migrations.migrate(dataset, leases[dataset.path])
+            migrations.migrate(dataset, leases[dataset.name])
             # What such a batch holds is in no other table yet, so nothing would be found to have the same bytes.
             for step in _MAKING:
-                batches.recover(spark, dataset, leases[dataset.path], step, run=uuid.uuid4().hex)
+                batches.recover(spark, dataset, leases[dataset.name], step, run=uuid.uuid4().hex)
             # What a step held between two jobs when it died.
             locations.remove_tree(dataset.staging_path)
         yield leases
@@ -314,10 +318,10 @@ def _choose(
     if not chosen.num_rows:
         return []
     part = _look(spark, dataset, chosen, texts=[text for text in (where, reason) if text], takes_same_bytes=True)
-    parts = {dataset.path: part}
+    parts = {dataset.name: part}
     for made, origin in family:
-        if origin.path in parts and (goes := _made_from(spark, made, origin, parts[origin.path].numbers)).num_rows:
-            parts[made.path] = _look(spark, made, goes)
+        if origin.name in parts and (goes := _made_from(spark, made, origin, parts[origin.name].numbers)).num_rows:
+            parts[made.name] = _look(spark, made, goes)
     return list(parts.values())
 
 
@@ -516,7 +520,7 @@ def _exports_holding(dataset: Dataset, keys: pa.ChunkedArray, source_keys: pa.Ch
             if mark is None:
                 lost.append(destination)
             elif _holds(destination, keys, source_keys):
-                holding.append(Holding(destination, dataset.path, mark.get("as_of") is not None))
+                holding.append(Holding(destination, dataset.name, mark.get("as_of") is not None))
         except (OSError, InputError, pa.ArrowException):
             lost.append(destination)
     return holding, lost
@@ -672,8 +676,8 @@ def _cut_off(dataset: Dataset) -> list[dict[str, Any]]:
 
 def _end_cut_off(spark: SparkSession, datasets: Sequence[Dataset], leases: dict[str, Lease]) -> tuple[int, int]:
     """End what was cut off in any of some datasets; return how many deletions there were, and the files removed."""
-    begun = {dataset.path: _cut_off(dataset) for dataset in datasets}
-    files = sum(_erase(spark, dataset, leases[dataset.path]) for dataset in datasets if begun[dataset.path])
+    begun = {dataset.name: _cut_off(dataset) for dataset in datasets}
+    files = sum(_erase(spark, dataset, leases[dataset.name]) for dataset in datasets if begun[dataset.name])
     return len({row["deletion"] for rows in begun.values() for row in rows}), files
 
 

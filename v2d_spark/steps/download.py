@@ -56,7 +56,7 @@ def download(
     """
     if dataset.made_from is not None:
         raise DatasetError(
-            f"The sources of the dataset at {dataset.path} are samples of another one; use `v2d subsample --from` for it."
+            f"The sources of the dataset at {dataset.name} are samples of another one; use `v2d subsample --from` for it."
         )
 
     def task(batch: batches.Batch, **common: Any) -> DownloadTask:

@@ -294,7 +294,7 @@ def _marked(dataset: Dataset, followed: Followed, options: InputOptions, folder:
         raise InputError(f"{path} is damaged. {_anew(folder)}") from None
     if is_other:
         raise InputError(
-            f"{followed.name} was made anew since {dataset.path} began to follow it, or is another one in its place. "
+            f"{followed.name} was made anew since {dataset.name} began to follow it, or is another one in its place. "
             f"{_anew(folder)}"
         )
     if other:

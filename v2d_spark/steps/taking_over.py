@@ -82,11 +82,11 @@ def register(origin: Dataset, dataset: Dataset) -> str | None:
     told = origin.read_control("exports", ["destination", "format", "settings"])
     known = {(row["destination"], row["settings"]) for row in told if row["format"] == DATASET_FORMAT}
     settings = json.dumps({"dataset": dataset.identifier})
-    if (dataset.path, settings) in known:
+    if (dataset.name, settings) in known:
         return None
     newest = max((row["batch_id"] for row in origin.read_control("runs", ["batch_id"])), default=None)
     row = {
-        "destination": dataset.path,
+        "destination": dataset.name,
         "format": DATASET_FORMAT,
         "batch_id": newest,
         "settings": settings,
@@ -96,7 +96,7 @@ def register(origin: Dataset, dataset: Dataset) -> str | None:
         origin.append_control("exports", [row])
     except (DeltaError, OSError):
         return (
-            f"{origin.path} cannot be written, so it does not know of {dataset.path}: what is deleted there later is deleted "
+            f"{origin.name} cannot be written, so it does not know of {dataset.name}: what is deleted there later is deleted "
             "here only when this command is run again."
         )
     return None
@@ -167,7 +167,7 @@ def take_over(
         Changes(batch_id).end(dataset)
         if why_all is None:
             return compared
-        return replace(compared, in_full=f"All samples of {origin.path} were compared: {why_all}.")
+        return replace(compared, in_full=f"All samples of {origin.name} were compared: {why_all}.")
     finally:
         if not begun(dataset):
             locations.remove_tree(dataset.staging_path)

@@ -154,7 +154,7 @@ def try_settings(
     """
     if dataset.made_from is not None:
         raise DatasetError(
-            f"The sources of the dataset at {dataset.path} are samples of another one: try settings by `v2d subsample --from` "
+            f"The sources of the dataset at {dataset.name} are samples of another one: try settings by `v2d subsample --from` "
             "with --limit, into a folder of their own."
         )
     name = name_of(settings, sources, seed)
@@ -188,6 +188,9 @@ def _sampled(spark: SparkSession, dataset: Dataset, lease: Lease, sources: int, 
 def _copy(spark: SparkSession, dataset: Dataset, path: str, lease: Lease, sampled: str) -> dict[str, Any]:
     """Make the trial's tables; return how many sources it has, and the versions at which they hold what was before."""
     trial = Dataset.create(path, shard_size=dataset.shard_size)
+    # What the copied samples were measured with, be it by other settings than those that are tried.
+    own = set(schema.SAMPLES.column_names)
+    trial.widen([column for column in dataset.arrow_schema("samples") if column.name not in own])
     trial.append_control("suppressions", dataset.read_control("suppressions"))
     chosen = locations.join(trial.staging_path, "chosen")
     with queries.computing():
@@ -195,7 +198,7 @@ def _copy(spark: SparkSession, dataset: Dataset, path: str, lease: Lease, sample
     count = spark.read.parquet(literal(chosen)).count()
     if not count:
         locations.remove_tree(path)
-        raise DatasetError(f"No source of {dataset.path} was made that could be tried; run `v2d download` first.")
+        raise DatasetError(f"No source of {dataset.name} was made that could be tried; run `v2d download` first.")
     merges.copy_rows(spark, dataset, trial, f"SELECT * FROM {parquet_relation(chosen)}")
     locations.remove_tree(trial.staging_path)
     before = {name: trial.delta(name).version() for name in ("sources", "samples")}
@@ -408,7 +411,7 @@ def _opened(dataset: Dataset, name: str) -> tuple[str, dict[str, Any]]:
     mark = _read_mark(path) if re.fullmatch(r"[0-9a-z-]+", name) else None
     if mark is None:
         known = ", ".join(trials(dataset)) or "none"
-        raise DatasetError(f"{dataset.path} has no trial {name!r}; trials are: {known}.")
+        raise DatasetError(f"{dataset.name} has no trial {name!r}; trials are: {known}.")
     return path, mark
 
 

@@ -35,6 +35,8 @@ def _print_status(told: Any) -> None:
 
     samples = counted(told.samples, "sample")
     click.echo(f"{told.dataset}: {samples}, {size(told.bytes)}, {duration(told.seconds)} of media")
+    if told.folder != told.dataset:
+        click.echo(f"Its tables and files are in {told.folder}.")
     for writer in told.writers:
         click.echo(
             f"Being written by process {writer['pid']} on {writer['host']} ({writer['command']}, last sign of life "

@@ -22,7 +22,7 @@ from v2d_spark.limits import Limits
 
 @click.command(name="subsample")
 @click.argument("words", nargs=-1, metavar="[KEY=VALUE]...")
-@click.option("--from", "origin", required=True, metavar="DIR", help="Folder of the dataset whose samples are taken.")
+@click.option("--from", "origin", required=True, metavar="DIR", help="The dataset whose samples are taken.")
 @dataset_option
 @choice_options
 @limit_options

@@ -1,0 +1,156 @@
+"""Names in a catalog: a dataset called `catalog.schema` is a folder whose tables are entered in that schema.
+
+The tables lie side by side in one folder, as those of every dataset do. What Spark reads and writes goes by their names in
+the catalog, so that its rights, its lineage and other people's queries are about the same tables. What Python reads and
+writes (media, side files, the small tables) goes by the folder, which it must reach.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from v2d_spark.complaints import explain
+from v2d_spark.session import get_session, has_lasting_catalog
+from v2d_spark.udfs import locations
+from v2d_spark.udfs.vocabulary import DatasetError
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
+
+_PART = r"(\w+|`[^`./\\]+`)"
+_NAME = re.compile(rf"{_PART}\.{_PART}")
+
+
+def is_name(text: str) -> bool:
+    """Whether a text names a schema in a catalog: two identifiers with a dot between, and no folder of that name here.
+
+    Args:
+        text: what stands for a dataset.
+    """
+    return _NAME.fullmatch(text) is not None and not locations.exists(text)
+
+
+def canonical(name: str) -> str:
+    """A name as all of the code has it: in small letters, for catalogs tell no others, and quoted only where it must be.
+
+    Args:
+        name: a text of which `is_name` is true.
+    """
+    parts = (part.strip("`").lower() for part in _NAME.fullmatch(name).groups())  # type: ignore[union-attr]
+    return ".".join(part if re.fullmatch(r"\w+", part) else f"`{part}`" for part in parts)
+
+
+class CatalogSchema:
+    """A schema in a catalog of Spark's, for the tables of one dataset.
+
+    Args:
+        spark: the session that has the catalog.
+        name: `catalog.schema`, as `canonical` gives it.
+        entered: the tables that it has.
+    """
+
+    def __init__(self, spark: SparkSession, name: str, entered: set[str]) -> None:
+        self.name = name
+        self._spark = spark
+        self._entered = entered
+
+    @classmethod
+    def find(cls, name: str) -> CatalogSchema:
+        """The schema of a name, in the session that is there; without any a local one is started.
+
+        Args:
+            name: `catalog.schema`, as `canonical` gives it.
+
+        Raises:
+            DatasetError: if there is no such schema, or its tables may not be listed.
+        """
+        spark = get_session()
+        try:
+            rows = spark.sql(f"SHOW TABLES IN {_quoted(name)}").collect()
+        except Exception as error:
+            raise DatasetError(
+                f"{name} names a schema in a catalog, whose tables this Spark session cannot list: {explain(error)}; make it "
+                f"by CREATE SCHEMA {name}, or give ./{name} for a folder of that name."
+            ) from None
+        return cls(spark, name, {row["tableName"].lower() for row in rows if not row["isTemporary"]})
+
+    def has(self, table: str) -> bool:
+        """Whether a table is entered: by others too, if they did before this was made."""
+        return table in self._entered
+
+    def sql_name(self, table: str) -> str:
+        """A table as SQL names it."""
+        return f"{_quoted(self.name)}.`{table}`"
+
+    def location(self, table: str) -> str | None:
+        """The folder of a table, as the catalog says; None if it is not entered.
+
+        Args:
+            table: its name.
+
+        Raises:
+            DatasetError: if it is no Delta table, or may not be looked at.
+        """
+        if not self.has(table):
+            return None
+        try:
+            # Not DESCRIBE DETAIL: that counts the table's files.
+            rows = self._spark.sql(f"DESCRIBE TABLE EXTENDED {self.sql_name(table)}").collect()
+        except Exception as error:
+            raise DatasetError(f"The table {self.name}.{table} cannot be looked at: {explain(error)}.") from None
+        # The columns come first, and may be called anything.
+        told = {row["col_name"]: row["data_type"] for row in rows}
+        if str(told.get("Provider")).lower() != "delta" or "Location" not in told:
+            raise DatasetError(f"{self.name} has a table {table} that is none of v2d_spark's; choose another schema.")
+        return _path(told["Location"])
+
+    def enter(self, table: str, path: str) -> None:
+        """Enter a table that is there under its name, unless it is entered.
+
+        Args:
+            table: its name.
+            path: its folder.
+
+        Raises:
+            DatasetError: if it cannot be entered, or the name is taken by another table.
+        """
+        if not self.has(table):
+            try:
+                self._spark.catalog.createTable(self.sql_name(table), path=path, source="delta")
+            except Exception as error:
+                # Another process may have entered it just now.
+                if not CatalogSchema.find(self.name).has(table):
+                    raise DatasetError(
+                        f"The table {table} in {path} cannot be entered in {self.name}: {explain(error)}."
+                    ) from None
+                self._entered.add(table)
+            else:
+                self._entered.add(table)
+                return
+        there = self.location(table)
+        if there != path:
+            raise DatasetError(f"{self.name} has another table {table} already, in {there}; choose another schema.")
+
+    def check_lasting(self) -> None:
+        """Make sure that what is entered is found by the next command.
+
+        Raises:
+            DatasetError: if the catalog is in the memory of a session that ends with this command.
+        """
+        if self.name.startswith("spark_catalog.") and not has_lasting_catalog(self._spark):
+            raise DatasetError(
+                f"The session that v2d starts by itself forgets {self.name} at its end: give a folder, or run where Spark has "
+                "a metastore or a catalog."
+            )
+
+
+def _quoted(name: str) -> str:
+    return ".".join(part if part.startswith("`") else f"`{part}`" for part in name.split("."))
+
+
+def _path(location: str) -> str:
+    """A location that Spark tells, as Python has it."""
+    if location.startswith("file:"):
+        return "/" + location.removeprefix("file:").strip("/")
+    return location.rstrip("/")
