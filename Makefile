@@ -9,6 +9,8 @@ BIN   := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # What lets Spark start sooner: Delta's jars, and an archive of the classes that it loads.
 READY := $(VENV)/var/v2d_spark/classes.jsa
+# The oldest Spark and Delta that are served, in an environment of their own.
+SPARK40 := .venv-spark40/.installed
 # What a benchmark compares with, in an environment of its own: it wants another pyarrow.
 DAFT  := .venv-daft/.installed
 
@@ -17,16 +19,16 @@ DAFT  := .venv-daft/.installed
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types wheel bench chaos soak test-all clean
+.PHONY: help demo test lint types wheel bench chaos soak test-matrix test-all clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(STAMP) ## real video from URLs to tables to WebDataset tars, into demo-data/
 	$(BIN)/v2d demo --to demo-data $(ARGS)
 
 test: $(READY) ## all tests but the long and the big ones
-	$(PYTEST) -m "not chaos and not soak and not big" $(ARGS)
+	$(PYTEST) -m "not chaos and not soak and not big and not matrix" $(ARGS)
 
 lint: $(STAMP) ## ruff: rules and format
 	$(BIN)/ruff check .
@@ -43,6 +45,12 @@ wheel: $(STAMP) ## build the wheel, install it elsewhere and run a small job wit
 bench: $(READY) $(DAFT) ## the figures of benchmarks/results/
 	$(BIN)/python -m benchmarks $(ARGS)
 
+$(SPARK40): setup.cfg pyproject.toml
+	$(PYTHON) -m venv .venv-spark40
+	.venv-spark40/bin/python -m pip install --quiet --disable-pip-version-check 'pyspark == 4.0.2' 'delta-spark == 4.0.1' --editable '.[dev]'
+	.venv-spark40/bin/v2d prepare
+	touch $@
+
 $(DAFT):
 	$(PYTHON) -m venv .venv-daft
 	.venv-daft/bin/python -m pip install --quiet --disable-pip-version-check 'daft == 0.7.*'
@@ -55,10 +63,10 @@ soak: $(READY) ## 200 operations on one dataset, checked after each; the same ag
 	$(BIN)/python -m pytest -s -m soak tests/soak $(ARGS)
 
 test-all: $(READY) ## make test, and what needs big extras
-	$(PYTEST) -m "not chaos and not soak" $(ARGS)
+	$(PYTEST) -m "not chaos and not soak and not matrix" $(ARGS)
 
 clean: ## remove what the targets above made
-	rm -rf $(VENV) .venv-daft build dist demo-data spark-warehouse metastore_db derby.log .pytest_cache .hypothesis .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-daft .venv-spark40 build dist demo-data spark-warehouse metastore_db derby.log .pytest_cache .hypothesis .mypy_cache .ruff_cache
 	rm -rf *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
