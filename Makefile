@@ -14,15 +14,18 @@ SPARK40 := .venv-spark40/.installed
 # What a benchmark compares with, in an environment of its own: it wants another pyarrow.
 DAFT  := .venv-daft/.installed
 
+# Benchmarks in which Spark has a part; the others measure the media engine, which knows no Spark.
+SPARK_BENCHES := command download export incremental ingest narrow pick startup subsample
+
 # Two workers with a Spark session each take file after file in their order: the short ones of tests/unit are the last,
 # so that both end at about the same time. One process, for a debugger: ARGS="-n0 --pdb".
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types wheel bench chaos soak test-matrix test-all clean
+.PHONY: help demo test lint types wheel bench bench-spark40 chaos soak test-matrix test-all clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(STAMP) ## real video from URLs to tables to WebDataset tars, into demo-data/
 	$(BIN)/v2d demo --to demo-data $(ARGS)
@@ -55,6 +58,9 @@ $(DAFT):
 	$(PYTHON) -m venv .venv-daft
 	.venv-daft/bin/python -m pip install --quiet --disable-pip-version-check 'daft == 0.7.*'
 	touch $@
+
+bench-spark40: $(SPARK40) $(DAFT) ## the figures that Spark has a part in, on Spark 4.0: benchmarks/results/spark40/
+	.venv-spark40/bin/python -m benchmarks --results benchmarks/results/spark40 $(or $(ARGS),$(SPARK_BENCHES))
 
 chaos: $(READY) ## the long fault tests
 	$(BIN)/python -m pytest -m chaos $(ARGS)
