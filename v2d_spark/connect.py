@@ -7,6 +7,7 @@ this process opens the tables' logs itself, so the dataset's folder is one that 
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING
 
 from v2d_spark.udfs.vocabulary import SessionError
@@ -14,15 +15,19 @@ from v2d_spark.udfs.vocabulary import SessionError
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+# The first names a server; pyspark sets the second where a session is one of Spark Connect.
+_MARKS = ("SPARK_REMOTE", "SPARK_CONNECT_MODE_ENABLED")
 # Of a first call that finds no server: they take some 15 seconds together. Spark's own way is to try for ten minutes.
 _FIRST_TRIES = 5
 
 
 def is_wanted() -> bool:
     """Whether the session that this process has, or is about to have, is one of Spark Connect."""
-    from pyspark.sql.utils import is_remote
-
-    return "SPARK_REMOTE" in os.environ or is_remote()
+    if any(mark in os.environ for mark in _MARKS):
+        return True
+    # The package pyspark-client, which has nothing else.
+    loaded = sys.modules.get("pyspark.util")
+    return loaded is not None and bool(loaded.is_remote_only())
 
 
 def connected() -> SparkSession:

@@ -49,7 +49,7 @@ _MOST_WARM = 8
 INTERPRETED = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
 
 # Set by those who start a driver for us, before any Python of ours runs.
-_FOREIGN_MARKS = ("PYSPARK_GATEWAY_PORT", "DATABRICKS_RUNTIME_VERSION")
+_FOREIGN_MARKS = ("PYSPARK_GATEWAY_PORT", "SPARK_REMOTE", "SPARK_CONNECT_MODE_ENABLED", "DATABRICKS_RUNTIME_VERSION")
 
 
 def get_session(app_name: str = "v2d", *, scratch: str | None = None) -> SparkSession:

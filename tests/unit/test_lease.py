@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 
 import psutil
 import pytest
@@ -124,3 +125,19 @@ def test_of_takers_at_once_only_one_gets_it_and_leases_of_other_names_do_not_dis
     assert len(writers) == 1
     assert None not in others
     assert len({*writers, *others}) == 3
+
+
+def test_the_server_of_a_dead_client_of_spark_connect_may_still_write(
+    new_dataset: NewDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = new_dataset()
+    host, pid, _ = processes.this_process()
+    with monkeypatch.context() as client:
+        client.setenv("SPARK_REMOTE", "sc://server")
+        client.setattr(processes, "this_process", lambda: (host, pid, "1"))
+        leases.take(dataset, leases.WRITER, "ingest")
+
+    with pytest.raises(LeaseHeldError, match=r"on .* \(through Spark Connect\)"):
+        leases.take(dataset, leases.WRITER, "x")
+    monkeypatch.setattr(leases, "CONNECT_HOLDER_IS_DEAD_AFTER", timedelta(0))
+    assert leases.take(dataset, leases.WRITER, "x").epoch == 2
