@@ -19,7 +19,10 @@ SPARK_BENCHES := command download export incremental ingest narrow pick startup 
 
 # Two workers with a Spark session each take file after file in their order: the short ones of tests/unit are the last,
 # so that both end at about the same time. One process, for a debugger: ARGS="-n0 --pdb".
-PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+PYTEST_2 := python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+PYTEST   := $(BIN)/$(PYTEST_2)
+# All that take no long.
+QUICK_ONES := not chaos and not soak and not big and not matrix
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint types wheel bench bench-spark40 chaos soak test-matrix test-all clean
@@ -31,7 +34,7 @@ demo: $(STAMP) ## real video from URLs to tables to WebDataset tars, into demo-d
 	$(BIN)/v2d demo --to demo-data $(ARGS)
 
 test: $(READY) ## all tests but the long and the big ones
-	$(PYTEST) -m "not chaos and not soak and not big and not matrix" $(ARGS)
+	$(PYTEST) -m "$(QUICK_ONES)" $(ARGS)
 
 lint: $(STAMP) ## ruff: rules and format
 	$(BIN)/ruff check .
@@ -67,6 +70,14 @@ chaos: $(READY) ## the long fault tests
 
 soak: $(READY) ## 200 operations on one dataset, checked after each; the same again: ARGS="--seed N"
 	$(BIN)/python -m pytest -s -m soak tests/soak $(ARGS)
+
+# On Spark 4.0 all that Spark has a part in; the tests in tests/unit start none, and e2e's demo, docs and jobs would do the
+# same once more. Through Spark Connect the tests of Spark, and whole jobs by commands on both versions.
+test-matrix: $(READY) $(SPARK40) ## on Spark 4.0, and through Spark Connect
+	.venv-spark40/bin/$(PYTEST_2) -m "$(QUICK_ONES)" tests/spark tests/e2e/test_cli.py tests/e2e/test_kill.py $(ARGS)
+	.venv-spark40/bin/$(PYTEST_2) -m "matrix or not chaos" tests/e2e/test_connect.py $(ARGS)
+	$(PYTEST) --connect -m "$(QUICK_ONES)" tests/spark $(ARGS)
+	$(PYTEST) -m matrix $(ARGS)
 
 test-all: $(READY) ## make test, and what needs big extras
 	$(PYTEST) -m "not chaos and not soak and not matrix" $(ARGS)
