@@ -188,6 +188,8 @@ def _sampled(spark: SparkSession, dataset: Dataset, lease: Lease, sources: int, 
 def _copy(spark: SparkSession, dataset: Dataset, path: str, lease: Lease, sampled: str) -> dict[str, Any]:
     """Make the trial's tables; return how many sources it has, and the versions at which they hold what was before."""
     trial = Dataset.create(path, shard_size=dataset.shard_size)
+    # Also what these settings do not measure: its samples are copied, and merged with, as they are.
+    trial.widen([column for column in dataset.arrow_schema("samples") if column.name not in schema.SAMPLES.column_names])
     trial.append_control("suppressions", dataset.read_control("suppressions"))
     chosen = locations.join(trial.staging_path, "chosen")
     with queries.computing():
