@@ -79,7 +79,7 @@ def main_job(run: Command, site: MediaServer, folder: Path) -> None:
     assert len(told.splitlines()) == 5
     run("enrich", "optical_flow", "--dataset", dataset, *common)
     run("enrich", "measure", "--dataset", dataset, *common)
-    run("export", "--dataset", dataset, "--to", str(folder / "tars"), "--where", "optical_flow.status = 'ok'", *common)
+    run("export", "--dataset", dataset, "--to", str(folder / "tars"), "--where", "fps > 0", *common)
 
     # What failed is tried again; a caption changes, a source is no longer there, one is made by other settings.
     shutil.copy(folder.parent / "site" / "0.mp4", folder.parent / "site" / "later.mp4")
