@@ -7,7 +7,9 @@ this process opens the tables' logs itself, so the dataset's folder is one that 
 from __future__ import annotations
 
 import os
+import re
 import sys
+import warnings
 from typing import TYPE_CHECKING
 
 from v2d_spark.udfs.vocabulary import SessionError
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 # The first names a server; pyspark sets the second where a session is one of Spark Connect.
 _MARKS = ("SPARK_REMOTE", "SPARK_CONNECT_MODE_ENABLED")
-# Of a first call that finds no server: they take some 15 seconds together. Spark's own way is to try for ten minutes.
+# Of a first call that finds no server: they take some 20 seconds together. Spark's own way is to try for ten minutes.
 _FIRST_TRIES = 5
 
 
@@ -67,14 +69,24 @@ def _greet(spark: SparkSession) -> None:
     policies = client.get_retry_policies()
     client.set_retry_policies([DefaultPolicy(max_retries=_FIRST_TRIES)])
     try:
-        _ = spark.version
+        with warnings.catch_warnings():
+            # It warns of each call that is given up.
+            warnings.simplefilter("ignore")
+            _ = spark.version
     except (PySparkException, OSError) as error:
+        # What is still called when the process ends is not to be tried again either.
+        client.set_retry_policies([])
         raise SessionError(
             f"No Spark Connect server answers at {os.environ.get('SPARK_REMOTE', 'the address of this session')} "
-            f"({_first_line(error)}); correct SPARK_REMOTE, or start the server."
+            f"({_told(error)}); correct SPARK_REMOTE, or start the server."
         ) from None
-    finally:
-        client.set_retry_policies(policies)
+    client.set_retry_policies(policies)
+
+
+def _told(error: Exception) -> str:
+    """What gRPC says of a call that failed."""
+    details = re.search(r'^\s*details = "(.*)"$', str(error), re.MULTILINE)
+    return details[1].rstrip(".") if details else _first_line(error)
 
 
 def _first_line(error: Exception) -> str:
