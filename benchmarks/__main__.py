@@ -29,6 +29,7 @@ def main() -> int:
         print(f"There is no benchmark {unknown[0]!r}; there are: {', '.join(there)}.", file=sys.stderr)
         return 2
     options = [*(("--quick",) if told.quick else ()), *((f"--repeats={told.repeats}",) if told.repeats else ())]
+    options.append(f"--results={told.results}")
     started = time.monotonic()
     failed = []
     for name in told.names or there:

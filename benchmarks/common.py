@@ -25,7 +25,7 @@ REPEATS = 5
 _PACKAGES = ("pyspark", "delta-spark", "pyarrow", "deltalake", "av")
 _INTRODUCTION = """# Results
 
-Written by `make bench`; what each figure means is in [docs/benchmarks.md](../../docs/benchmarks.md). A figure is the
+Written by `make bench`; what each figure means is in [docs/benchmarks.md]({docs}). A figure is the
 median of its turns, beside the lowest and the highest. Ratios compare two things that took turns in one run, so they
 hold on other machines better than seconds do.
 """
@@ -136,15 +136,17 @@ def main(measure: Callable[[Options], Sequence[Figure]], *, repeats: int = REPEA
     }
     print("\n".join(_section(result)))
     if not options.quick:
-        RESULTS.mkdir(exist_ok=True)
-        (RESULTS / f"{name}.json").write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
-        write_readme(RESULTS)
+        folder = Path(told.results)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.json").write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n")
+        write_readme(folder)
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:
     """The options that all benchmarks have."""
     parser.add_argument("--repeats", type=int, help=f"turns that count ({REPEATS}; command 3, ingest 1)")
     parser.add_argument("--quick", action="store_true", help="small sizes, one turn, to see that it works; nothing is kept")
+    parser.add_argument("--results", default=str(RESULTS), metavar="DIR", help="where figures are kept")
 
 
 def describe_machine() -> dict[str, Any]:
@@ -165,7 +167,8 @@ def describe_machine() -> dict[str, Any]:
 
 def write_readme(folder: Path) -> None:
     """Write the results of a folder as one readable page."""
-    lines = [_INTRODUCTION]
+    docs = os.path.relpath(Path(__file__).parents[1] / "docs" / "benchmarks.md", folder)
+    lines = [_INTRODUCTION.format(docs=docs)]
     for path in sorted(folder.glob("*.json")):
         lines += _section(json.loads(path.read_text()))
     (folder / "README.md").write_text("\n".join(lines).rstrip() + "\n")

@@ -23,14 +23,38 @@ os.environ.setdefault("PYSPARK_SUBMIT_ARGS", "--driver-memory 1536m pyspark-shel
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Options of the soak, and of how datasets are called."""
+    """Options of the lanes, of the soak, and of how datasets are called."""
+    parser.addoption("--connect", action="store_true", help="run on a Spark Connect server that the tests start")
     parser.addoption("--seed", type=int, help="of the soak; another one each time by default")
     parser.addoption("--operations", type=int, default=200, help="of the soak")
     parser.addoption("--by-name", action="store_true", help="call the datasets of Spark's tests by names in its catalog")
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out what Spark Connect has not, where the tests run on it."""
+    if config.getoption("connect"):
+        skip = pytest.mark.skip(reason="not over Spark Connect")
+        for item in items:
+            if item.get_closest_marker("classic"):
+                item.add_marker(skip)
+
+
 @pytest.fixture(scope="session")
-def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
+def connect_url(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str | None]:
+    """The address of the Spark Connect server that the tests run on; None where they run without one."""
+    if not pytestconfig.getoption("connect"):
+        yield None
+        return
+    from tests.support.connect import ConnectServer
+
+    with ConnectServer(tmp_path_factory.mktemp("connect")) as server:
+        os.environ["SPARK_REMOTE"] = server.url
+        yield server.url
+        del os.environ["SPARK_REMOTE"]
+
+
+@pytest.fixture(scope="session")
+def spark(connect_url: str | None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[SparkSession]:
     from v2d_spark.session import get_session
 
     # Of the workers on a new machine one fetches Delta's jars, and the others find them.

@@ -14,6 +14,7 @@ from typing import IO, Any, cast
 import pyarrow as pa
 
 from v2d_spark.udfs import locations
+from v2d_spark.udfs.arrow_rows import rows_of
 from v2d_spark.udfs.content_types import extension
 from v2d_spark.udfs.imports import parquet, tars
 from v2d_spark.udfs.imports.members import FOLDER, PARQUET, TAR
@@ -73,7 +74,7 @@ class ImportTask:
         Yields:
             One batch of `task.OUTPUT_SCHEMA`.
         """
-        samples = (row for batch in batches for row in batch.select(INPUT_COLUMNS).to_pylist())
+        samples = rows_of(batches, INPUT_COLUMNS)
         files, report = _Partition(self).run(samples)
         yield pa.RecordBatch.from_pylist(
             [

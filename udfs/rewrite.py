@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from v2d_spark.udfs import locations
+from v2d_spark.udfs.arrow_rows import rows_of
 from v2d_spark.udfs.media_file import open_file
 from v2d_spark.udfs.media_writer import MediaWriter, WrittenFile
 from v2d_spark.udfs.vocabulary import DatasetError
@@ -57,7 +58,7 @@ class RewriteTask:
         Raises:
             DatasetError: if a row that is to be left out is not there.
         """
-        rows = (row for batch in batches for row in batch.select(INPUT_COLUMNS).to_pylist())
+        rows = rows_of(batches, INPUT_COLUMNS)
         for file, dead in groupby(rows, key=lambda row: row["file"]):
             out = {tuple(row[name] for name in self._names) for row in dead}
             written = self._rewritten(file, out)

@@ -21,6 +21,7 @@ from typing import Any
 import pyarrow as pa
 
 from v2d_spark.udfs import locations
+from v2d_spark.udfs.arrow_rows import rows_of
 from v2d_spark.udfs.content_types import content_type_of, extension
 from v2d_spark.udfs.engine import Look, MediaChild, media_child
 from v2d_spark.udfs.fetch import Fetched, Room, Share
@@ -164,7 +165,7 @@ class SampleTask(ABC):
         Yields:
             One batch of OUTPUT_SCHEMA.
         """
-        sources = (row for batch in batches for row in batch.select(self.columns).to_pylist())
+        sources = rows_of(batches, self.columns)
         files, report = _Partition(self).run(sources)
         yield pa.RecordBatch.from_pylist(
             [

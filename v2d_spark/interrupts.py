@@ -18,6 +18,8 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
+from v2d_spark import connect
+
 # Longer than it takes to leave the callback that lost it.
 _AGAIN_AFTER_S = 0.05
 
@@ -80,10 +82,13 @@ def end(code: int) -> None:
 def _cancel_jobs() -> None:
     """End what a thread of ours still waits for: Python ends no sooner."""
     pyspark = sys.modules.get("pyspark")
-    context = pyspark.SparkContext._active_spark_context if pyspark else None
-    if context is not None:
-        # There may be no Java any more.
-        with contextlib.suppress(Exception):
+    if pyspark is None:
+        return
+    # There may be no Java any more, or no server.
+    with contextlib.suppress(Exception):
+        if connect.is_wanted():
+            connect.interrupt()
+        elif (context := pyspark.SparkContext._active_spark_context) is not None:
             context.cancelAllJobs()
 
 

@@ -21,7 +21,7 @@ import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable
 from deltalake.exceptions import CommitFailedError, DeltaError
 
-from v2d_spark import commits, schema
+from v2d_spark import commits, connect, schema
 from v2d_spark.conflicts import pause
 from v2d_spark.session import session_there
 from v2d_spark.tables import Dataset
@@ -31,6 +31,7 @@ from v2d_spark.udfs.vocabulary import LeaseHeldError
 WRITER = "writer"
 BATCHES_PER_EPOCH = 10**6
 HEARTBEAT_EVERY_S = 15.0
+# A holder on another host cannot be looked at; only its heartbeat tells that it lives.
 FOREIGN_HOLDER_IS_DEAD_AFTER = timedelta(seconds=60)
 # As long a heartbeat that is due is waited for, before a holder on another host is taken for dead.
 _WATCHED_S = 25.0
@@ -38,6 +39,10 @@ _LOOKS = 10
 # Beats after which old entries of the log, and files of old versions, are removed: about once an hour.
 _BEATS_OF_A_TIDYING = 240
 _KEPT_HOURS = 1
+# What a Spark Connect server does for a client goes on when that dies: Spark ends it when nobody has asked for it for five
+# minutes (spark.connect.execute.manager.detachedTimeout).
+CONNECT_HOLDER_IS_DEAD_AFTER = timedelta(minutes=7)
+_THROUGH_CONNECT = " (through Spark Connect)"
 _TRIES = 20
 
 
@@ -228,6 +233,8 @@ def living(dataset: Dataset) -> list[dict[str, Any]]:
 
 
 def _is_alive(held: dict[str, Any]) -> bool:
+    if held["host"].endswith(_THROUGH_CONNECT):
+        return bool(datetime.now(timezone.utc) - held["heartbeat"] < CONNECT_HOLDER_IS_DEAD_AFTER)
     if held["host"] == processes.this_process()[0]:
         return processes.is_alive(held["pid"], held["process_started"])
     return bool(abs(datetime.now(timezone.utc) - held["heartbeat"]) < FOREIGN_HOLDER_IS_DEAD_AFTER)
@@ -250,7 +257,7 @@ def _row(name: str, epoch: int, command: str, *, released: bool = False) -> dict
     return {
         "name": name,
         "epoch": epoch,
-        "host": host,
+        "host": f"{host}{_THROUGH_CONNECT}" if connect.is_wanted() else host,
         "pid": pid,
         "process_started": started,
         "command": command,

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from v2d_spark import commits, interrupts, storage
+from v2d_spark import commits, connect, interrupts, storage
 from v2d_spark.config import Settings
 from v2d_spark.udfs import storage as stores
 from v2d_spark.udfs.spool import Spool
@@ -64,7 +64,7 @@ def get_session(app_name: str = "v2d", *, scratch: str | None = None) -> SparkSe
         A session that can read and write Delta tables.
 
     Raises:
-        SessionError: if pyspark, Java or Delta is missing or does not fit; the message says what to do.
+        SessionError: if pyspark, Java, Delta or a Spark Connect server is missing or does not fit; the message says what to do.
     """
     _require_pyspark()
     session = session_there()
@@ -81,11 +81,12 @@ def session_there() -> SparkSession | None:
     is_anothers = any(mark in os.environ for mark in _FOREIGN_MARKS)
     if "pyspark" not in sys.modules and not is_anothers:
         return None
-    from pyspark import SparkContext
     from pyspark.sql import SparkSession
 
     session = SparkSession.getActiveSession()
-    if session is None and (SparkContext._active_spark_context or is_anothers):
+    if session is None and connect.is_wanted():
+        session = connect.connected()
+    elif session is None and (_has_context() or is_anothers):
         # A session is active in the thread that made it; in another thread, a builder without settings finds it.
         _use_this_python()
         session = SparkSession.builder.getOrCreate()
@@ -195,7 +196,8 @@ def parallelism(spark: SparkSession) -> int:
         At least 1.
     """
     local = re.fullmatch(r"local(?:\[(\*|\d+)(?:,\s*\d+)?\])?", spark.conf.get("spark.master", None) or "")
-    if local:
+    # How many cores another host has is not known here.
+    if local and not (local[1] == "*" and connect.is_wanted()):
         return (os.cpu_count() or 1) if local[1] == "*" else int(local[1] or 1)
     told = spark.conf.get("spark.default.parallelism", None)
     if told:
@@ -212,8 +214,9 @@ def has_lasting_catalog(spark: SparkSession) -> bool:
 
 
 def is_on_this_host(spark: SparkSession) -> bool:
-    """Whether the tasks run on the driver's own host."""
-    return (spark.conf.get("spark.master", None) or "").startswith("local[")
+    """Whether the tasks surely run on this process's own host."""
+    # A Spark Connect server may be anywhere, whatever its own master is.
+    return not connect.is_wanted() and (spark.conf.get("spark.master", None) or "").startswith("local[")
 
 
 def _require_pyspark() -> None:
@@ -225,11 +228,17 @@ def _require_pyspark() -> None:
         raise SessionError(f"Spark {pyspark.__version__} is not served; use Spark 4.0 to 4.2 (pip install 'v2d_spark[local]').")
 
 
+def _has_context() -> bool:
+    from pyspark import SparkContext
+
+    return SparkContext._active_spark_context is not None
+
+
 def _use_this_python() -> None:
     """Make workers on this host run the driver's Python; on a cluster the executors' Python is the cluster's business."""
     from pyspark import SparkConf
 
-    if "SPARK_REMOTE" not in os.environ and SparkConf().get("spark.master", "").startswith("local"):
+    if SparkConf().get("spark.master", "").startswith("local"):
         os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
 
 
@@ -405,7 +414,14 @@ def _delta_coordinates() -> str:
     # The name of the artifact changed between versions of Delta; its own helper knows it and sets it on a builder.
     builder = SparkSession.Builder()
     builder._options = {}
-    return str(configure_spark_with_delta_pip(builder)._options["spark.jars.packages"])
+    coordinates = str(configure_spark_with_delta_pip(builder)._options["spark.jars.packages"])
+    # Delta 4.0 is made for Spark 4.0; its metadata allows any later one. From 4.1 on the artifact names its Spark.
+    if ":delta-spark_2.13:" in coordinates and not pyspark.__version__.startswith("4.0."):
+        raise SessionError(
+            f"delta-spark {delta_version} works with pyspark 4.0, and {pyspark.__version__} is installed; "
+            "run: pip install --upgrade 'v2d_spark[local]'."
+        )
+    return coordinates
 
 
 def _local_defaults() -> dict[str, str]:

@@ -227,6 +227,7 @@ def test_what_an_enrichment_made_leaves_with_the_samples(
         export(spark, dataset, str(tmp_path / "both"))
 
 
+@pytest.mark.classic
 def test_no_step_of_the_plan_has_bytes_of_an_enrichment(spark: SparkSession, enriched_once: Dataset) -> None:
     dataset = enriched_once
     versions = {name: dataset.delta(name).version() for name in ("samples", "media", STEP)}

@@ -185,6 +185,7 @@ def types_in(rows: DataFrame) -> set[str]:
 
 
 @pytest.mark.parametrize("shard_size", [None, 7])
+@pytest.mark.classic
 def test_no_step_of_the_plan_has_bytes(
     spark: SparkSession, datasets: dict[str, Dataset], tmp_path: Path, shard_size: int | None
 ) -> None:

@@ -26,6 +26,8 @@ from v2d_spark.udfs.vocabulary import ConfigError, InputError
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+pytestmark = pytest.mark.classic
+
 SPANS = {"start_column": "start", "end_column": "end"}
 SCHEMA = pa.schema([("url", pa.string()), ("caption", pa.string()), ("start", pa.float64()), ("end", pa.float64())])
 Row = tuple[str | None, str | None, float | None, float | None]

@@ -12,6 +12,8 @@ from v2d_spark.session import ARCHIVE, interpreted
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+pytestmark = pytest.mark.classic
+
 CODEGEN = "spark.sql.codegen.wholeStage"
 
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 import pytest
 
 from tests.support.media import make_video
@@ -38,7 +39,10 @@ def dataset(tmp_path: Path) -> Dataset:
     path = str(tmp_path / "dataset")
     options = api.InputOptions(spans_column="spans")
     api.download([str(tmp_path / "list.jsonl")], path, options=options, overrides=[reach(tmp_path)])
-    return Dataset.open(path)
+    made = Dataset.open(path)
+    # As an enrichment leaves it that measured something.
+    made.widen([pa.field("looked_at", pa.struct([pa.field("score", pa.float64())]))])
+    return made
 
 
 def reach(tmp_path: Path) -> str:

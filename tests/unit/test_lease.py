@@ -259,3 +259,20 @@ def test_heartbeats_of_hours_leave_little(new_dataset: NewDataset, monkeypatch: 
     held.check()
     assert len(list(Path(dataset.table_path("leases")).glob("*.parquet"))) == 2
     assert dataset.read_control("leases")[0]["epoch"] == 1
+
+
+def test_the_server_of_a_dead_client_of_spark_connect_may_still_write(
+    new_dataset: NewDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = new_dataset()
+    host, pid, _ = processes.this_process()
+    with monkeypatch.context() as client:
+        client.setenv("SPARK_REMOTE", "sc://server")
+        client.setattr(processes, "this_process", lambda: (host, pid, "1"))
+        leases.take(dataset, leases.WRITER, "ingest")
+
+    with pytest.raises(LeaseHeldError, match=r"on .* \(through Spark Connect\)"):
+        leases.take(dataset, leases.WRITER, "x")
+    monkeypatch.setattr(leases, "_WATCHED_S", 0.1)
+    monkeypatch.setattr(leases, "CONNECT_HOLDER_IS_DEAD_AFTER", timedelta(0))
+    assert leases.take(dataset, leases.WRITER, "x").epoch == 2

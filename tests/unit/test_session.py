@@ -8,7 +8,10 @@ import stat
 import subprocess
 from pathlib import Path
 
+import pyspark
 import pytest
+from delta import pip_utils
+from pyspark.sql import SparkSession
 
 from v2d_spark import prepare, session
 from v2d_spark.udfs.vocabulary import SessionError
@@ -124,3 +127,21 @@ def test_an_archive_that_cannot_be_written(monkeypatch: pytest.MonkeyPatch, tmp_
 
     with pytest.raises(SessionError, match=r"classes\.jsa cannot be written \(.+\); run this as who made"):
         prepare.prepare()
+
+
+def test_delta_4_0_is_for_spark_4_0(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its metadata allows any later Spark, on which it does not start."""
+    found = importlib.metadata.version
+    monkeypatch.setattr(pyspark, "__version__", "4.2.0")
+    monkeypatch.setattr(pip_utils, "configure_spark_with_delta_pip", _as_delta_4_0)
+    monkeypatch.setattr(importlib.metadata, "version", lambda name: "4.0.1" if name == "delta_spark" else found(name))
+    monkeypatch.setattr(importlib.metadata, "requires", lambda name: ["pyspark (>=4.0.0)"])
+
+    with pytest.raises(SessionError, match=r"delta-spark 4\.0\.1 works with pyspark 4\.0, and 4\.2\.0 is installed"):
+        session._delta_coordinates()
+    monkeypatch.setattr(pyspark, "__version__", "4.0.2")
+    assert session._delta_coordinates() == "io.delta:delta-spark_2.13:4.0.1"
+
+
+def _as_delta_4_0(builder: SparkSession.Builder) -> SparkSession.Builder:
+    return builder.config("spark.jars.packages", "io.delta:delta-spark_2.13:4.0.1")

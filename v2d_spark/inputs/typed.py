@@ -118,7 +118,10 @@ def _parquet(spark: SparkSession, folder: str | None, paths: Sequence[str]) -> D
     if folder is not None and any("=" in path.removeprefix(folder) for path in paths):
         reader = reader.option("basePath", spark_path(folder))
     try:
-        return reader.parquet(*(spark_path(path) for path in paths))
+        frame = reader.parquet(*(spark_path(path) for path in paths))
+        # Under Connect no file is looked into before its columns are asked for.
+        _ = frame.schema
+        return frame
     except Exception as error:
         if "CANNOT_MERGE" in str(error):
             return None
