@@ -80,7 +80,7 @@ soak: $(READY) ## 200 operations on one dataset, checked after each; the same ag
 # same once more. Through Spark Connect the tests of Spark, and whole jobs by commands on both versions.
 test-matrix: $(READY) $(SPARK40) ## on Spark 4.0, and through Spark Connect
 	.venv-spark40/bin/$(PYTEST_2) -m "$(QUICK_ONES)" tests/spark tests/e2e/test_cli.py tests/e2e/test_kill.py $(ARGS)
-	.venv-spark40/bin/$(PYTEST_2) -m "matrix or not chaos" tests/e2e/test_connect.py $(ARGS)
+	.venv-spark40/bin/$(PYTEST_2) -m matrix tests/e2e/test_connect.py $(ARGS)
 	$(PYTEST) --connect -m "$(QUICK_ONES)" tests/spark $(ARGS)
 	$(PYTEST) -m matrix $(ARGS)
 

@@ -23,6 +23,8 @@ from v2d_spark.tables import Dataset
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
+pytestmark = pytest.mark.matrix
+
 Command = Callable[..., str]
 
 
@@ -118,7 +120,6 @@ def state(folder: Path) -> dict[str, object]:
     return told
 
 
-@pytest.mark.matrix
 @pytest.mark.timeout(900)
 def test_the_main_job_gives_what_it_gives_without_connect(
     spark: SparkSession, connect: ConnectServer, site: MediaServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -146,7 +147,6 @@ def test_the_main_job_gives_what_it_gives_without_connect(
     assert expected["samples of chained"] and expected["samples of imported"]
 
 
-@pytest.mark.matrix
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -168,7 +168,6 @@ def test_what_is_wrong_is_one_sentence(connect: ConnectServer, tmp_path: Path, a
     assert done.stderr.count("\n") == 1, done.stderr
 
 
-@pytest.mark.matrix
 def test_no_server_is_one_sentence(tmp_path: Path) -> None:
     Dataset.create(str(tmp_path / "dataset"))
 
