@@ -60,7 +60,7 @@ def test_delta_and_spark_that_do_not_match(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(importlib.metadata, "requires", lambda name: ["pyspark<=4.0.9,>=4.0.1"])
 
     with pytest.raises(SessionError, match=r"works with pyspark .*4\.0\.9.*run: pip install --upgrade"):
-        session._delta_coordinates()
+        session.delta_coordinates()
 
 
 def test_no_delta(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +70,7 @@ def test_no_delta(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.metadata, "version", missing)
 
     with pytest.raises(SessionError, match=r"delta-spark is not installed; run: pip install 'v2d_spark\[local\]'"):
-        session._delta_coordinates()
+        session.delta_coordinates()
 
 
 def test_a_jar_that_cannot_be_had(tmp_path: Path) -> None:
