@@ -429,7 +429,6 @@ def _reaching_s3(delta: _Jars, for_s3: _Jars) -> dict[str, str]:
     return conf
 
 
-
 def delta_coordinates() -> str:
     """Maven coordinates of the Delta jar that fits, as the installed delta-spark names them.
 
