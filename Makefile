@@ -3,6 +3,8 @@
 
 PYTHON ?= python3
 ARGS   ?=
+EXTRAS ?=
+DIST   ?= dist
 
 VENV  := .venv
 BIN   := $(VENV)/bin
@@ -13,6 +15,8 @@ READY := $(VENV)/var/v2d_spark/classes.jsa
 BIG   := $(VENV)/.big
 # The oldest Spark and Delta that are served, in an environment of their own.
 SPARK40 := .venv-spark40/.installed
+# The archive of `make pack`: its environment fits one Python alone.
+NAME_OF_PACK := import importlib.metadata as m, sys; print("v2d_spark-%s-py%d%d.tar.gz" % (m.version("v2d_spark"), *sys.version_info[:2]))
 # What a benchmark compares with, in an environment of its own: it wants another pyarrow.
 DAFT  := .venv-daft/.installed
 
@@ -27,7 +31,7 @@ PYTEST   := $(BIN)/$(PYTEST_2)
 QUICK_ONES := not chaos and not soak and not big and not matrix
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-by-name lint types wheel bench bench-spark40 chaos soak test-matrix test-all jar clean
+.PHONY: help demo test test-by-name lint types wheel pack bench bench-spark40 chaos soak test-matrix test-all jar clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +56,16 @@ wheel: $(STAMP) ## build the wheel, install it elsewhere and run a small job wit
 	rm -rf build dist
 	$(BIN)/python -m build --wheel
 	$(BIN)/python tests/wheel_check.py dist/*.whl
+
+pack: $(STAMP) ## an environment for executors that have none, to dist/; with an extra: EXTRAS=tfrecord
+	rm -rf build $(DIST)/v2d_spark-*.tar.gz
+	$(PYTHON) -m venv build/env
+	build/env/bin/python -m pip install --quiet --disable-pip-version-check '.$(if $(EXTRAS),[$(EXTRAS)])'
+	build/env/bin/python -m pip uninstall --quiet --yes setuptools pip
+	mkdir -p $(DIST)
+	$(BIN)/venv-pack --quiet --prefix build/env --output $(DIST)/$$(build/env/bin/python -c '$(NAME_OF_PACK)')
+	chmod 644 $(DIST)/v2d_spark-*.tar.gz
+	rm -rf build
 
 bench: $(READY) $(DAFT) ## the figures of benchmarks/results/
 	$(BIN)/python -m benchmarks $(ARGS)

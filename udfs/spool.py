@@ -34,13 +34,26 @@ def default_folder() -> Path:
     return Path(tempfile.gettempdir()) / f"v2d_spark-{os.getuid()}"
 
 
+def executor_folder() -> Path:
+    """The scratch folder of a task on another host, where nobody names one: among the temporary files of its executor.
+
+    These lie on the disks that the cluster has for such files, and go with the executor. Spark tells Python workers where
+    they are; with several disks, workers take one or the other. Where Spark tells nothing it is the default folder.
+    """
+    folders = [folder for folder in os.environ.get("SPARK_LOCAL_DIRS", "").split(",") if Path(folder).is_absolute()]
+    folders = [folder for folder in folders if Path(folder).is_dir()]
+    if not folders:
+        return default_folder()
+    return Path(folders[os.getpid() % len(folders)]) / default_folder().name
+
+
 class Spool(AbstractContextManager["Spool"]):
     """A folder of one task's own in the scratch folder, removed with all that is in it.
 
     Entering it sweeps the scratch folder: a driver sees its own host alone, and tasks run on all.
 
     Args:
-        scratch: the scratch folder; made if it is missing.
+        scratch: the scratch folder; made if it is missing. Empty for that of the executor that this runs in.
         keep_bytes: bytes of files that may wait to be written over.
 
     Raises:
@@ -48,7 +61,7 @@ class Spool(AbstractContextManager["Spool"]):
     """
 
     def __init__(self, scratch: str, *, keep_bytes: int = 0) -> None:
-        self._scratch = Path(scratch).expanduser()
+        self._scratch = Path(scratch).expanduser() if scratch else executor_folder()
         self._names = itertools.count()  # next() of it is atomic, so threads may share a spool
         self._keep_bytes = keep_bytes
         self._kept: deque[tuple[Path, int]] = deque()

@@ -33,6 +33,27 @@ def explain(error: Exception, asked: str | None = None) -> str:
     return sentence.rstrip(" ;:.") or type(error).__name__
 
 
+def of_executors(error: Exception) -> str | None:
+    """What is wrong with the Python of executors, a sentence that says what to do; None where the error is another.
+
+    Args:
+        error: what a job of Spark failed with.
+    """
+    text = str(error)
+    if found := re.search(r"ModuleNotFoundError: No module named '([\w.]+)'", text):
+        wrong = f"The Python of the executors has no {found[1]}"
+    elif found := re.search(r"worker has different version: (\S+) than that in driver: ([\d.]+\d)", text):
+        wrong = f"Executors run Python {found[1]}, and the driver Python {found[2]}"
+    elif found := re.search(r'Cannot run program "([^"]+)"', text):
+        wrong = f"Executors cannot start {found[1]}"
+    else:
+        return None
+    return (
+        f"{wrong}: give them an environment with v2d_spark, of the driver's version of Python, by --archives or in their "
+        "image, and name it in spark.pyspark.python (docs/deploy/README.md)."
+    )
+
+
 def fault(error: Exception) -> str:
     """An unexpected error as one line: the exception that came last, of a Python worker or of Java too."""
     text = str(error)

@@ -118,7 +118,7 @@ class Settings:
     """
 
     scratch_dir: str = setting(
-        "", "folder for what is being fetched, on each host; empty for v2d_spark-UID in the temporary one"
+        "", "folder for what is being fetched, on each host; empty for v2d_spark-UID in the temporary one, on a cluster Spark's"
     )
     inline_limit: int = setting(
         16 << 20, "streams over this many bytes go to files/ beside the tables", minimum=0, maximum=LARGEST_INLINE

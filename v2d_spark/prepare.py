@@ -13,7 +13,7 @@ import tempfile
 import wave
 from pathlib import Path
 
-from v2d_spark.session import ARCHIVE, end_java, get_session, has_delta_jars, local_session
+from v2d_spark.session import ARCHIVE, delta_jars, end_java, get_session, local_session
 from v2d_spark.udfs.vocabulary import SessionError
 
 _LONGEST_S = 900
@@ -33,7 +33,7 @@ def prepare() -> Path:
         with tempfile.TemporaryDirectory(dir=ARCHIVE.parent) as folder:
             made = Path(folder) / ARCHIVE.name
             # A process has one Java for its life, and an archive fits only the class path it was made with: with the jars.
-            if not has_delta_jars():
+            if not delta_jars():
                 _run("jars", made)
             _run("classes", made)
             if not made.exists():

@@ -44,6 +44,9 @@ _OWN = "spark.v2d.local"
 # Set in a session of ours whose workers have been started.
 _WARM = "spark.v2d.warm"
 _FEW_ROWS = 20_000
+_SIZE_OF_MOST = ("spark.dynamicAllocation.maxExecutors", "spark.executor.cores")
+# Spark's own value where nobody sets a limit is 2³¹ - 1.
+_NO_LIMIT = 100_000
 # Workers that are started before there is work for them.
 _MOST_WARM = 8
 #: Settings by which queries are not compiled to Java first.
@@ -202,10 +205,28 @@ def parallelism(spark: SparkSession) -> int:
     told = spark.conf.get("spark.default.parallelism", None)
     if told:
         return max(1, int(told))
+    if most := _most_cores(spark):
+        return most
     from pyspark.sql import functions as F
 
-    # A range is split into as many partitions as the cluster has cores; the DataFrame API has no other way to ask.
-    return max(1, spark.range(1 << 16).select(F.spark_partition_id()).distinct().count())
+    # A range is split into as many partitions as there are cores now; the DataFrame API has no other way to ask. In a session
+    # that has just begun executors still come: the first job waits for one of them, and is told two cores.
+    count = 0
+    while (now := spark.range(1 << 16).select(F.spark_partition_id()).distinct().count()) > count:
+        count = now
+    return max(1, count)
+
+
+def _most_cores(spark: SparkSession) -> int | None:
+    """The cores that a session which grows by need may have; None where that is not told.
+
+    It starts executors for tasks that wait, so one that is given as many tasks as it has cores never grows.
+    """
+    if str(spark.conf.get("spark.dynamicAllocation.enabled", "false")).lower() != "true":
+        return None
+    executors, cores = (str(spark.conf.get(name, None)) for name in _SIZE_OF_MOST)
+    is_told = executors.isdigit() and cores.isdigit() and int(executors) < _NO_LIMIT
+    return int(executors) * int(cores) or None if is_told else None
 
 
 def has_lasting_catalog(spark: SparkSession) -> bool:
@@ -217,6 +238,18 @@ def is_on_this_host(spark: SparkSession) -> bool:
     """Whether the tasks surely run on this process's own host."""
     # A Spark Connect server may be anywhere, whatever its own master is.
     return not connect.is_wanted() and (spark.conf.get("spark.master", None) or "").startswith("local[")
+
+
+def scratch_of_tasks(spark: SparkSession, settings: Settings) -> str:
+    """The scratch folder for tasks of a session; empty where each is to take that of its executor.
+
+    The driver's default may be on a small disk of another host, or belong to another user there.
+
+    Args:
+        spark: the session.
+        settings: the settings.
+    """
+    return settings.scratch if settings.scratch_dir or is_on_this_host(spark) else ""
 
 
 def _require_pyspark() -> None:
@@ -268,7 +301,7 @@ def local_session(app_name: str, scratch: Path, *, java_options: Sequence[str] =
         SessionError: as `get_session`.
     """
     _check_java()
-    coordinates = _delta_coordinates()
+    coordinates = delta_coordinates()
     from pyspark import SparkConf, SparkContext
     from pyspark.sql import SparkSession
 
@@ -359,9 +392,13 @@ def archive_options(archive: Path) -> list[str]:
     return [f"-XX:SharedArchiveFile={archive}", "-Xlog:disable", "-Xlog:all=warning:stderr"]
 
 
-def has_delta_jars() -> bool:
-    """Whether a local session finds Delta's jars on disk."""
-    return bool(_Jars(_delta_coordinates()).on_disk())
+def delta_jars() -> list[Path]:
+    """Delta's jars, where an earlier local session, or `v2d prepare`, has fetched those that fit; else none.
+
+    Raises:
+        SessionError: as `delta_coordinates`.
+    """
+    return _Jars(delta_coordinates()).on_disk()
 
 
 def _s3_coordinates() -> str:
@@ -392,8 +429,12 @@ def _reaching_s3(delta: _Jars, for_s3: _Jars) -> dict[str, str]:
     return conf
 
 
-def _delta_coordinates() -> str:
-    """Maven coordinates of the Delta jar that fits, as the installed delta-spark names them."""
+def delta_coordinates() -> str:
+    """Maven coordinates of the Delta jar that fits, as the installed delta-spark names them.
+
+    Raises:
+        SessionError: if delta-spark is not installed, or does not fit the installed pyspark.
+    """
     try:
         delta_version = importlib.metadata.version("delta_spark")
     except importlib.metadata.PackageNotFoundError:

@@ -71,7 +71,10 @@ def downloaded(
     urls[3] = server.url("status/404")
     urls[25] = server.url("status/503")
     add_sources(dataset, urls)
-    result = run(spark, dataset, settings(folder, "batch.sources=20"))
+    cores = iter((2, 2, 3))  # a cluster that grows: as the run begins, before each batch
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(making, "parallelism", lambda session: next(cores))
+        result = run(spark, dataset, settings(folder, "batch.sources=20"))
     assert list((folder / "scratch").iterdir()) == []
     return dataset, result
 
@@ -97,6 +100,7 @@ def test_good_and_bad_urls_become_rows(
     assert failed["http_5xx"]["attempts"] == 1
     runs = sorted(dataset.read_control("runs"), key=lambda row: row["batch_id"])
     assert [row["statuses"] for row in runs] == [{"ok": 19, "failed": 1}, {"ok": 9, "failed": 1}]
+    assert runs[-1]["cores"] == 3
 
 
 def test_a_second_run_fetches_nothing_and_commits_nothing(

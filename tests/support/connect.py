@@ -49,7 +49,7 @@ class ConnectServer:
     def __enter__(self) -> ConnectServer:
         conf = session._local_defaults()
         conf["spark.driver.extraJavaOptions"] += "".join(f' "{option}"' for option in session.archive_options(session.ARCHIVE))
-        conf |= session._Jars(session._delta_coordinates()).conf()
+        conf |= session._Jars(session.delta_coordinates()).conf()
         conf |= {
             "spark.connect.grpc.binding.address": "127.0.0.1",
             "spark.connect.grpc.binding.port": str(self._port),

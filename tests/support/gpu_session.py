@@ -26,7 +26,7 @@ def session(folder: Path, conf: dict[str, str]) -> Any:
     script = folder / "gpus.sh"
     script.write_text("""#!/bin/sh\necho '{"name": "gpu", "addresses": ["0", "1"]}'\n""")
     script.chmod(0o755)
-    jars = ours._DeltaJars(ours._delta_coordinates())
+    jars = ours._Jars(ours.delta_coordinates())
     assert jars.on_disk()
     everything = {
         **ours._local_defaults(),

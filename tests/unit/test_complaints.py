@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from v2d_spark.complaints import explain, fault
+from v2d_spark.complaints import explain, fault, of_executors
 
 FRAME = """Traceback (most recent call last):
   File "/site-packages/pyspark/worker.py", line 3622, in main
@@ -162,3 +162,30 @@ def test_a_fault_is_the_exception_that_came_last(text: str, told: str) -> None:
         """Named as Spark's."""
 
     assert fault(AnalysisException(text)) == told
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            f"Job aborted due to stage failure: Task 0 failed 4 times: PythonException: {FRAME}\n"
+            "ModuleNotFoundError: No module named 'v2d_spark'\n",
+            "The Python of the executors has no v2d_spark: ",
+        ),
+        (
+            "[PYTHON_VERSION_MISMATCH] Python in worker has different version: 3.9 than that in driver: 3.11, PySpark cannot",
+            "Executors run Python 3.9, and the driver Python 3.11: ",
+        ),
+        (
+            'java.io.IOException: Cannot run program "./env/bin/python": error=2, No such file or directory',
+            "Executors cannot start ./env/bin/python: ",
+        ),
+    ],
+)
+def test_a_python_of_executors_that_does_not_fit_is_told_with_what_to_do(text: str, told: str) -> None:
+    sentence = of_executors(Exception(text))
+    assert sentence is not None and sentence.startswith(told) and "--archives" in sentence
+
+
+def test_a_module_that_this_process_lacks_is_none_of_theirs() -> None:
+    assert of_executors(ModuleNotFoundError("No module named 'torch'")) is None

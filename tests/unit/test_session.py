@@ -60,7 +60,7 @@ def test_delta_and_spark_that_do_not_match(monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(importlib.metadata, "requires", lambda name: ["pyspark<=4.0.9,>=4.0.1"])
 
     with pytest.raises(SessionError, match=r"works with pyspark .*4\.0\.9.*run: pip install --upgrade"):
-        session._delta_coordinates()
+        session.delta_coordinates()
 
 
 def test_no_delta(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -70,7 +70,7 @@ def test_no_delta(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.metadata, "version", missing)
 
     with pytest.raises(SessionError, match=r"delta-spark is not installed; run: pip install 'v2d_spark\[local\]'"):
-        session._delta_coordinates()
+        session.delta_coordinates()
 
 
 def test_a_jar_that_cannot_be_had(tmp_path: Path) -> None:
@@ -138,9 +138,9 @@ def test_delta_4_0_is_for_spark_4_0(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.metadata, "requires", lambda name: ["pyspark (>=4.0.0)"])
 
     with pytest.raises(SessionError, match=r"delta-spark 4\.0\.1 works with pyspark 4\.0, and 4\.2\.0 is installed"):
-        session._delta_coordinates()
+        session.delta_coordinates()
     monkeypatch.setattr(pyspark, "__version__", "4.0.2")
-    assert session._delta_coordinates() == "io.delta:delta-spark_2.13:4.0.1"
+    assert session.delta_coordinates() == "io.delta:delta-spark_2.13:4.0.1"
 
 
 def _as_delta_4_0(builder: SparkSession.Builder) -> SparkSession.Builder:

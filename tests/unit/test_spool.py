@@ -15,7 +15,7 @@ import pytest
 from v2d_spark import config
 from v2d_spark.udfs import processes
 from v2d_spark.udfs.media_rows import Outcome, Row
-from v2d_spark.udfs.spool import Spool, default_folder, sweep
+from v2d_spark.udfs.spool import Spool, default_folder, executor_folder, sweep
 from v2d_spark.udfs.vocabulary import ConfigError, V2dError
 
 HOLDER = """
@@ -184,6 +184,25 @@ def test_a_default_scratch_folder_that_another_made_is_refused(
     with pytest.raises(ConfigError, match=r"was not made by this user.* set scratch_dir"), Spool(str(folder)):
         pass
     assert not list(other.iterdir())
+
+
+def test_a_task_that_is_named_no_folder_takes_one_of_its_executor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disks = [tmp_path / "one", tmp_path / "two"]
+    for disk in disks:
+        disk.mkdir()
+    monkeypatch.setenv("SPARK_LOCAL_DIRS", ",".join(map(str, (*disks, tmp_path / "gone"))))
+    used = set()
+    for pid in (1000, 1001):
+        monkeypatch.setattr(os, "getpid", lambda pid=pid: pid)
+        used.add(executor_folder().parent)
+    monkeypatch.undo()
+    assert used == set(disks)
+
+    monkeypatch.setenv("SPARK_LOCAL_DIRS", str(disks[0]))
+    with Spool("") as spool:
+        assert spool.folder.parent == disks[0] / default_folder().name
+    monkeypatch.setenv("SPARK_LOCAL_DIRS", "relative,")
+    assert executor_folder() == default_folder()
 
 
 def test_this_process_is_alive() -> None:

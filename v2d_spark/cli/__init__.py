@@ -14,7 +14,7 @@ import click
 from v2d_spark import interrupts
 from v2d_spark.cli import verbs
 from v2d_spark.cli.telling import complain
-from v2d_spark.complaints import fault
+from v2d_spark.complaints import fault, of_executors
 from v2d_spark.udfs.vocabulary import (
     EXIT_DONE,
     EXIT_INTERNAL,
@@ -46,6 +46,19 @@ def main(arguments: Sequence[str] | None = None, *, verb: str | None = None) -> 
     return code
 
 
+def task() -> None:
+    """Run one command as a task of a Databricks job, which counts as done unless it raises.
+
+    The command line is this process's: the parameters of the task.
+
+    Raises:
+        V2dError: if the exit code is not 0; the sentence that says why stands in the task's output.
+    """
+    code = main()
+    if code != EXIT_DONE:
+        raise V2dError(f"v2d ended with exit code {code}; the task's output says why.")
+
+
 def _run(arguments: Sequence[str]) -> int:
     # pyspark logs a wrong query's stack by itself; the user gets a sentence.
     logging.getLogger("SQLQueryContextLogger").setLevel(logging.CRITICAL)
@@ -73,6 +86,9 @@ def _run(arguments: Sequence[str]) -> int:
         sys.stderr.close()
         return EXIT_DONE
     except Exception as error:
+        if told := of_executors(error):
+            complain(told)
+            return EXIT_USER
         complain(fault(error))
         if os.environ.get(_DEBUG):
             raise

@@ -20,7 +20,7 @@ from v2d_spark import batches, gpus, media_log, merges, migrations, queries, sch
 from v2d_spark.config import Settings
 from v2d_spark.lease import BATCHES_PER_EPOCH, Lease
 from v2d_spark.schema import STEP_MEDIA
-from v2d_spark.session import is_on_this_host, parallelism
+from v2d_spark.session import is_on_this_host, parallelism, scratch_of_tasks
 from v2d_spark.steps.making import MakeResult, Unwatched, Watcher, collected, in_rounds
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs import spool
@@ -177,7 +177,7 @@ class _Work:
             batch_id=batch_id,
             timeout=settings.decode.timeout,
             memory=settings.decode.memory,
-            scratch=settings.scratch,
+            scratch=scratch_of_tasks(self.spark, settings),
             inline_limit=settings.inline_limit,
             buffer_bytes=settings.export.buffer_bytes,
             row_group_bytes=settings.batch.row_group_bytes,

@@ -22,7 +22,7 @@ from v2d_spark.config import Settings
 from v2d_spark.media_log import candidate_files
 from v2d_spark.queries import computing, samples_where
 from v2d_spark.schema import STEP_MEDIA
-from v2d_spark.session import is_on_this_host, parallelism
+from v2d_spark.session import is_on_this_host, parallelism, scratch_of_tasks
 from v2d_spark.spark_paths import literal
 from v2d_spark.streams import Streams, choose_streams, with_batches
 from v2d_spark.tables import Dataset
@@ -604,7 +604,7 @@ def plan(
         media_streams=leaving.media,
         made=tuple(_step_media(dataset, step, stream, versions, found) for step, stream in leaving.made),
         buffer_bytes=settings.export.buffer_bytes,
-        scratch=settings.scratch,
+        scratch=scratch_of_tasks(spark, settings),
         verify=settings.export.verify,
         progress=progress_file if is_on_this_host(spark) else None,
         update=update,

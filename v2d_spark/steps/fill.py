@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from v2d_spark import batches, measuring, media_log, merges, migrations, queries, schema
 from v2d_spark.config import Settings
 from v2d_spark.lease import Lease
-from v2d_spark.session import is_on_this_host, parallelism
+from v2d_spark.session import is_on_this_host, parallelism, scratch_of_tasks
 from v2d_spark.spark_paths import literal, parquet_relation
 from v2d_spark.steps.making import MakeResult, Unwatched, Watcher, in_rounds, told_by_task
 from v2d_spark.tables import Dataset
@@ -219,7 +219,7 @@ class _Work:
             files=media_log.candidate_files(dataset, dataset.delta("media").version(), batch.first, batch.last),
             timeout=settings.decode.timeout,
             memory=settings.decode.memory,
-            scratch=settings.scratch,
+            scratch=scratch_of_tasks(self.spark, settings),
             buffer_bytes=settings.export.buffer_bytes,
             deadline=time.time() + settings.batch.seconds,
             progress=self.watcher.progress_file if on_this_host else None,

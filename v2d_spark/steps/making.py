@@ -17,7 +17,7 @@ from v2d_spark.choice import Choice
 from v2d_spark.config import Settings
 from v2d_spark.lease import Lease
 from v2d_spark.limits import Budget, Limits
-from v2d_spark.session import is_on_this_host, parallelism
+from v2d_spark.session import is_on_this_host, parallelism, scratch_of_tasks
 from v2d_spark.steps import choosing
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs import spool
@@ -303,8 +303,14 @@ def make(
     return result
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Work:
+    """How batches are computed.
+
+    Attributes:
+        cores: how many the session had when the last batch began: a cluster grows and shrinks.
+    """
+
     spark: SparkSession
     dataset: Dataset
     lease: Lease
@@ -333,6 +339,7 @@ class _Work:
                 finished, computing = self._finished(computing), None
                 is_over = self.budget.ended(self.cores) is not None
                 if not is_over:
+                    self.cores = parallelism(self.spark)
                     computing = ahead.submit(self._compute, batch, self.lease.next_batch_id())
                 if finished:
                     yield finished
@@ -416,7 +423,7 @@ class _Work:
             decode_timeout=settings.decode.timeout,
             decode_memory=settings.decode.memory,
             fetch=settings.fetch,
-            scratch=settings.scratch,
+            scratch=scratch_of_tasks(self.spark, settings),
             inline_limit=settings.inline_limit,
             max_bytes=max(1, room // tasks),
             deadline=time.time() + seconds,
