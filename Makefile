@@ -102,7 +102,7 @@ test-all: $(READY) $(BIG) ## make test, and what needs big extras
 	$(PYTEST) -m "not chaos and not soak and not matrix" $(ARGS)
 
 # Delta's and Hadoop's classes, to compile against.
-CLASSES = $(shell $(BIN)/python -c "import glob, os, pyspark; from v2d_spark import session as s; print(':'.join([*map(str, s._Jars(s._delta_coordinates()).on_disk()), *glob.glob(os.path.dirname(pyspark.__file__) + '/jars/hadoop-client-api-*.jar')]))")
+CLASSES = $(shell $(BIN)/python -c "import glob, os, pyspark; from v2d_spark import session as s; print(':'.join([*map(str, s._Jars(s.delta_coordinates()).on_disk()), *glob.glob(os.path.dirname(pyspark.__file__) + '/jars/hadoop-client-api-*.jar')]))")
 
 jar: $(READY) ## build conf/v2d-s3-logstore.jar from jvm/; needs a JDK
 	rm -rf build/jvm
