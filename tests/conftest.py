@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 from tests.support.quick import QUICK
 
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
 # Up to four JVMs run at once: two workers' sessions and the commands that their tests start. It reaches them all.
 os.environ.setdefault("PYSPARK_SUBMIT_ARGS", "--driver-memory 1536m pyspark-shell")
+
+# On a machine that does other things too an example may take any time; each test has its own limit.
+settings.register_profile("tests", deadline=None)
+settings.load_profile("tests")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -100,10 +100,11 @@ class JsonWriter:
 
 def to_json(fields: Mapping[str, Any]) -> bytes:
     """Fields as JSON text in UTF-8, numbers that JSON does not know as null."""
+    # Halves of characters, which UTF-8 cannot hold, stay what JSON writes for them: \ud800.
     try:
-        return json.dumps(fields, ensure_ascii=False, allow_nan=False, default=str).encode()
+        return json.dumps(fields, ensure_ascii=False, allow_nan=False, default=str).encode(errors="backslashreplace")
     except ValueError:
-        return json.dumps(_finite(fields), ensure_ascii=False, allow_nan=False, default=str).encode()
+        return json.dumps(_finite(fields), ensure_ascii=False, allow_nan=False, default=str).encode(errors="backslashreplace")
 
 
 def reserved_names(columns: Sequence[str]) -> frozenset[str]:

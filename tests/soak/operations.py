@@ -454,7 +454,7 @@ def _check_ingested(told: IngestResult, counted: Counter[str], rows: Sequence[In
 
 
 def _check_made(told: MakeResult, statuses: Counter[str], model: Model, making: Making) -> None:
-    assert told.report.statuses == statuses, (told.report.statuses, statuses)
+    assert told.report.statuses == statuses, (told.report.statuses, statuses, told.report.messages)
     assert told.made_otherwise == model.made_otherwise(making)
 
 

@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import webdataset
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from webdataset.tariterators import base_plus_ext
 
@@ -329,6 +329,7 @@ def test_what_was_cut_already_is_not_cut_again() -> None:
         assert row["columns"]["clips"] == "[[10, 12]]"
 
 
+@example(["\ud800"], "url")
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(exclude_categories=())),
