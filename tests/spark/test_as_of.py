@@ -205,6 +205,7 @@ def test_a_session_that_reads_nothing_older_than_the_retention(
         spark.conf.set(READS_OLD, "false")
 
 
+@pytest.mark.chaos
 def test_bytes_that_are_gone(spark: SparkSession, told: tuple[Dataset, Path], tmp_path: Path) -> None:
     """As maintenance leaves it, which lets go of rows that newer ones replaced."""
     dataset = Dataset.open(shutil.copytree(told[0].path, str(tmp_path / "dataset")))

@@ -89,6 +89,7 @@ def test_the_kinds_of_sources_and_what_is_only_asked_for_again(spark: SparkSessi
     assert set(asked) - {name for name, row in asked.items() if row["known"]} == {"new", "again", "due"}
 
 
+@pytest.mark.chaos
 def test_what_was_done_in_one_round_does_not_come_again_in_the_next(
     spark: SparkSession, new_dataset: NewDataset, tmp_path: Path, server: MediaServer
 ) -> None:

@@ -80,7 +80,10 @@ def in_tars(folder: Path) -> dict[int, list[int]]:
     return found
 
 
-@pytest.mark.parametrize("format", ["webdataset", "files", "parquet", "tfrecord"])
+MORE_FORMATS = [pytest.param(name, marks=pytest.mark.chaos) for name in ("files", "tfrecord")]
+
+
+@pytest.mark.parametrize("format", ["webdataset", "parquet", *MORE_FORMATS])
 def test_shards_whose_samples_are_the_same_are_not_touched(
     spark: SparkSession, first: Path, second: Path, tmp_path: Path, format: str
 ) -> None:
@@ -129,6 +132,7 @@ def updated(spark: SparkSession, packed: Path, second: Path) -> Path:
     return folder
 
 
+@pytest.mark.chaos
 def test_packed_samples_stay_where_they_are_and_new_ones_open_shards(
     spark: SparkSession, packed: Path, updated: Path, second: Path, tmp_path: Path
 ) -> None:

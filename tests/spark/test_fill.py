@@ -124,6 +124,7 @@ def test_some_alone_and_a_sample_that_cannot_be_read(plain: str, tmp_path: Path)
     assert not api.enrich("measure", dataset.path).report.statuses
 
 
+@pytest.mark.chaos
 def test_cuts_are_of_whole_sources_and_a_probe_tells_what_it_lacks(plain: str, tmp_path: Path) -> None:
     dataset = copied(plain, tmp_path)
 

@@ -168,6 +168,7 @@ def test_a_table_without_a_feed_may_be_rewritten(spark: SparkSession, tmp_path: 
     assert work.sources()["b"]["caption"] == "other"
 
 
+@pytest.mark.chaos
 def test_what_cannot_be_followed_on_is_told(spark: SparkSession, tmp_path: Path) -> None:
     work = Work(spark, tmp_path)
     work.add([("a", "a", None, None)])

@@ -162,6 +162,7 @@ def test_by_reference_what_changes_is_taken_again_and_shards_leave_as_they_came(
     assert (metadata["license"], metadata["clips"], metadata["status"]) == ("CC0", [[0.5, 1.5]], "success")
 
 
+@pytest.mark.chaos
 def test_copied_bytes_outlive_their_tars_and_shards_are_the_same_through_a_chain(work: Work) -> None:
     """Small ones in the rows, large ones beside the tables; keys may have folders and be long; some must not come back."""
     long, nested = "k" * 180, "a/b/0001"

@@ -296,6 +296,7 @@ def monthold(dataset: Dataset) -> None:
         os.utime(path, (then, then))
 
 
+@pytest.mark.chaos
 def test_logs_get_checkpoints_and_lose_what_is_older_than_a_month(spark: SparkSession, new_dataset: NewDataset) -> None:
     dataset = new_dataset()
     monthold(dataset)
@@ -392,6 +393,7 @@ def test_wrong_hours_and_other_writers_are_told(spark: SparkSession, new_dataset
         assert "is being written by" in maintain(spark, dataset, dry_run=True).left[0]
 
 
+@pytest.mark.chaos
 def test_rows_deleted_beside_the_files_are_not_brought_back(spark: SparkSession, redone: Dataset) -> None:
     media = redone.sql_name("media")
     spark.sql(f"ALTER TABLE {media} SET TBLPROPERTIES ('delta.enableDeletionVectors' = 'true')")

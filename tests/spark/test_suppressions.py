@@ -23,7 +23,7 @@ def sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-@pytest.mark.parametrize("few", [1000, -1])
+@pytest.mark.parametrize("few", [1000, pytest.param(-1, marks=pytest.mark.chaos)])
 def test_a_few_and_many(
     spark: SparkSession, new_dataset: Callable[..., Dataset], monkeypatch: pytest.MonkeyPatch, few: int
 ) -> None:

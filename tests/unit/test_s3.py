@@ -193,6 +193,8 @@ def test_tables_are_reached_with_the_same_credentials(server: S3Server, bucket: 
     monkeypatch.setenv("AWS_S3_ALLOW_UNSAFE_RENAME", "true")
     own = Store("s3://bucket/keyed", endpoint=server.endpoint, access_key="of-tables", secret_key="secret", requester_pays=True)
     storage.use([own])
+    # Tests of Spark may have run in this process before.
+    monkeypatch.setattr(leases, "session_there", lambda: None)
 
     dataset = Dataset("s3a://bucket/keyed/dataset", 1000)
     for table in (LEASES, MEDIA):
