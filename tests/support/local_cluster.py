@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 _ROOT = Path(__file__).resolve().parents[2]
 _HOME = Path(pyspark.__file__).parent
 SPARK_SUBMIT = _HOME / "bin" / "spark-submit"
+# What the driver logs is read at its end: more than a pipe holds would stop it.
+_QUIET = f"-Dlog4j2.configurationFile=file:{_ROOT / 'conf' / 'log4j2.local.properties'}"
+# Java's start is most of an executor's.
+_JAVA = "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m"
 _SETTINGS = {
     "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
     "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
@@ -24,8 +28,7 @@ _SETTINGS = {
     "spark.ui.enabled": "false",
     "spark.databricks.delta.snapshotPartitions": "1",
     "spark.sql.shuffle.partitions": "2",
-    # Java's start is most of an executor's.
-    "spark.executor.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m",
+    "spark.executor.extraJavaOptions": _JAVA,
     "spark.decommission.enabled": "true",
     "spark.python.worker.faulthandler.enabled": "true",
 }
@@ -56,7 +59,16 @@ class Submit:
         settings = [word for name, value in self._conf.items() for word in ("--conf", f"{name}={value}")]
         script = _ROOT / "jobs" / f"{verb}_job.py"
         return subprocess.Popen(
-            [SPARK_SUBMIT, "--master", self._master, *settings, script, *map(str, arguments)],
+            [
+                SPARK_SUBMIT,
+                "--master",
+                self._master,
+                "--driver-java-options",
+                f"{_JAVA} {_QUIET}",
+                *settings,
+                script,
+                *map(str, arguments),
+            ],
             env={**os.environ, "SPARK_HOME": str(_HOME), "PYSPARK_PYTHON": sys.executable},
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
