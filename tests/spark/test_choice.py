@@ -113,6 +113,7 @@ def test_what_was_done_in_one_round_does_not_come_again_in_the_next(
     assert not Path(dataset.staging_path).exists()
 
 
+@pytest.mark.chaos
 def test_a_limit_ends_a_run_at_a_batch_and_the_next_run_goes_on(
     spark: SparkSession, new_dataset: NewDataset, tmp_path: Path, server: MediaServer
 ) -> None:

@@ -208,6 +208,7 @@ def test_what_cannot_be_followed_on_is_told(spark: SparkSession, tmp_path: Path)
     assert work.sources()["a"]["caption"] == "again"
 
 
+@pytest.mark.chaos
 def test_one_command_follows_and_fetches(spark: SparkSession, tmp_path: Path) -> None:
     with MediaServer() as server:
         server.bodies["a.mp4"] = b"bytes"

@@ -118,6 +118,7 @@ def test_a_trial_is_compared_and_taken_over(
         api.promote(told.name, dataset.path)
 
 
+@pytest.mark.chaos
 def test_what_cannot_be_tried_is_told(dataset: Dataset, tmp_path: Path) -> None:
     with pytest.raises(QueryError, match="nosuch"):
         api.try_settings(dataset.path, where="nosuch = 1", overrides=[reach(tmp_path)])
