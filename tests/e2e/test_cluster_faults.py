@@ -8,18 +8,14 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.killing import BATCH, FILES, Job, check_files, state
-from tests.support.local_cluster import Submit, delta_class_path
+from tests.support.local_cluster import Submit
 from tests.support.server import MediaServer
 from tests.support.tables import ask
 from v2d_spark.tables import Dataset
-
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
 
@@ -27,15 +23,10 @@ pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
 SURVIVED = ("worker", "daemon", "executor", "decommission", "pause")
 
 
-@pytest.fixture(scope="module")
-def class_path(spark: SparkSession) -> str:
-    return delta_class_path(spark)
-
-
 @pytest.fixture
-def job(tmp_path: Path, class_path: str) -> Iterator[Job]:
+def job(tmp_path: Path) -> Iterator[Job]:
     with MediaServer() as server:
-        yield Job(tmp_path, server, Submit(class_path))
+        yield Job(tmp_path, server, Submit())
 
 
 def check(job: Job, dataset: Path, faults: int) -> None:
@@ -65,9 +56,9 @@ def test_thirty_faults(job: Job, seed: int) -> None:
     check(job, dataset, 3)
 
 
-def test_speculative_tasks_beside_a_host_that_stands_still(job: Job, class_path: str) -> None:
+def test_speculative_tasks_beside_a_host_that_stands_still(job: Job) -> None:
     speculation = {"spark.speculation": "true", "spark.speculation.multiplier": "1.1", "spark.speculation.quantile": "0.1"}
-    job.start = Submit(class_path, **speculation, **{"spark.speculation.interval": "100ms"})
+    job.start = Submit(**speculation, **{"spark.speculation.interval": "100ms"})
     dataset = job.folder / "dataset"
 
     assert job.run_and_kill(dataset, ["pause", "pause"], random.Random(1))
@@ -75,9 +66,9 @@ def test_speculative_tasks_beside_a_host_that_stands_still(job: Job, class_path:
     check(job, dataset, 2)
 
 
-def test_workers_that_run_out_of_memory(job: Job, class_path: str) -> None:
+def test_workers_that_run_out_of_memory(job: Job) -> None:
     dataset = job.folder / "dataset"
-    enough, job.start = job.start, Submit(class_path, **{"spark.executor.pyspark.memory": "200m"})
+    enough, job.start = job.start, Submit(**{"spark.executor.pyspark.memory": "200m"})
     process = job.start(*job.arguments(dataset))
     told = process.communicate(timeout=600)[0].decode()
     assert process.returncode != 0, told

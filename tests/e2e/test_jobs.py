@@ -16,7 +16,7 @@ from tests.support.quick import QUICK
 from tests.support.server import MediaServer
 from tests.support.tables import ask
 from v2d_spark.cli import main
-from v2d_spark.session import ARCHIVE, archive_options
+from v2d_spark.session import ARCHIVE, archive_options, delta_jars
 from v2d_spark.tables import Dataset
 
 if TYPE_CHECKING:
@@ -58,12 +58,9 @@ def submit(folder: Path, verb: str, *arguments: str, conf: tuple[str, ...] = ())
 
 
 @pytest.fixture
-def delta_jars(spark: SparkSession) -> str:
-    """Where a local session has Delta's jars: as paths, or among the files that Ivy gave it."""
-    paths = spark.conf.get("spark.driver.extraClassPath", None)
-    if paths:
-        return f"spark.driver.extraClassPath={paths}"
-    return f"spark.jars={spark.conf.get('spark.jars')}"
+def class_path(spark: SparkSession) -> str:
+    """Delta's jars, which are here once a session was started."""
+    return f"spark.driver.extraClassPath={os.pathsep.join(map(str, delta_jars()))}"
 
 
 def told(folder: Path, name: str) -> list[dict[str, object]]:
@@ -71,7 +68,7 @@ def told(folder: Path, name: str) -> list[dict[str, object]]:
     return ask(Dataset.open(str(folder)), f"SELECT {columns[name]} FROM {name} ORDER BY key")
 
 
-def test_a_job_does_what_the_command_does(delta_jars: str, tmp_path: Path) -> None:
+def test_a_job_does_what_the_command_does(class_path: str, tmp_path: Path) -> None:
     site = tmp_path / "site"
     site.mkdir()
     make_video(site / "cat.mp4", audio=False)
@@ -79,7 +76,7 @@ def test_a_job_does_what_the_command_does(delta_jars: str, tmp_path: Path) -> No
         urls = tmp_path / "urls.csv"
         urls.write_text(f"url,caption\n{server.url('cat.mp4')},a cat\n{server.url('gone.mp4')},gone\n")
         common = [str(urls), f"allow_hosts=[127.0.0.1:{server.port}]", "--dataset"]
-        done = submit(tmp_path, "download", *common, str(tmp_path / "job"), conf=(*DELTA, delta_jars))
+        done = submit(tmp_path, "download", *common, str(tmp_path / "job"), conf=(*DELTA, class_path))
         assert done.returncode == 0, done.stdout + done.stderr
         assert main(["download", *common, str(tmp_path / "command")]) == 0
     for name in ("sources", "samples"):

@@ -26,12 +26,12 @@ def session(folder: Path, conf: dict[str, str]) -> Any:
     script = folder / "gpus.sh"
     script.write_text("""#!/bin/sh\necho '{"name": "gpu", "addresses": ["0", "1"]}'\n""")
     script.chmod(0o755)
-    jars = ours._Jars(ours.delta_coordinates())
-    assert jars.on_disk()
+    class_path = ":".join(map(str, ours.delta_jars()))
+    assert class_path
     everything = {
         **ours._local_defaults(),
-        "spark.driver.extraClassPath": ":".join(map(str, jars.on_disk())),
-        "spark.executor.extraClassPath": ":".join(map(str, jars.on_disk())),
+        "spark.driver.extraClassPath": class_path,
+        "spark.executor.extraClassPath": class_path,
         "spark.local.dir": str(folder / "local"),
         "spark.sql.warehouse.dir": str(folder / "warehouse"),
         "spark.driver.memory": "1g",

@@ -6,12 +6,11 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyspark
 
-if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+from v2d_spark.session import delta_jars
 
 _ROOT = Path(__file__).resolve().parents[2]
 _HOME = Path(pyspark.__file__).parent
@@ -34,22 +33,16 @@ _SETTINGS = {
 }
 
 
-def delta_class_path(spark: SparkSession) -> str:
-    """Delta's jars, as the tests' own session has them: a class path."""
-    paths = spark.conf.get("spark.driver.extraClassPath", None)
-    return str(paths or ":".join(str(spark.conf.get("spark.jars")).replace("file://", "").split(",")))
-
-
 class Submit:
     """Starts commands as `jobs/` under spark-submit.
 
     Args:
-        class_path: of Delta's jars.
         master: two executors of a core each, unless another is given.
         conf: more of Spark's settings.
     """
 
-    def __init__(self, class_path: str, *, master: str = "local-cluster[2,1,1024]", **conf: str) -> None:
+    def __init__(self, *, master: str = "local-cluster[2,1,1024]", **conf: str) -> None:
+        class_path = ":".join(map(str, delta_jars()))
         paths = {"spark.driver.extraClassPath": class_path, "spark.executor.extraClassPath": class_path}
         self._conf = {**_SETTINGS, **paths, **conf}
         self._master = master

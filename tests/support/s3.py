@@ -14,7 +14,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
@@ -231,13 +230,6 @@ def _main() -> None:
     print(server.server_port, flush=True)
     # Ends with whoever started it.
     sys.stdin.read()
-
-
-@contextlib.contextmanager
-def s3_server() -> Iterator[S3Server]:
-    """A server while inside."""
-    with S3Server() as server:
-        yield server
 
 
 if __name__ == "__main__":
