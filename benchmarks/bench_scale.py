@@ -35,11 +35,11 @@ _STUB = Path(__file__).parent / "stubbed"
 
 def measure(options: Options) -> list[Figure]:
     """The same run as often as is told."""
-    million = QUICK_MILLION if options.quick else MILLION
+    million, settings = (QUICK_MILLION, [f"batch.sources={QUICK_MILLION}"]) if options.quick else (MILLION, [])
     turns = []
     for _ in range(options.repeats):
         with tempfile.TemporaryDirectory() as top:
-            turns.append(a_run(Path(top), million))
+            turns.append(a_run(Path(top), million, settings))
     figures = []
     for number in range(MILLIONS):
         name = f"sources {number * million:,} to {(number + 1) * million:,}"
@@ -54,19 +54,29 @@ def measure(options: Options) -> list[Figure]:
     return figures
 
 
-def a_run(folder: Path, million: int) -> list[tuple[float, float, float]]:
+def a_run(folder: Path, million: int, settings: Sequence[str] = ()) -> list[tuple[float, float, float]]:
     """Download all.
 
     Args:
         folder: for the list and the dataset.
-        million: as many sources as are counted together.
+        million: as many sources as are counted together; whole batches.
+        settings: `name=value`, for the command.
 
     Returns:
         For each such number its seconds, and the peaks until its end: of the driver's Python and of its JVM, in MB.
     """
     make_list(folder / "list", million * MILLIONS)
     dataset = folder / "dataset"
-    command = ["download", folder / "list", "--dataset", dataset, "--quiet", "allow_hosts=[127.0.0.1]", "fetch.probe=false"]
+    command = [
+        "download",
+        folder / "list",
+        "--dataset",
+        dataset,
+        "--quiet",
+        "allow_hosts=[127.0.0.1]",
+        "fetch.probe=false",
+        *settings,
+    ]
     path = os.pathsep.join((str(_STUB), os.environ.get("PYTHONPATH", ""))).rstrip(os.pathsep)
     with subprocess.Popen([cli.command(), *map(str, command)], env={**os.environ, "PYTHONPATH": path}) as process:
         samples = list(watch(process))
