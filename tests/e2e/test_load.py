@@ -44,21 +44,43 @@ def test_a_hundred_thousand_tiny_files(tmp_path: Path) -> None:
     assert peaks[100_000][WORKER] < peaks[10_000][WORKER] + 100
 
 
-def test_a_file_of_more_than_two_gibibytes_goes_in_and_out(tmp_path: Path) -> None:
-    size, site = (2 << 30) + (64 << 20), tmp_path / "site"
-    site.mkdir()
+def write_large(path: Path, size: int) -> str:
+    """Make a file of so many bytes, whole pieces of 64 MiB; its sha256."""
+    path.parent.mkdir()
     piece, digest = random.Random(2).randbytes(64 << 20), hashlib.sha256()
-    with (site / "long.mp4").open("wb") as file:
+    with path.open("wb") as file:
         for _ in range(size // len(piece)):
             file.write(piece)
             digest.update(piece)
-    with MediaServer(site) as server:
+    return digest.hexdigest()
+
+
+def test_eight_files_of_a_gibibyte_at_once(tmp_path: Path) -> None:
+    size, count = 1 << 30, 8
+    digest = write_large(tmp_path / "site" / "long.mp4", size)
+    with MediaServer(tmp_path / "site") as server:
+        (tmp_path / "list.txt").write_text("\n".join(server.url(f"long.mp4?n={number}") for number in range(count)))
+        settings = [f"allow_hosts=[127.0.0.1:{server.port}]", f"scratch_dir={tmp_path / 'scratch'}", "fetch.probe=false"]
+        # One task has them all, at once.
+        settings += ["batch.tasks=1", f"fetch.max_spool_bytes={count * size}"]
+        seconds, peaks = run(["download", tmp_path / "list.txt", "--dataset", tmp_path / "ds", "--quiet", *settings])
+    print(f"{count * size / seconds / 1e6:.0f} MB a second, {peaks}")
+    told = ask(Dataset.open(str(tmp_path / "ds")), "SELECT video_size, video_sha256 FROM samples")
+    assert [(row["video_size"], row["video_sha256"]) for row in told] == [(size, digest)] * count
+    assert peaks[WORKER] < 600
+    assert not list((tmp_path / "scratch").iterdir())
+
+
+def test_a_file_of_more_than_two_gibibytes_goes_in_and_out(tmp_path: Path) -> None:
+    size = (2 << 30) + (64 << 20)
+    digest = write_large(tmp_path / "site" / "long.mp4", size)
+    with MediaServer(tmp_path / "site") as server:
         (tmp_path / "list.txt").write_text(server.url("long.mp4"))
         settings = [f"allow_hosts=[127.0.0.1:{server.port}]", f"scratch_dir={tmp_path / 'scratch'}", "fetch.probe=false"]
         _, peaks = run(["download", tmp_path / "list.txt", "--dataset", tmp_path / "ds", "--quiet", *settings])
     assert peaks[WORKER] < 600
     (sample,) = ask(Dataset.open(str(tmp_path / "ds")), "SELECT key, video_size, video_sha256 FROM samples")
-    assert (sample["video_size"], sample["video_sha256"]) == (size, digest.hexdigest())
+    assert (sample["video_size"], sample["video_sha256"]) == (size, digest)
 
     _, peaks = run(["export", "--dataset", tmp_path / "ds", "--to", tmp_path / "tars", "--quiet", "export.verify=true"])
 
@@ -70,7 +92,7 @@ def test_a_file_of_more_than_two_gibibytes_goes_in_and_out(tmp_path: Path) -> No
         assert content is not None
         while chunk := content.read(1 << 20):
             found.update(chunk)
-    assert found.hexdigest() == digest.hexdigest()
+    assert found.hexdigest() == digest
 
 
 def test_a_source_of_five_thousand_clips(tmp_path: Path) -> None:
