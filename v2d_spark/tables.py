@@ -349,7 +349,7 @@ class Dataset:
             there = pa.schema(open_table(self.table_path(name), version).schema().to_arrow()).names
         except TableNotFoundError:
             there = []
-        lacking = [f"CAST(NULL AS {ddl}) AS `{column}`" for column, ddl in _spark_types(declared) if column not in there]
+        lacking = [f"CAST(NULL AS {ddl}) AS `{column}`" for column, ddl in spark_types(declared) if column not in there]
         rows = f"FROM {self.sql_name(name)}{at}" if there else "WHERE false"
         return f"(SELECT {', '.join([*(['*'] if there else []), *lacking])} {rows})"
 
@@ -511,8 +511,12 @@ def _enter(kind: type[Dataset], name: str, files_root: str, shard_size: int, mad
         catalog.enter(table, made.table_path(table))
 
 
-def _spark_types(columns: pa.Schema) -> list[tuple[str, str]]:
-    """Name and type of each column as Spark's SQL has them."""
+def spark_types(columns: pa.Schema) -> list[tuple[str, str]]:
+    """Name and type of each column as Spark's SQL has them.
+
+    Args:
+        columns: the columns.
+    """
     if not columns.names:
         return []
     from pyspark.sql.types import StructType

@@ -100,7 +100,7 @@ def limit_options(command: Command) -> Command:
     for option in reversed(
         (
             click.option("--max-hours", type=float, metavar="H", help="End the run after so many hours."),
-            click.option("--max-bytes", type=_Size(), metavar="SIZE", help="End it when so much is fetched: 20GB, 500MB."),
+            click.option("--max-bytes", type=_Size(), metavar="SIZE", help="End it when so much is fetched, or read: 20GB."),
             click.option("--max-cost", type=float, metavar="MONEY", help="End it at this cost, by the settings cost.*."),
         )
     ):

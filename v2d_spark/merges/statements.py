@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from v2d_spark.conflicts import pause
-from v2d_spark.tables import Dataset
+from v2d_spark.tables import Dataset, spark_types
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -47,7 +47,12 @@ def append(rows: DataFrame, dataset: Dataset, name: str, **options: str) -> None
         name: the table.
         options: of Delta's writer.
     """
-    writer = rows.write.format("delta").mode("append").options(**options)
+    from pyspark.sql import functions as F
+
+    # Where Delta 4.0 has to cast one column itself, it makes structs of nulls of all structs that are null.
+    types = dict(spark_types(dataset.arrow_schema(name)))
+    typed = rows.select(*(F.col(f"`{column}`").cast(types[column]).alias(column) for column in rows.columns))
+    writer = typed.write.format("delta").mode("append").options(**options)
     if dataset.is_entered(name):
         writer.saveAsTable(dataset.sql_name(name))
     else:
