@@ -31,6 +31,10 @@ if TYPE_CHECKING:
 
 # Shards that are planned with one query; a row each in the driver.
 _SHARDS_PLANNED = 100_000
+# Tasks of a batch for each core: enough that one slow task does not keep the others waiting for long.
+_TASKS_PER_CORE = 2
+# With as many shards for each task, or more, tasks take whole ones.
+_SHARDS_OF_A_TASK = 3
 
 
 @dataclass(frozen=True)
@@ -42,12 +46,27 @@ class Batch:
         last: highest source_num.
         sources: how many are due.
         shards: how many shards they are in.
+        largest: how many are due in the shard that has the most.
     """
 
     first: int
     last: int
     sources: int
     shards: int
+    largest: int
+
+    def tasks(self, cores: int, wanted: int = 0) -> tuple[int, bool]:
+        """Into how many tasks the batch is cut, and whether between shards alone.
+
+        Tasks that take whole shards make files that exports read whole. But no task is to work for half as long again as most
+        do, because of where it is cut: so shards are divided where one has more than a third of a task's share.
+
+        Args:
+            cores: how many tasks run at once.
+            wanted: tasks, by the settings; 0 for as many as fit the cores.
+        """
+        tasks = wanted or min(self.sources, _TASKS_PER_CORE * cores)
+        return tasks, self.largest * _SHARDS_OF_A_TASK * tasks <= self.sources
 
 
 @dataclass(frozen=True)
@@ -120,11 +139,12 @@ def _divided(shards: Sequence[tuple[int, int, int]], batch_sources: int) -> Iter
     """Put shards (first and last source_num, how many are due) together to batches."""
     at = 0
     while at < len(shards):
-        end, sources = at, 0
+        end, sources, largest = at, 0, 0
         while end < len(shards) and (end == at or sources + shards[end][2] <= batch_sources):
             sources += shards[end][2]
+            largest = max(largest, shards[end][2])
             end += 1
-        yield Batch(shards[at][0], shards[end - 1][1], sources, end - at)
+        yield Batch(shards[at][0], shards[end - 1][1], sources, end - at, largest)
         at = end
 
 

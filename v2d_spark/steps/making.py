@@ -30,11 +30,7 @@ from v2d_spark.udfs.vocabulary import FAILED, OK, UNCHANGED, V2dError
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
 
-# Tasks of a batch for each core: enough that one slow task does not keep the others waiting for long.
-_TASKS_PER_CORE = 2
 CLIPS_DDL = "array<struct<start_pts:bigint,end_pts:bigint,time_base:string,clip_index:int>>"
-# With as many shards for each core, tasks take whole shards; with fewer they divide them.
-_WHOLE_SHARDS_PER_CORE = 4
 
 
 class Watcher(Protocol):
@@ -366,10 +362,7 @@ class _Work:
         started_at = datetime.now(timezone.utc)
         # Tags are of a thread: they mark this job as the one to interrupt.
         self.spark.addTag(self._tag)
-        whole_shards = batch.shards >= _WHOLE_SHARDS_PER_CORE * self.cores
-        tasks = self.settings.batch.tasks or min(batch.sources, _TASKS_PER_CORE * self.cores)
-        if whole_shards:
-            tasks = min(tasks, batch.shards)
+        tasks, whole_shards = batch.tasks(self.cores, self.settings.batch.tasks)
         by = f"source_num DIV {self.dataset.shard_size}" if whole_shards else "source_num"
         from pyspark.sql import functions as F
 
