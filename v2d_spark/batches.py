@@ -177,7 +177,7 @@ def commit(
     """
     # Before, since whoever has it now may have removed what no table names; after, since it may have been lost meanwhile.
     lease.check()
-    media_log.commit(dataset, outcome.step, outcome.batch_id, outcome.files)
+    is_new = media_log.commit(dataset, outcome.step, outcome.batch_id, outcome.files)
     lease.check()
     statuses = outcome.report.statuses
     # What failed, or is what it was, leaves samples alone: a merge of nothing would be a version of the table.
@@ -185,7 +185,9 @@ def commit(
     if statuses[OK] or statuses[SKIPPED]:
         merges_needed.insert(0, merges.merge_samples)
     if sum(statuses.values()):
-        with media_log.batch_view(spark, dataset, outcome.batch_id) as media, ThreadPoolExecutor(2) as side_by_side:
+        files = outcome.files if is_new else None
+        viewed = media_log.batch_view(spark, dataset, outcome.batch_id, files=files)
+        with viewed as media, ThreadPoolExecutor(2) as side_by_side:
             # Into different tables; what the one reads of sources is the same before and after the other.
             merging = [
                 side_by_side.submit(merge, spark, dataset, media, outcome.batch_id, outcome.first, outcome.last)

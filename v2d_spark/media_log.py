@@ -41,7 +41,7 @@ _EPOCHS_LOOKED_BACK = 1000
 _THREADS = 16
 
 
-def commit(dataset: Dataset, step: str, batch_id: int, files: Sequence[WrittenFile], *, table_name: str = "media") -> None:
+def commit(dataset: Dataset, step: str, batch_id: int, files: Sequence[WrittenFile], *, table_name: str = "media") -> bool:
     """Make a batch's files part of `media`. A batch that was committed before is left as it is.
 
     Args:
@@ -51,6 +51,9 @@ def commit(dataset: Dataset, step: str, batch_id: int, files: Sequence[WrittenFi
         files: what its tasks wrote; may be none.
         table_name: the table that they were written for.
 
+    Returns:
+        Whether this did it: then these are all files that the batch's rows are in.
+
     Raises:
         StorageError: if files are gone: a table that names them could be read no more.
     """
@@ -58,7 +61,7 @@ def commit(dataset: Dataset, step: str, batch_id: int, files: Sequence[WrittenFi
     identifier = _transaction(step, batch_id)
     # The library records the id but does not refuse one that is there.
     if not files or table.transaction_version(identifier) is not None:
-        return
+        return False
     with ThreadPoolExecutor(_THREADS) as pool:
         there = list(pool.map(lambda file: locations.exists(locations.join(dataset.table_path(table_name), file.name)), files))
     if not all(there):
@@ -73,6 +76,7 @@ def commit(dataset: Dataset, step: str, batch_id: int, files: Sequence[WrittenFi
         table.schema(),
         commit_properties=CommitProperties(app_transactions=[Transaction(identifier, 0)]),
     )
+    return True
 
 
 def replace(dataset: Dataset, name: str, version: int, removed: Mapping[str, int], added: Sequence[WrittenFile]) -> int | None:
@@ -158,7 +162,14 @@ def candidate_files(dataset: Dataset, version: int, first: int, last: int, *, na
 
 
 @contextlib.contextmanager
-def batch_view(spark: SparkSession, dataset: Dataset, batch_id: int, *, name: str = MEDIA.name) -> Iterator[str]:
+def batch_view(
+    spark: SparkSession,
+    dataset: Dataset,
+    batch_id: int,
+    *,
+    name: str = MEDIA.name,
+    files: Sequence[WrittenFile] | None = None,
+) -> Iterator[str]:
     """A view of the files that a batch's rows are in; there may be rows of other batches in them.
 
     Delta would list all files of the table first, with several Spark jobs at each commit that it did not make itself.
@@ -168,6 +179,8 @@ def batch_view(spark: SparkSession, dataset: Dataset, batch_id: int, *, name: st
         dataset: the dataset.
         batch_id: the batch.
         name: the table's name.
+        files: the files, where this process has just committed them; else the log is searched, which has all files of the
+            table.
 
     Yields:
         The view's name.
@@ -178,8 +191,12 @@ def batch_view(spark: SparkSession, dataset: Dataset, batch_id: int, *, name: st
     from pyspark.sql.types import StructType
 
     table = dataset.delta(name)
-    files = _files(dataset, table, name)
-    chosen = files.filter(_may_hold(files, "batch", batch_id, batch_id))["path"].to_pylist()
+    if files is None:
+        there = _files(dataset, table, name)
+        chosen = there.filter(_may_hold(there, "batch", batch_id, batch_id))["path"].to_pylist()
+    else:
+        check_direct(dataset, table, name)
+        chosen = [file.name for file in files]
     schema = StructType.fromJson(json.loads(table.schema().to_json()))
     paths = [literal(locations.join(dataset.table_path(name), path)) for path in chosen]
     rows = spark.read.schema(schema).parquet(*paths) if paths else spark.createDataFrame([], schema)

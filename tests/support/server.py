@@ -12,6 +12,7 @@ name that is served; a query is `?name=value`):
     /loop/A                     redirects in a circle
     /slow/FILE?rate=B           B bytes a second (1000)             /stall/FILE?after=B        B bytes (half), then silence
     /hang                       never answers                       /slow-headers              a header line now and then
+    /queue/N/FILE?wait=S        serves N at once, each after S seconds (0.1); the others wait for their turn
     /truncated/FILE             half the body, then the end         /reset/FILE                half the body, then a reset
     /drop                       no answer, the connection closes    /garbage                   an answer that is not HTTP
     /raw/FILE                   the file's bytes as the whole answer, headers included
@@ -174,7 +175,12 @@ class _Server(ThreadingHTTPServer):
         self.accepted = 0
         self.to_reset: set[socket.socket] = set()
         self._open: set[socket.socket] = set()
+        self._turns: dict[str, threading.Semaphore] = {}
         super().__init__(address, _Handler)
+
+    def turns(self, most: str) -> threading.Semaphore:
+        """What lets so many in at once."""
+        return self._turns.setdefault(most, threading.Semaphore(int(most)))
 
     def get_request(self) -> tuple[socket.socket, Any]:
         connection, address = super().get_request()
@@ -387,6 +393,14 @@ def _stall(handler: _Handler, rest: str) -> None:
 @fault("hang")
 def _hang(handler: _Handler, rest: str) -> None:
     handler.wait(3600)
+
+
+@fault("queue")
+def _queue(handler: _Handler, rest: str) -> None:
+    most, _, name = rest.partition("/")
+    with handler.server.turns(most):
+        if not handler.wait(float(handler.query.get("wait", "0.1"))):
+            handler.send_body(name)
 
 
 @fault("slow-headers")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from v2d_spark.conflicts import pause
 from v2d_spark.tables import Dataset, spark_types
@@ -103,11 +104,9 @@ def may_have_samples(dataset: Dataset, first: int, last: int) -> bool:
         return False
     if "min.source_num" not in files.column_names:
         return True
-    lowest, highest = files["min.source_num"].to_pylist(), files["max.source_num"].to_pylist()
-    # A file without statistics may hold anything.
-    return any(
-        low is None or high is None or (low <= last and high >= first) for low, high in zip(lowest, highest, strict=True)
-    )
+    # A file without statistics may hold anything. There are as many as batches: no loop over them here.
+    outside = pc.or_kleene(pc.greater(files["min.source_num"], last), pc.less(files["max.source_num"], first))
+    return not pc.all(pc.fill_null(outside, False)).as_py()
 
 
 def remove_samples(spark: SparkSession, dataset: Dataset, sources: str, batch_id: int, first: int, last: int) -> None:

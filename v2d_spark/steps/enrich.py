@@ -197,10 +197,11 @@ def _commit(
     """Do the round of commits of a batch, in its order; each changes nothing when it is done again."""
     name = f"{outcome.step}{STEP_MEDIA}"
     lease.check()
-    media_log.commit(dataset, outcome.step, outcome.batch_id, outcome.files, table_name=name)
+    is_new = media_log.commit(dataset, outcome.step, outcome.batch_id, outcome.files, table_name=name)
     lease.check()
     if outcome.report.statuses:
-        with media_log.batch_view(spark, dataset, outcome.batch_id, name=name) as media:
+        files = outcome.files if is_new else None
+        with media_log.batch_view(spark, dataset, outcome.batch_id, name=name, files=files) as media:
             merges.merge_enrichment(spark, dataset, outcome.step, media, outcome.batch_id, outcome.first, outcome.last)
     batches.append_run(
         dataset,
