@@ -30,7 +30,7 @@ LINEAR = 1.1
 # Of what it had after the first million.
 FLAT = 1.1
 SAMPLED_EVERY_S = 5.0
-_STUB = Path(__file__).parent / "stubbed"
+STUB = Path(__file__).parent / "stubbed"
 
 
 def measure(options: Options) -> list[Figure]:
@@ -77,7 +77,7 @@ def a_run(folder: Path, million: int, settings: Sequence[str] = ()) -> list[tupl
         "fetch.probe=false",
         *settings,
     ]
-    path = os.pathsep.join((str(_STUB), os.environ.get("PYTHONPATH", ""))).rstrip(os.pathsep)
+    path = os.pathsep.join((str(STUB), os.environ.get("PYTHONPATH", ""))).rstrip(os.pathsep)
     with subprocess.Popen([cli.command(), *map(str, command)], env={**os.environ, "PYTHONPATH": path}) as process:
         samples = list(watch(process))
     if process.returncode:

@@ -48,16 +48,41 @@ _HEADER = re.compile(r"[\t\x20-\x7e\xa0-\xff]*")
 _ANY_SHAPE = Shape(640, 480)
 
 
+# A batch on few cores, and what each core adds where there are many.
+_BATCH_SOURCES, _BATCH_SOURCES_PER_CORE = 50_000, 2_500
+_BATCH_BYTES, _BATCH_BYTES_PER_CORE = 20 << 30, 2 << 30
+
+
 @dataclass(frozen=True)
 class BatchSettings:
     """How much one round of commits takes in."""
 
-    sources: int = setting(50_000, "sources in a batch, rounded to whole shards", minimum=1)
-    bytes: int = setting(20 << 30, "bytes after which a batch starts no new download", minimum=1)
+    sources: int = setting(
+        0, "sources in a batch, rounded to whole shards; 0 for 50,000, or 2,500 a core where that is more", minimum=0
+    )
+    bytes: int = setting(
+        0, "bytes after which a batch starts no new download; 0 for 20 GiB, or 2 GiB a core where that is more", minimum=0
+    )
     seconds: float = setting(600.0, "seconds after which a batch starts no new download", minimum=0.1, maximum=LONGEST_S)
     tasks: int = setting(0, "Spark tasks of a batch; 0 fits them to the cores", minimum=0, maximum=1_000_000)
     file_bytes: int = setting(1 << 30, "bytes after which a task begins another file of media", minimum=1)
     row_group_bytes: int = setting(32 << 20, "bytes of a row group of media", minimum=1 << 10, maximum=1 << 30)
+
+    def sources_for(self, cores: int) -> int:
+        """Sources in a batch: what cores have done with them takes longer than the batch's commits (docs/scaling.md).
+
+        Args:
+            cores: how many tasks run at once.
+        """
+        return self.sources or max(_BATCH_SOURCES, _BATCH_SOURCES_PER_CORE * cores)
+
+    def bytes_for(self, cores: int) -> int:
+        """Bytes after which a batch starts no new download.
+
+        Args:
+            cores: how many tasks run at once.
+        """
+        return self.bytes or max(_BATCH_BYTES, _BATCH_BYTES_PER_CORE * cores)
 
 
 @dataclass(frozen=True)

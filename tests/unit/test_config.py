@@ -207,3 +207,12 @@ def test_every_setting_is_documented_and_every_preset_loads() -> None:
 def test_an_unknown_preset_of_the_encoder_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"encode\.preset must be one of ultrafast, .*, not 'quick'"):
         config.load(overrides=["encode.preset=quick"])
+
+
+def test_batches_grow_with_the_cores_unless_they_are_set() -> None:
+    batch = config.load(None, []).batch
+
+    assert [batch.sources_for(cores) for cores in (1, 20, 256)] == [50_000, 50_000, 640_000]
+    assert [batch.bytes_for(cores) for cores in (1, 10, 256)] == [20 << 30, 20 << 30, 512 << 30]
+    batch = config.load(None, ["batch.sources=7", "batch.bytes=8"]).batch
+    assert (batch.sources_for(256), batch.bytes_for(256)) == (7, 8)

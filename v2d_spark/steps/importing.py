@@ -451,7 +451,7 @@ class _Work:
         made = self._result.made
         if not self._numbered_parts:
             return True
-        size = self._settings.batch.sources
+        size = self._settings.batch.sources_for(parallelism(self._spark))
         if self._numbered_parts == ["new"]:
             numbers = range(self._first, self._first + self._result.new)
             planned = list(batches.plan_all(numbers, shard_size=self._dataset.shard_size, batch_sources=size))

@@ -169,9 +169,10 @@ def in_rounds(
         due: gives SQL of the samples that are due in a round, by its number from 0.
         do: does a batch of these, commits it, and tells its counts.
     """
+    size = settings.batch.sources_for(parallelism(spark))
     for number in itertools.count():
         left, samples = 0, due(number)
-        planned = list(batches.plan(spark, dataset, "true", batch_sources=settings.batch.sources, relation=f"({samples})"))
+        planned = list(batches.plan(spark, dataset, "true", batch_sources=size, relation=f"({samples})"))
         watcher.begin(sum(batch.sources for batch in planned))
         watcher.phase(phase)
         for batch in planned:
@@ -258,7 +259,7 @@ def make(
         work = _Work(spark, dataset, lease, settings, step, task, chosen, choice, budget, watcher, cores, suppressed)
         while True:
             left = 0
-            size = settings.batch.sources
+            size = settings.batch.sources_for(cores)
             if all_due is not None and choosing.is_all(choice):
                 planned = list(batches.plan_all(all_due, shard_size=dataset.shard_size, batch_sources=size))
                 all_due = None  # what the first round leaves is looked for
@@ -400,7 +401,8 @@ class _Work:
         on_this_host = is_on_this_host(self.spark)
         seconds_left, bytes_left = self.budget.left(self.cores)
         seconds = settings.batch.seconds if seconds_left is None else min(settings.batch.seconds, seconds_left)
-        room = settings.batch.bytes if bytes_left is None else min(settings.batch.bytes, bytes_left)
+        room = settings.batch.bytes_for(self.cores)
+        room = room if bytes_left is None else min(room, bytes_left)
         return self.task(
             batch,
             dataset_path=self.dataset.path,
