@@ -21,7 +21,7 @@ NAME_OF_PACK := import importlib.metadata as m, sys; print("v2d_spark-%s-py%d%d.
 DAFT  := .venv-daft/.installed
 
 # Benchmarks in which Spark has a part; the others measure the media engine, which knows no Spark.
-SPARK_BENCHES := command download export incremental ingest narrow pick scale startup subsample
+SPARK_BENCHES := command download export growth incremental ingest narrow pick scale startup subsample
 
 # Two workers with a Spark session each take file after file in their order: the short ones of tests/unit are the last,
 # so that both end at about the same time. One process, for a debugger: ARGS="-n0 --pdb".

@@ -3,7 +3,7 @@ batch's commits, with the files of the tables; requests to a store that speaks S
 
     python -m benchmarks.bench_growth
 
-Three parts: 150 small batches in one `v2d download`, whose answers are made in the worker as for `scale`; a batch of 1,000
+Three parts: 60 small batches in one `v2d download`, whose answers are made in the worker as for `scale`; a batch of 1,000
 sources by hand in datasets whose logs name 1,000, 10,000 and 100,000 files that nobody reads, of `media`, or of `sources` and
 of `samples`; and downloads to moto's S3 on 127.0.0.1, which differ by their batches, or by the files of a batch, alone. There
 is one turn if `--repeats` says no other. docs/scaling.md is computed from the figures.
@@ -43,7 +43,7 @@ from v2d_spark.udfs import locations, storage
 from v2d_spark.udfs.report import Report
 from v2d_spark.udfs.storage import Store
 
-BATCHES, QUICK_BATCHES = 150, 6
+BATCHES, QUICK_BATCHES = 60, 6
 # Batches whose mean is taken, at the beginning and at the end; the very first ones warm things up.
 SOME, WARM_UP = 10, 3
 FILES, QUICK_FILES = (1_000, 10_000, 100_000), (100, 1_000)
@@ -51,7 +51,7 @@ TABLES = ("sources", "samples", "media", "runs")
 # Tables that get so many files, the others few.
 NAMED = {"media": ("media",), "sources and of samples": ("sources", "samples")}
 BY_HAND, TURNS = 1_000, 4
-S3_BATCHES, S3_QUICK_BATCHES, S3_TASKS = (2, 10), (1, 2), (2, 6)
+S3_BATCHES, S3_QUICK_BATCHES, S3_TASKS = (2, 6), (1, 2), (2, 6)
 UPLOAD_MB = 150
 _FROM = 10**9
 _SETTINGS = ("allow_hosts=[127.0.0.1]", "fetch.probe=false")

@@ -105,7 +105,7 @@ def test_one_host_has_nine_rows_of_ten(tmp_path: Path) -> None:
     count = TASKS * 100
     with MediaServer(bodies={"x.bin": bytes(1000)}) as server, MediaServer(server.folder, server.bodies) as other:
         slow = [server.url(f"queue/1000/x.bin?wait=1&n={number}") for number in range(count * 9 // 10)]
-        crowded = [server.url(f"queue/16/x.bin?wait=0.1&n={number}") for number in range(count * 9 // 10)]
+        crowded = [server.url(f"queue/16/x.bin?wait=0.3&n={number}") for number in range(count * 9 // 10)]
         rest = [other.url(f"x.bin?n={number}") for number in range(count - len(slow))]
         mixed, mixed_crowded = [*slow, *rest], [*crowded, *rest]
         random.Random(1).shuffle(mixed)

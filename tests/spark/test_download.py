@@ -103,6 +103,37 @@ def test_good_and_bad_urls_become_rows(
     assert runs[-1]["cores"] == 3
 
 
+def test_batches_are_divided_anew_where_the_cluster_has_grown(
+    spark: SparkSession, new_dataset: NewDataset, tmp_path: Path, server: MediaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = new_dataset(shard_size=5)
+    add_sources(dataset, [server.url(f"{number:03d}.mp4") for number in range(20)])
+    monkeypatch.setattr(config, "_BATCH_SOURCES", 5)
+    monkeypatch.setattr(config, "_BATCH_SOURCES_PER_CORE", 5)
+    # As the run begins and before its first batch one; before the second, and from then on, three.
+    cores = iter((1, 1, *(3,) * 10))
+    monkeypatch.setattr(making, "parallelism", lambda session: next(cores))
+
+    result = run(spark, dataset, settings(tmp_path))
+
+    told = sorted(dataset.read_control("runs", ["batch_id", "sources", "cores"]), key=lambda row: row["batch_id"])
+    assert [(row["sources"], row["cores"]) for row in told] == [(5, 3), (15, 3)]
+    assert (result.report.statuses["ok"], result.still_due) == (20, 0)
+
+
+def test_a_cluster_makes_no_file_of_samples_for_each_of_media(
+    spark: SparkSession, new_dataset: NewDataset, tmp_path: Path, server: MediaServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = new_dataset()
+    add_sources(dataset, [server.url(f"{number:03d}.mp4") for number in range(8)])
+    monkeypatch.setattr(merges.making, "is_on_this_host", lambda session: False)
+
+    run(spark, dataset, settings(tmp_path, "batch.tasks=4"))
+
+    assert [len(dataset.delta(name).file_uris()) for name in ("media", "samples")] == [4, 1]
+    assert len(rows(dataset, "samples")) == 8
+
+
 def test_a_second_run_fetches_nothing_and_commits_nothing(
     spark: SparkSession, downloaded: tuple[Dataset, MakeResult], tmp_path: Path, server: MediaServer
 ) -> None:

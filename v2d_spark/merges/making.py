@@ -13,11 +13,16 @@ from v2d_spark.merges.statements import (
     run_merge,
     whole_captions,
 )
+from v2d_spark.session import is_on_this_host
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs.vocabulary import OK, ROLE_SOURCE, SKIPPED, STREAMS, UNCHANGED
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+
+# Files that a batch appends to `samples`.
+_SOURCES_OF_A_FILE, _MOST_FILES = 100_000, 16
 
 
 def merge_samples(spark: SparkSession, dataset: Dataset, media: str, batch_id: int, first: int, last: int) -> None:
@@ -38,8 +43,13 @@ def merge_samples(spark: SparkSession, dataset: Dataset, media: str, batch_id: i
     columns = dataset.arrow_schema("samples").names
     samples = dataset.sql_name("samples")
     if not may_have_samples(dataset, first, last):
+        found = spark.sql(rows)
+        if not is_on_this_host(spark):
+            # A cluster's session reads media in a task for each 128 MB (`session.narrowly_read`), and each writes a file.
+            files = min(_MOST_FILES, 1 + (last - first) // _SOURCES_OF_A_FILE)
+            found = found.repartitionByRange(files, "source_num")
         # The transaction's id makes a second append of this batch, at once or later, come to nothing.
-        append(spark.sql(rows), dataset, "samples", txnAppId=f"v2d/samples/{batch_id}", txnVersion="1")
+        append(found, dataset, "samples", txnAppId=f"v2d/samples/{batch_id}", txnVersion="1")
         return
     run_merge(
         spark,

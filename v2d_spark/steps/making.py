@@ -259,7 +259,7 @@ def make(
         work = _Work(spark, dataset, lease, settings, step, task, chosen, choice, budget, watcher, cores, suppressed)
         while True:
             left = 0
-            size = settings.batch.sources_for(cores)
+            size = work.batch_sources = settings.batch.sources_for(work.cores)
             if all_due is not None and choosing.is_all(choice):
                 planned = list(batches.plan_all(all_due, shard_size=dataset.shard_size, batch_sources=size))
                 all_due = None  # what the first round leaves is looked for
@@ -291,7 +291,7 @@ def make(
             if result.still_due and not result.stopped:
                 result.ended = budget.ended(work.cores)
             # What a batch had no room for is taken in the next round; each round does one source at least.
-            if result.stopped or result.ended or not left:
+            if result.stopped or result.ended or not (left or work.has_grown):
                 break
     result.report.not_started = left
     result.fingerprint = settings.fingerprint
@@ -306,6 +306,8 @@ class _Work:
 
     Attributes:
         cores: how many the session had when the last batch began: a cluster grows and shrinks.
+        suppressed: checksums of bytes that must not be stored.
+        batch_sources: sources in a batch of this round.
     """
 
     spark: SparkSession
@@ -320,6 +322,12 @@ class _Work:
     watcher: Watcher
     cores: int
     suppressed: frozenset[str]
+    batch_sources: int = 0
+
+    @property
+    def has_grown(self) -> bool:
+        """Whether there are more cores than the round's batches are for: they are divided anew then."""
+        return self.settings.batch.sources_for(self.cores) > self.batch_sources
 
     @property
     def _tag(self) -> str:
@@ -337,6 +345,8 @@ class _Work:
                 is_over = self.budget.ended(self.cores) is not None
                 if not is_over:
                     self.cores = parallelism(self.spark)
+                    is_over = self.has_grown
+                if not is_over:
                     computing = ahead.submit(self._compute, batch, self.lease.next_batch_id())
                 if finished:
                     yield finished
