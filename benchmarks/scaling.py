@@ -22,6 +22,7 @@ from pathlib import Path
 from benchmarks.common import RESULTS
 from v2d_spark.batches import Batch
 from v2d_spark.config import BatchSettings, Settings
+from v2d_spark.merges import making
 
 PAGE = Path(__file__).parents[1] / "docs" / "scaling.md"
 _SHARD = Settings().shard_size
@@ -34,6 +35,8 @@ _BETWEEN_CHECKPOINTS = {"sources": 10, "samples": 10, "media": 100, "runs": 100}
 _MEDIA, _NARROW = r"([\d,]+) files of media: ", r"([\d,]+) files of sources and of samples: "
 _PYTHON, _HEAP, _COMMIT = "driver, Python", "driver, live heap of the JVM", "commit a batch"
 _CHECKPOINT = _MEDIA + "its checkpoint"
+# And for numbers of batches of one run.
+_HEAP_OF_BATCHES = r"after (\d+) batches: driver, live heap of the JVM"
 # What `incremental` marks as done: in so many sources so many.
 _MARKED = (10_000_000, 10_000)
 _HOUR, _DAY = 3600.0, 86400.0
@@ -187,7 +190,6 @@ class Run:
         log_gb: written to the logs, checkpoints included.
         checkpoint_mb: the last checkpoint of `media`.
         python_mb: memory of the driver's Python at the end.
-        jvm_mb: live heap of its JVM.
         writes: requests that write or list.
         reads: requests that read.
     """
@@ -206,7 +208,6 @@ class Run:
     log_gb: float
     checkpoint_mb: float
     python_mb: float
-    jvm_mb: float
     writes: float
     reads: float
 
@@ -220,7 +221,8 @@ def run(measured: Measured, assumed: Assumed, cluster: Cluster, work: Work) -> R
     task_bytes = batch * assumed.source_bytes / tasks
     of_batch = tasks * max(1, math.ceil(task_bytes / cluster.batch.file_bytes))
     media_files = batches * of_batch
-    narrow = batches * max(measured("growth", f"{name}: files a batch") for name in ("sources", "samples"))
+    appended = min(making.MOST_FILES, 1 + batch // making.SOURCES_OF_A_FILE)
+    narrow = batches * max(appended, *(measured("growth", f"{name}: files a batch") for name in ("sources", "samples")))
     merged = merge_core_s(measured) * batch / cluster.cores
     compute = batch * work.core_s / cluster.cores + merged
     first, last = (commit_s(measured, *files) + merged for files in ((0, 0), (media_files, narrow)))
@@ -228,7 +230,6 @@ def run(measured: Measured, assumed: Assumed, cluster: Cluster, work: Work) -> R
     wall = _mean_of_larger(compute, first, last) * batches
     core_hours = wall * cluster.cores / _HOUR
     python, of_media = measured.line("growth", _MEDIA + _PYTHON)
-    heap, of_narrow = measured.line("growth", _NARROW + _HEAP)
     requests = {what: request_count(measured, assumed, what, batches, media_files) for what in ("writes and lists", "reads")}
     return Run(
         batch=batch,
@@ -245,7 +246,6 @@ def run(measured: Measured, assumed: Assumed, cluster: Cluster, work: Work) -> R
         log_gb=log_gb(measured, batches, media_files),
         checkpoint_mb=measured.line("growth", _CHECKPOINT)[1] * media_files,
         python_mb=python + of_media * media_files,
-        jvm_mb=heap + of_narrow * narrow,
         writes=requests["writes and lists"],
         reads=requests["reads"],
     )
@@ -364,10 +364,11 @@ def _measured(measured: Measured) -> str:
     for whose, pattern in (("`media`", _MEDIA), ("`sources` and of `samples`", _NARROW)):
         for number, took in m.like("growth", pattern + _COMMIT):
             add(f"commits of a batch of 1,000 with {number:,} files of {whose}", f"{took:.1f} s", "growth")
+    for after, megabytes in m.like("growth", _HEAP_OF_BATCHES):
+        add(f"live heap of the driver's JVM after {after} batches", f"{megabytes:,.0f} MB", "growth")
     for what, pattern, unit, size in (
         ("to open `media`, a file", _MEDIA + "open the table", "µs of a core", 1e6),
         ("a file of `media` in the driver's Python", _MEDIA + _PYTHON, "KB", 1e3),
-        ("a file of each of the two in the driver's JVM", _NARROW + _HEAP, "KB", 1e3),
         ("a file in a checkpoint of `media`", _CHECKPOINT, "bytes", 1e6),
     ):
         add(what, f"{_three(size * m.line('growth', pattern)[1])} {unit}", "growth")
@@ -395,7 +396,6 @@ def _clusters(clusters: Sequence[Cluster], runs: Sequence[Run]) -> str:
         row("a checkpoint of `media`", lambda one: _bytes(one.checkpoint_mb * 1e6)),
         row("written to logs", lambda one: _bytes(one.log_gb * 1e9)),
         row("driver, Python", lambda one: _bytes(one.python_mb * 1e6)),
-        row("driver, JVM, live", lambda one: _bytes(one.jvm_mb * 1e6)),
         row("requests that write or list", lambda one: _count(one.writes)),
         row("requests that read", lambda one: _count(one.reads)),
     ]
@@ -416,7 +416,7 @@ def _money(measured: Measured, assumed: Assumed, cluster: Cluster) -> str:
 
 def _breaks(measured: Measured, assumed: Assumed) -> str:
     python, in_python = measured.line("growth", _MEDIA + _PYTHON)
-    heap, in_heap = measured.line("growth", _NARROW + _HEAP)
+    heap, of_batch = measured.line("growth", _HEAP_OF_BATCHES)
     begin, of_media = measured.line("growth", _MEDIA + _COMMIT)
     narrow, of_narrow = measured.line("growth", _NARROW + _COMMIT)
     checkpoint = measured.line("growth", _CHECKPOINT)[1]
@@ -425,7 +425,7 @@ def _breaks(measured: Measured, assumed: Assumed) -> str:
     add = _line_of(measured, "add")
     rows = [
         ("commits take twice as long", f"{1e6 * of_media:.1f} µs a file of `media`", _files(begin, of_media)),
-        ("the same", f"{1e6 * of_narrow:.1f} µs a file of `sources` and of `samples`", _files(narrow, of_narrow)),
+        ("the same", f"{1e6 * of_narrow:.1f} µs a file of `sources` and one of `samples`", _files(narrow, of_narrow)),
         (
             f"the driver's Python has {assumed.driver_gb:g} GB",
             f"{1e3 * in_python:.1f} KB a file of `media`",
@@ -433,8 +433,8 @@ def _breaks(measured: Measured, assumed: Assumed) -> str:
         ),
         (
             f"the driver's JVM has {assumed.driver_gb:g} GB",
-            f"{1e3 * in_heap:.1f} KB a file of `sources` and of `samples`",
-            _files(memory - heap, in_heap),
+            f"{of_batch:.1f} MB a batch of one run",
+            _room(memory - heap, of_batch, "batches of one run"),
         ),
         ("a checkpoint of `media` has 1 GB", f"{1e6 * checkpoint:.0f} bytes a file", _files(1e3, checkpoint)),
         (
@@ -456,9 +456,11 @@ def _line_of(measured: Measured, what: str) -> tuple[float, float]:
 
 
 def _files(room: float, each: float) -> str:
-    if each <= 0:
-        return "not seen"
-    return f"{_count(room / each)} files"
+    return _room(room, each, "files")
+
+
+def _room(room: float, each: float, what: str) -> str:
+    return f"{_count(room / each)} {what}" if each > 0 else "not seen"
 
 
 def _batches(measured: Measured, assumed: Assumed, work: Work) -> str:

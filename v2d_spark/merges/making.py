@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 
-# Files that a batch appends to `samples`.
-_SOURCES_OF_A_FILE, _MOST_FILES = 100_000, 16
+#: Files that a batch appends to `samples` on a cluster.
+SOURCES_OF_A_FILE, MOST_FILES = 100_000, 16
 
 
 def merge_samples(spark: SparkSession, dataset: Dataset, media: str, batch_id: int, first: int, last: int) -> None:
@@ -46,7 +46,7 @@ def merge_samples(spark: SparkSession, dataset: Dataset, media: str, batch_id: i
         found = spark.sql(rows)
         if not is_on_this_host(spark):
             # A cluster's session reads media in a task for each 128 MB (`session.narrowly_read`), and each writes a file.
-            files = min(_MOST_FILES, 1 + (last - first) // _SOURCES_OF_A_FILE)
+            files = min(MOST_FILES, 1 + (last - first) // SOURCES_OF_A_FILE)
             found = found.repartitionByRange(files, "source_num")
         # The transaction's id makes a second append of this batch, at once or later, come to nothing.
         append(found, dataset, "samples", txnAppId=f"v2d/samples/{batch_id}", txnVersion="1")
