@@ -33,7 +33,7 @@ _SIZES = {"200,000 snippets of 20 KB": 20e3, "20,000 files of 0.7 MB": 0.7e6, "2
 _BETWEEN_CHECKPOINTS = {"sources": 10, "samples": 10, "media": 100, "runs": 100}
 # Figures that `growth` has for numbers of files, of `media`, and of `sources` and of `samples`.
 _MEDIA, _NARROW = r"([\d,]+) files of media: ", r"([\d,]+) files of sources and of samples: "
-_PYTHON, _HEAP, _COMMIT = "driver, Python", "driver, live heap of the JVM", "commit a batch"
+_PYTHON, _COMMIT = "driver, Python", "commit a batch"
 _CHECKPOINT = _MEDIA + "its checkpoint"
 # And for numbers of batches of one run.
 _HEAP_OF_BATCHES = r"after (\d+) batches: driver, live heap of the JVM"
@@ -54,7 +54,7 @@ class Assumed:
         gb_month: money of a GB in a store for a month.
         writes: money of a thousand requests that write or list.
         reads: money of a thousand requests that read.
-        driver_gb: memory of the driver's Python, and as much of its JVM.
+        driver_gb: memory of the driver's Python.
     """
 
     sources: float = 1e9
@@ -325,7 +325,7 @@ def _assumed(assumed: Assumed) -> str:
         ("a GB in the store for a month", f"${assumed.gb_month:g}", "`--gb-month`"),
         ("1,000 requests that write or list", f"${assumed.writes:g}", "`--writes`"),
         ("1,000 requests that read", f"${assumed.reads:g}", "`--reads`"),
-        ("memory of the driver, Python and JVM each", f"{assumed.driver_gb:g} GB", "`--driver-gb`"),
+        ("memory of the driver's Python", f"{assumed.driver_gb:g} GB", "`--driver-gb`"),
     ]
     return _table(("assumed", "value", "option"), rows)
 
@@ -416,7 +416,6 @@ def _money(measured: Measured, assumed: Assumed, cluster: Cluster) -> str:
 
 def _breaks(measured: Measured, assumed: Assumed) -> str:
     python, in_python = measured.line("growth", _MEDIA + _PYTHON)
-    heap, of_batch = measured.line("growth", _HEAP_OF_BATCHES)
     begin, of_media = measured.line("growth", _MEDIA + _COMMIT)
     narrow, of_narrow = measured.line("growth", _NARROW + _COMMIT)
     checkpoint = measured.line("growth", _CHECKPOINT)[1]
@@ -430,11 +429,6 @@ def _breaks(measured: Measured, assumed: Assumed) -> str:
             f"the driver's Python has {assumed.driver_gb:g} GB",
             f"{1e3 * in_python:.1f} KB a file of `media`",
             _files(memory - python, in_python),
-        ),
-        (
-            f"the driver's JVM has {assumed.driver_gb:g} GB",
-            f"{of_batch:.1f} MB a batch of one run",
-            _room(memory - heap, of_batch, "batches of one run"),
         ),
         ("a checkpoint of `media` has 1 GB", f"{1e6 * checkpoint:.0f} bytes a file", _files(1e3, checkpoint)),
         (
@@ -456,11 +450,7 @@ def _line_of(measured: Measured, what: str) -> tuple[float, float]:
 
 
 def _files(room: float, each: float) -> str:
-    return _room(room, each, "files")
-
-
-def _room(room: float, each: float, what: str) -> str:
-    return f"{_count(room / each)} {what}" if each > 0 else "not seen"
+    return f"{_count(room / each)} files" if each > 0 else "not seen"
 
 
 def _batches(measured: Measured, assumed: Assumed, work: Work) -> str:
