@@ -3,7 +3,8 @@
     python -m benchmarks.bench_scale
 
 The seconds of each million are those between the commits of the batches that end it. Memory is what the driver's two
-processes had at most until then. A turn takes an hour or more, so there is one if `--repeats` says no other.
+processes had at most until then. Java, which takes what it may have before it tidies up, may have little here. A turn takes
+half an hour, so there is one if `--repeats` says no other.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ LINEAR = 1.1
 # Of what it had after the first million.
 FLAT = 1.1
 SAMPLED_EVERY_S = 5.0
+_JAVA_ARGUMENTS = "--driver-memory 2g pyspark-shell"
 STUB = Path(__file__).parent / "stubbed"
 
 
@@ -78,7 +80,8 @@ def a_run(folder: Path, million: int, settings: Sequence[str] = ()) -> list[tupl
         *settings,
     ]
     path = os.pathsep.join((str(STUB), os.environ.get("PYTHONPATH", ""))).rstrip(os.pathsep)
-    with subprocess.Popen([cli.command(), *map(str, command)], env={**os.environ, "PYTHONPATH": path}) as process:
+    environment = {**os.environ, "PYTHONPATH": path, "PYSPARK_SUBMIT_ARGS": _JAVA_ARGUMENTS}
+    with subprocess.Popen([cli.command(), *map(str, command)], env=environment) as process:
         samples = list(watch(process))
     if process.returncode:
         raise RuntimeError(f"v2d ended with {process.returncode}")
