@@ -203,11 +203,9 @@ def test_what_a_batch_has_no_room_for_is_taken_in_the_next_round(
     tmp_path: Path,
     server: MediaServer,
     bodies: dict[str, bytes],
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     dataset = new_dataset(shard_size=10)
     add_sources(dataset, [server.url(name) for name in bodies])
-    monkeypatch.setattr(making, "_TASKS_PER_CORE", 1)
 
     # One file is 3,200 bytes, and one is fetched at a time: a round stops near the 20th.
     result = run(spark, dataset, settings(tmp_path, "batch.bytes=64000", "batch.tasks=1", "fetch.threads=1"))
