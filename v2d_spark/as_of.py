@@ -18,7 +18,7 @@ import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
-from v2d_spark.schema import RUNS, STEP_MEDIA, SUPPRESSIONS
+from v2d_spark.schema import RUNS, SOURCES, STEP_MEDIA, SUPPRESSIONS
 from v2d_spark.tables import Dataset, open_table
 from v2d_spark.udfs import locations
 from v2d_spark.udfs.vocabulary import ConfigError, DatasetError, V2dError
@@ -70,6 +70,11 @@ class Past(Dataset):
     def table_names(self) -> list[str]:
         """The names of the tables that there were, those of enrichments last."""
         return [name for name in super().table_names() if name in self.moment.versions]
+
+    @property
+    def identifier(self) -> str:
+        """As the dataset has it, which keeps it; the table that says it may be gone as it was then."""
+        return str(super().delta(SOURCES.name).metadata().id)
 
     def versions(self) -> dict[str, int]:
         """The version of each table."""

@@ -15,3 +15,18 @@ def pause(attempt: int, *, first: float = 0.02, longest: float = 2.0) -> None:
         longest: seconds of the longest, about.
     """
     time.sleep(min(longest, first * 2.0**attempt) * random.uniform(0.5, 1.5))
+
+
+def is_conflict(error: Exception) -> bool:
+    """Whether a statement of Spark's failed because another writer came first: it may be run again.
+
+    Args:
+        error: what it raised.
+    """
+    # By the error condition's name: under Connect the exception's class is another one.
+    condition = str(getattr(error, "getCondition", lambda: None)() or "")
+    return (
+        condition.startswith("DELTA_CONCURRENT")
+        or "DELTA_CONCURRENT" in str(error)[:500]
+        or "ConcurrentModification" in str(error)[:500]
+    )

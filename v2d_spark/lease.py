@@ -13,9 +13,9 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta, timezone
-from typing import Any
+from typing import Any, Protocol
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable
@@ -46,23 +46,44 @@ _THROUGH_CONNECT = " (through Spark Connect)"
 _TRIES = 20
 
 
+class LeaseTable(Protocol):
+    """The table of leases: writers of the same row exclude each other."""
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All rows, as they are now."""
+
+    def write(self, row: Mapping[str, Any], expected: int | None) -> bool | None:
+        """Write a row if the one that is there has the expected epoch (None: if there is none).
+
+        Args:
+            row: all its columns.
+            expected: the epoch.
+
+        Returns:
+            Whether it was written; None if the table has changed since it was looked at.
+        """
+
+    def tidy(self) -> None:
+        """Remove what the heartbeats of hours leave."""
+
+
 class Lease:
     """A lease that this process holds.
 
     Args:
         dataset: the dataset.
+        table: the table of leases.
         name: what is leased.
         epoch: counter of the dataset at this takeover.
         command: what the holder does, for those who find the door closed.
     """
 
-    def __init__(self, dataset: Dataset, name: str, epoch: int, command: str) -> None:
+    def __init__(self, dataset: Dataset, table: LeaseTable, name: str, epoch: int, command: str) -> None:
         self._dataset = dataset
+        self._table = table
         self._name = name
         self._command = command
         self._batches = 0
-        # Held open: what others committed since is read, and not the whole log, at each of many heartbeats.
-        self._table: DeltaTable | None = None
         self._lock = threading.Lock()
         self.epoch = epoch
 
@@ -95,26 +116,16 @@ class Lease:
         row = _row(self._name, self.epoch, self._command, released=released)
         for attempt in range(_TRIES):
             with self._lock:
-                table, self._table = self._table, None
-                if table is None:
-                    table = self._dataset.delta("leases")
-                else:
-                    table.update_incremental()
-                done = _write(table, row, self.epoch)
-                if done is not None:
-                    self._table = table
-                    return done
+                done = self._table.write(row, self.epoch)
+            if done is not None:
+                return done
             pause(attempt)
         raise LeaseHeldError(_many(self._dataset))
 
     def tidy(self) -> None:
         """Remove what the heartbeats of hours leave: entries of the log, files of old versions."""
         with self._lock:
-            self._table = None
-            table = self._dataset.delta("leases")
-            table.create_checkpoint()
-            table.cleanup_metadata()
-            table.vacuum(_KEPT_HOURS, dry_run=False, enforce_retention_duration=False)
+            self._table.tidy()
 
 
 @contextlib.contextmanager
@@ -202,9 +213,9 @@ def take(dataset: Dataset, name: str, command: str) -> Lease:
     Raises:
         LeaseHeldError: if a living process holds it.
     """
+    table = DirectLeases(dataset)
     for attempt in range(_TRIES):
-        table = dataset.delta("leases")
-        rows = table.to_pyarrow_table().to_pylist()
+        rows = table.rows()
         held = next((row for row in rows if row["name"] == name), None)
         if held is not None and not held["released"] and (_is_alive(held) or _beats(dataset, held)):
             raise LeaseHeldError(
@@ -213,8 +224,8 @@ def take(dataset: Dataset, name: str, command: str) -> Lease:
             )
         epoch = max((row["epoch"] for row in rows), default=0) + 1
         # Only if nobody wrote since we looked: the epoch must be new among leases of all names.
-        if _write(table, _row(name, epoch, command), held["epoch"] if held else None):
-            return Lease(dataset, name, epoch, command)
+        if table.write(_row(name, epoch, command), held["epoch"] if held else None):
+            return Lease(dataset, table, name, epoch, command)
         pause(attempt)
     raise LeaseHeldError(_many(dataset))
 
@@ -266,25 +277,56 @@ def _row(name: str, epoch: int, command: str, *, released: bool = False) -> dict
     }
 
 
-def _write(table: DeltaTable, row: dict[str, Any], expected: int | None) -> bool | None:
-    """Write a row if the one that is there has the expected epoch (None: if there is none).
+class DirectLeases:
+    """The table of leases where Python opens tables: two commits to it exclude each other, whatever they write.
 
-    Returns:
-        Whether it was written; None if the table has changed since it was opened.
+    Args:
+        dataset: the dataset.
     """
-    columns = {column: f"s.{column}" for column in schema.LEASES.column_names}
-    merge = table.merge(
-        pa.Table.from_pylist([row], schema=schema.LEASES.arrow_schema),
-        predicate="t.name = s.name",
-        source_alias="s",
-        target_alias="t",
-        commit_properties=CommitProperties(max_commit_retries=0),
-    )
-    try:
-        if expected is None:
-            done = merge.when_not_matched_insert(columns).execute()
-        else:
-            done = merge.when_matched_update(columns, predicate=f"t.epoch = {expected}").execute()
-    except CommitFailedError:
-        return None
-    return bool(done["num_target_rows_inserted"] + done["num_target_rows_updated"])
+
+    def __init__(self, dataset: Dataset) -> None:
+        self._dataset = dataset
+        # Held open: what others committed since is read, and not the whole log, at each of many heartbeats.
+        self._table: DeltaTable | None = None
+        # What was looked at is what the next write depends on.
+        self._is_looked_at = False
+
+    def rows(self) -> list[dict[str, Any]]:
+        """All rows, as they are now; what is written next is written only if they still are."""
+        self._table, self._is_looked_at = self._dataset.delta("leases"), True
+        rows: list[dict[str, Any]] = self._table.to_pyarrow_table().to_pylist()
+        return rows
+
+    def write(self, row: Mapping[str, Any], expected: int | None) -> bool | None:
+        """As `LeaseTable.write`."""
+        table, self._table = self._table, None
+        if table is None:
+            table = self._dataset.delta("leases")
+        elif not self._is_looked_at:
+            table.update_incremental()
+        self._is_looked_at = False
+        columns = {column: f"s.{column}" for column in schema.LEASES.column_names}
+        merge = table.merge(
+            pa.Table.from_pylist([dict(row)], schema=schema.LEASES.arrow_schema),
+            predicate="t.name = s.name",
+            source_alias="s",
+            target_alias="t",
+            commit_properties=CommitProperties(max_commit_retries=0),
+        )
+        try:
+            if expected is None:
+                done = merge.when_not_matched_insert(columns).execute()
+            else:
+                done = merge.when_matched_update(columns, predicate=f"t.epoch = {expected}").execute()
+        except CommitFailedError:
+            return None
+        self._table = table
+        return bool(done["num_target_rows_inserted"] + done["num_target_rows_updated"])
+
+    def tidy(self) -> None:
+        """Remove entries of the log, and files of old versions."""
+        self._table = None
+        table = self._dataset.delta("leases")
+        table.create_checkpoint()
+        table.cleanup_metadata()
+        table.vacuum(_KEPT_HOURS, dry_run=False, enforce_retention_duration=False)

@@ -6,9 +6,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-import pyarrow as pa
-from deltalake import QueryBuilder
-
 from v2d_spark.config import Settings
 from v2d_spark.lease import living
 from v2d_spark.merges.due import FROM_SHARD, MADE
@@ -69,10 +66,7 @@ def status(dataset: Dataset, *, settings: Settings | None = None) -> Status:
     """
     max_attempts = (settings or Settings()).fetch.max_attempts
     passing = ", ".join(f"'{name}'" for name, passes in ERROR_CLASSES.items() if passes)
-    # Spark would take seconds to start; the library reads deletion vectors here, though not as Arrow tables.
-    outcomes = ask(
-        dataset,
-        "sources",
+    outcomes = dataset.ask(
         f"""
         SELECT status, error_class, count(*) AS sources, count(due) AS again, min(due) AS next_retry_at
         FROM (
@@ -83,6 +77,7 @@ def status(dataset: Dataset, *, settings: Settings | None = None) -> Status:
         )
         GROUP BY status, error_class
         """,
+        "sources",
     )
     outcomes.sort(key=lambda row: (row["status"], -row["sources"], row["error_class"] or ""))
     by_status: dict[str, int] = {}
@@ -91,14 +86,13 @@ def status(dataset: Dataset, *, settings: Settings | None = None) -> Status:
         by_status[row["status"]] = by_status.get(row["status"], 0) + row["sources"]
         if row["error_class"]:
             by_class[row["error_class"]] = by_class.get(row["error_class"], 0) + row["sources"]
-    (total,) = ask(
-        dataset,
-        "samples",
+    (total,) = dataset.ask(
         """
         SELECT count(*) AS samples, sum(duration_s) AS seconds,
           sum(coalesce(video_size, 0) + coalesce(audio_size, 0) + coalesce(image_size, 0)) AS bytes
         FROM samples
         """,
+        "samples",
     )
     columns = ("step", "batch_id", "finished_at", "sources", "samples", "bytes", "seconds", "statuses", "errors")
     runs = sorted(dataset.read_control("runs", columns), key=lambda run: run["batch_id"], reverse=True)
@@ -127,24 +121,8 @@ def made_otherwise(dataset: Dataset, fingerprint: str) -> int:
     """
     stale = f"({MADE}) AND NOT ({FROM_SHARD}) AND fingerprint <> '{fingerprint}'"
     query = f"SELECT count(*) AS sources FROM sources WHERE {stale}"
-    (found,) = ask(dataset, "sources", query)
+    (found,) = dataset.ask(query, "sources")
     return int(found["sources"])
-
-
-def ask(dataset: Dataset, table: str, query: str, *more: str) -> list[dict[str, Any]]:
-    """What a query of the deltalake library (DataFusion's SQL) says of tables.
-
-    Args:
-        dataset: the dataset.
-        table: the table, which the query names so.
-        query: a SELECT.
-        more: further tables that it names.
-    """
-    builder = QueryBuilder()
-    for name in (table, *more):
-        builder = builder.register(name, dataset.delta(name))
-    rows: list[dict[str, Any]] = pa.table(builder.execute(query).read_all()).to_pylist()
-    return rows
 
 
 def _plain(value: Any) -> Any:

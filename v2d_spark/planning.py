@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from v2d_spark import choice as choices
 from v2d_spark import config as configuration
-from v2d_spark import measuring, merges, overview, queries, suppressions
+from v2d_spark import measuring, merges, queries, suppressions
 from v2d_spark.choice import Choice
 from v2d_spark.config import Settings
 from v2d_spark.inputs import InputOptions
@@ -244,14 +244,14 @@ class _Rules:
             return []
         now = f"to_timestamp('{self._now.isoformat()}')"
         if suppressions.are_none(self._dataset):
-            return overview.ask(self._dataset, "sources", self._groups("sources", now, "false"))
+            return self._dataset.ask(self._groups("sources", now, "false"), "sources")
         names = suppressions.library_query()
         flagged = f"""
             (SELECT sources.*, i.suppressed IS NOT NULL OR u.suppressed IS NOT NULL AS is_named FROM sources
              LEFT JOIN ({names}) i ON encode(sha256(sources.identity), 'hex') = i.suppressed
              LEFT JOIN ({names}) u ON encode(sha256(sources.url), 'hex') = u.suppressed)
             """
-        return overview.ask(self._dataset, "sources", self._groups(flagged, now, "is_named"), "suppressions")
+        return self._dataset.ask(self._groups(flagged, now, "is_named"), "sources", "suppressions")
 
     def groups_in(self, spark: SparkSession, view: str) -> list[dict[str, Any]]:
         """Groups of the rows of a view of Spark."""
@@ -473,7 +473,7 @@ def _stale(dataset: Dataset, runs: Sequence[Mapping[str, Any]], settings: Settin
     by_batch = {run["batch_id"]: run["settings"] for run in made}
     counts: Counter[str] = Counter()
     batches: dict[str, list[tuple[int, int]]] = {}
-    for row in overview.ask(dataset, "sources", query):
+    for row in dataset.ask(query, "sources"):
         counts[row["fingerprint"]] += row["sources"]
         batches.setdefault(row["fingerprint"], []).append((row["sources"], row["batch_id"] or 0))
     found = []
@@ -534,14 +534,13 @@ def _measures(dataset: Dataset, runs: Sequence[Mapping[str, Any]], settings: Set
         lacks = measuring.lacking(one, others, there)
         # The cuts of a clip's source are in that one's row, where it was looked at for any.
         needs_source = f"clip_index IS NOT NULL AND {measuring.among('batch_id', without)}" if one.finds_cuts else "false"
-        (row,) = overview.ask(
-            dataset,
-            "samples",
+        (row,) = dataset.ask(
             f"""
             SELECT count(CASE WHEN {lacks} AND {measuring.HAS_BYTES} THEN 1 END) AS stored,
                    count(CASE WHEN ({lacks} AND NOT {measuring.HAS_BYTES}) OR ({needs_source}) THEN 1 END) AS by_fetch
             FROM samples
             """,
+            "samples",
         )
         if row["stored"] or row["by_fetch"]:
             found.append(Measure(one.name, row["stored"], row["by_fetch"]))

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable, Schema, Transaction, write_deltalake
+import pyarrow.compute as pc
+from deltalake import CommitProperties, DeltaTable, QueryBuilder, Schema, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from v2d_spark import catalogs, schema
@@ -357,9 +358,13 @@ class Dataset:
         """A table as the deltalake library opens it, newest version."""
         return open_table(self.table_path(name))
 
+    def version(self, name: str) -> int:
+        """The newest version of a table."""
+        return self.delta(name).version()
+
     def versions(self) -> dict[str, int]:
         """The newest version of each table that is there."""
-        return {name: self.delta(name).version() for name in self.table_names()}
+        return {name: self.version(name) for name in self.table_names()}
 
     def table_names(self) -> list[str]:
         """The names of the tables that are there, those of enrichments last."""
@@ -374,6 +379,54 @@ class Dataset:
         """How many rows a table's files have, as its log tells, deleted ones included; None where it does not tell."""
         counts = pa.table(self.delta(name).get_add_actions())["num_records"].to_pylist()
         return None if None in counts else sum(counts)
+
+    def ask(self, query: str, *names: str) -> list[dict[str, Any]]:
+        """What a SELECT over tables says, in SQL that DataFusion and Spark both know.
+
+        Args:
+            query: it; it has tables by their names.
+            names: the tables that it has.
+        """
+        # Spark would take seconds to start; the library reads deletion vectors here, though not as Arrow tables.
+        builder = QueryBuilder()
+        for name in names:
+            builder = builder.register(name, self.delta(name))
+        rows: list[dict[str, Any]] = pa.table(builder.execute(query).read_all()).to_pylist()
+        return rows
+
+    def highest(self, name: str, column: str) -> int | None:
+        """The highest value of a column that the table's log has statistics of; None where it has no rows.
+
+        Args:
+            name: the table.
+            column: a column of whole numbers.
+        """
+        files = pa.table(self.delta(name).get_add_actions(flatten=True))
+        if not files.num_rows:
+            return None
+        told = files[f"max.{column}"].to_pylist() if f"max.{column}" in files.column_names else [None]
+        if None not in told:
+            return int(max(told))
+        # A file that another tool wrote without statistics.
+        (found,) = self.ask(f"SELECT max({column}) AS highest FROM {name}", name)
+        return found["highest"]  # type: ignore[no-any-return]
+
+    def may_hold(self, name: str, first: int, last: int) -> bool:
+        """Whether a table may hold rows of sources, by the statistics of its files.
+
+        Args:
+            name: the table.
+            first: lowest source_num of the sources.
+            last: highest source_num of them.
+        """
+        files = pa.table(self.delta(name).get_add_actions(flatten=True))
+        if not files.num_rows:
+            return False
+        if "min.source_num" not in files.column_names:
+            return True
+        # A file without statistics may hold anything. There are as many as batches: no loop over them here.
+        outside = pc.or_kleene(pc.greater(files["min.source_num"], last), pc.less(files["max.source_num"], first))
+        return not pc.all(pc.fill_null(outside, False)).as_py()
 
     def read_control(self, name: str, columns: Sequence[str] | None = None) -> list[dict[str, Any]]:
         """All rows of a control table (`runs`, `exports`, `suppressions`, `deletions`, `leases`).

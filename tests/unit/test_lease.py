@@ -206,7 +206,7 @@ def test_a_holder_whose_clock_is_wrong_lives_while_its_heart_beats(
     long_ago = datetime.now(timezone.utc) - timedelta(hours=2)
     held = lease_of_another_host(dataset, monkeypatch, long_ago)
     row = leases._row(leases.WRITER, held.epoch, "x") | {"host": "elsewhere", "heartbeat": long_ago + timedelta(seconds=15)}
-    beat = threading.Timer(0.5, lambda: leases._write(dataset.delta("leases"), row, held.epoch))
+    beat = threading.Timer(0.5, lambda: leases.DirectLeases(dataset).write(row, held.epoch))
     beat.start()
 
     with pytest.raises(LeaseHeldError, match="on elsewhere"):

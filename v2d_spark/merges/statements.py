@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-import pyarrow.compute as pc
-
-from v2d_spark.conflicts import pause
+from v2d_spark.conflicts import is_conflict, pause
 from v2d_spark.tables import Dataset, spark_types
 
 if TYPE_CHECKING:
@@ -33,7 +30,7 @@ def run_merge(spark: SparkSession, statement: str) -> int:
         try:
             return int(spark.sql(statement).collect()[0]["num_affected_rows"])
         except Exception as error:
-            if not _is_conflict(error) or attempt == _CONFLICT_TRIES - 1:
+            if not is_conflict(error) or attempt == _CONFLICT_TRIES - 1:
                 raise
             pause(attempt, first=0.2, longest=8.0)
             attempt += 1
@@ -58,16 +55,6 @@ def append(rows: DataFrame, dataset: Dataset, name: str, **options: str) -> None
         writer.saveAsTable(dataset.sql_name(name))
     else:
         writer.save(dataset.table_path(name))
-
-
-def _is_conflict(error: Exception) -> bool:
-    # By the error condition's name: under Connect the exception's class is another one.
-    condition = str(getattr(error, "getCondition", lambda: None)() or "")
-    return (
-        condition.startswith("DELTA_CONCURRENT")
-        or "DELTA_CONCURRENT" in str(error)[:500]
-        or "ConcurrentModification" in str(error)[:500]
-    )
 
 
 def whole_captions(source: str) -> str:
@@ -99,14 +86,7 @@ def may_have_samples(dataset: Dataset, first: int, last: int) -> bool:
         first: lowest source_num.
         last: highest source_num.
     """
-    files = pa.table(dataset.delta("samples").get_add_actions(flatten=True))
-    if not files.num_rows:
-        return False
-    if "min.source_num" not in files.column_names:
-        return True
-    # A file without statistics may hold anything. There are as many as batches: no loop over them here.
-    outside = pc.or_kleene(pc.greater(files["min.source_num"], last), pc.less(files["max.source_num"], first))
-    return not pc.all(pc.fill_null(outside, False)).as_py()
+    return dataset.may_hold("samples", first, last)
 
 
 def remove_samples(spark: SparkSession, dataset: Dataset, sources: str, batch_id: int, first: int, last: int) -> None:

@@ -132,11 +132,9 @@ class Asked:
     @property
     def told(self) -> dict[str, Any]:
         """What the mark says: that, of which dataset and with which arguments it is an export."""
-        # A dataset keeps its identifier, and the table that has it may be gone as it was then.
-        dataset = Dataset(self.dataset.path, self.dataset.shard_size)
         return {
             "made_by": "v2d_spark",
-            "dataset": dataset.identifier,
+            "dataset": self.dataset.identifier,
             "format": self.format,
             "where": self.where,
             "select": self.select,
@@ -341,9 +339,9 @@ def _versions(dataset: Dataset, read: Dataset, leaving: Streams) -> dict[str, in
     """
     # In this order: media holds what any version of samples that is older refers to, and so with enrichments.
     narrow = ("samples", *read.steps)
-    told = read.versions() if isinstance(read, Past) else {name: dataset.delta(name).version() for name in narrow}
+    told = read.versions() if isinstance(read, Past) else {name: dataset.version(name) for name in narrow}
     with_bytes = ("media", *(f"{step}{STEP_MEDIA}" for step in leaving.steps))
-    return {name: told[name] for name in narrow} | {name: dataset.delta(name).version() for name in with_bytes}
+    return {name: told[name] for name in narrow} | {name: dataset.version(name) for name in with_bytes}
 
 
 def _raise_failed(failed: Sequence[Row], shards: int, read: Dataset) -> None:

@@ -15,8 +15,6 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
 from v2d_spark import batches, merges, migrations, suppressions
 from v2d_spark.changes import COMPARED, SPAN_ERROR_CLASS, Changes, staging
 from v2d_spark.changes import GONE as GONE_ROWS
@@ -216,7 +214,8 @@ class _Work:
         from v2d_spark.inputs import sources
         from v2d_spark.inputs.rows import reading
 
-        highest = self._highest()
+        # The table's log knows it without a job.
+        highest = self._dataset.highest("sources", "source_num")
         if highest is not None:
             self._sources = self._dataset.read(self._spark, "sources")
             self._first = highest + 1
@@ -337,18 +336,6 @@ class _Work:
         if count:
             self._changes = replace(self._changes, gone=(first, last))
         return int(count)
-
-    def _highest(self) -> int | None:
-        """The highest number given; None if none was. The table's log knows it without a job."""
-        files = pa.table(self._dataset.delta("sources").get_add_actions(flatten=True))
-        if not files.num_rows:
-            return None
-        told = files["max.source_num"].to_pylist() if "max.source_num" in files.column_names else [None]
-        if None not in told:
-            return int(max(told))
-        # A file that another tool wrote without statistics.
-        found = self._dataset.read(self._spark, "sources").selectExpr("max(source_num)").collect()[0][0]
-        return None if found is None else int(found)
 
     def _stored(self, name: str, frame: DataFrame) -> DataFrame:
         """Compute a frame into the staging folder, and read it from there."""
