@@ -32,11 +32,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--connect", action="store_true", help="run on a Spark Connect server that the tests start")
     parser.addoption("--seed", type=int, help="of the soak; another one each time by default")
     parser.addoption("--operations", type=int, default=200, help="of the soak")
+    parser.addoption(
+        "--route", choices=("direct", "spark"), default="direct", help="spark: the catalog manages the tables of such datasets"
+    )
     parser.addoption("--by-name", action="store_true", help="call the datasets of Spark's tests by names in its catalog")
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out what Spark Connect has not, where the tests run on it."""
+    """Leave out what Spark Connect has not, where the tests run on it, and what opens tables by folders, where none may."""
+    if config.getoption("route") == "spark":
+        skip = pytest.mark.skip(reason="opens tables by their folders, or is not served on this route")
+        for item in items:
+            if item.get_closest_marker("direct"):
+                item.add_marker(skip)
     if config.getoption("connect"):
         skip = pytest.mark.skip(reason="not over Spark Connect")
         for item in items:
@@ -80,14 +88,17 @@ def new_dataset(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Call
     def make(name: str = "dataset", shard_size: int = 1000) -> Dataset:
         return Dataset.create(str(tmp_path / name), shard_size=shard_size)
 
-    if not request.config.getoption("--by-name") or "spark" not in request.fixturenames:
+    is_managed = request.config.getoption("route") == "spark"
+    by_name = is_managed or request.config.getoption("--by-name")
+    if not by_name or "spark" not in request.fixturenames or request.node.get_closest_marker("direct"):
         yield make
         return
     from tests.support.schemas import schemas
 
-    with schemas(request.getfixturevalue("spark")) as new_schema:
+    with schemas(request.getfixturevalue("spark"), tmp_path / "warehouse" if is_managed else None) as new_schema:
 
         def make_by_name(name: str = "dataset", shard_size: int = 1000) -> Dataset:
-            return Dataset.create(new_schema(), shard_size=shard_size, files_root=str(tmp_path / name))
+            route = "spark" if is_managed else "auto"
+            return Dataset.create(new_schema(), shard_size=shard_size, files_root=str(tmp_path / name), media_route=route)
 
         yield make_by_name

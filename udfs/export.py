@@ -85,6 +85,7 @@ class ExportTask:
         verify: whether checksums of streams are compared.
         progress: file on this host to append counts to; None where nobody reads it.
         update: whether a shard is kept for its samples alone, even if the rest of the export now gives it other columns.
+        looks_only: whether nothing is written: what it says of a shard is whether it is kept.
     """
 
     dataset_path: str
@@ -102,6 +103,7 @@ class ExportTask:
     verify: bool = False
     progress: str | None = None
     update: bool = False
+    looks_only: bool = False
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         """Write every shard of the partition, or find that it is there.
@@ -172,6 +174,8 @@ class _ShardWriter:
             for _ in keys:
                 self.progress.count(OK, 0)
             return {"kept": True, "bytes": there["bytes"], "sha256": there["sha256"]}
+        if task.looks_only:
+            return {"kept": False, "bytes": 0, "sha256": None}
 
         def samples() -> Iterator[Sample]:
             sources = rows["source_num"].to_pylist()

@@ -44,7 +44,7 @@ from v2d_spark.steps.maintain import MaintainResult
 from v2d_spark.steps.making import MakeResult, Unwatched, Watcher
 from v2d_spark.steps.taking_over import Compared
 from v2d_spark.steps.trial import Comparison, Promoted
-from v2d_spark.tables import Dataset, resolve
+from v2d_spark.tables import Dataset, makes_managed, resolve
 from v2d_spark.udfs.vocabulary import ConfigError, DatasetError, InputError
 
 if TYPE_CHECKING:
@@ -138,6 +138,10 @@ def download(
         raise InputError("--prune needs an INPUT: sources that it does not name are gone.")
     elif follow is None:
         _open(dataset, settings)
+    elif _exists(dataset, settings):
+        _direct(dataset, settings, "download --follow")
+    elif makes_managed(dataset, settings.files_root, settings.media_route):
+        raise DatasetError(_not_made("download --follow"))
     spark = get_session(scratch=settings.scratch)
     warm_workers(spark)
     watcher.phase("looking for what is due" if not inputs and follow is None else "reading inputs")
@@ -201,10 +205,10 @@ def subsample(
     if choice.revalidate:
         raise ConfigError("A dataset made from another has no server to ask; what was made again there is made again here.")
     budget = Budget(limits or Limits(), settings.cost)
-    taken = _open(origin, settings)
+    taken = _direct(origin, settings, "subsample --from")
     if resolve(dataset) in (taken.name, taken.path):
         raise ConfigError(f"The samples of {origin} cannot become samples of the same dataset; choose another folder.")
-    made = _create(dataset, settings, taken.shard_size, taken.identifier)
+    made = _create_direct(dataset, settings, taken.shard_size, "subsample", taken.identifier)
     spark = get_session(scratch=settings.scratch)
     watcher.phase("comparing")
     with _quick(spark, taken), writer_lease(made, "subsample") as lease:
@@ -241,7 +245,7 @@ def import_shards(
     watcher = watcher or Unwatched()
     watcher.phase("looking for shards")
     found = shards.find(inputs)
-    opened = _create(dataset, settings, settings.shard_size)
+    opened = _create_direct(dataset, settings, settings.shard_size, "import")
     spark = get_session(scratch=settings.scratch)
     with _quick(spark, opened), writer_lease(opened, "import") as lease:
         return importing.import_shards(spark, opened, found, lease, settings, copy=copy, watcher=watcher)
@@ -277,7 +281,7 @@ def enrich(
     """
     settings = _settings(config, overrides)
     watcher = watcher or Unwatched()
-    opened = _open(dataset, settings)
+    opened = _direct(dataset, settings, "enrich")
     measures = step in filling.names()
     if measures:
         filling.chosen(step, settings)
@@ -332,7 +336,7 @@ def export(
         V2dError: with one sentence that says what to change.
     """
     settings = _settings(config, overrides)
-    opened = _open(dataset, settings)
+    opened = _direct(dataset, settings, "export --as-of") if as_of is not None else _open(dataset, settings)
     asked: dict[str, Any] = {
         "format": format,
         "where": where,
@@ -379,7 +383,10 @@ def opened_as_of(dataset: str, as_of: str | int | None) -> Dataset:
         V2dError: with one sentence that says what to change.
     """
     opened = Dataset.open(dataset)
-    return opened if as_of is None else past.find(opened, as_of)
+    if as_of is None:
+        return opened
+    opened.require_direct("sql --as-of")
+    return past.find(opened, as_of)
 
 
 def status(dataset: str, *, config: Config = None, overrides: Sequence[str] = ()) -> Status:
@@ -493,7 +500,7 @@ def delete(
         V2dError: with one sentence that says what to change.
     """
     settings = _settings(config, overrides)
-    opened = _open(dataset, settings)
+    opened = _direct(dataset, settings, "delete")
     spark = get_session(scratch=settings.scratch)
     with _quick(spark, opened):
         return deleting.delete(spark, opened, where, reason=reason, dry_run=dry_run)
@@ -525,7 +532,7 @@ def maintain(
     """
     settings = _settings(config, overrides)
     maintaining.check(retain_hours)
-    opened = _open(dataset, settings)
+    opened = _direct(dataset, settings, "maintain")
     spark = get_session(scratch=settings.scratch)
     with _quick(spark, opened):
         return maintaining.maintain(spark, opened, settings, dry_run=dry_run, retain_hours=retain_hours)
@@ -560,7 +567,7 @@ def try_settings(
     """
     settings = _settings(config, overrides)
     watcher = watcher or Unwatched()
-    opened = _open(dataset, settings)
+    opened = _direct(dataset, settings, "try")
     spark = get_session(scratch=settings.scratch)
     watcher.phase("choosing sources")
     with _quick(spark, opened), trial_lease(opened) as lease:
@@ -583,7 +590,7 @@ def promote(name: str, dataset: str, *, config: Config = None, overrides: Sequen
         V2dError: with one sentence that says what to change.
     """
     settings = _settings(config, overrides)
-    opened = _open(dataset, settings)
+    opened = _direct(dataset, settings, "promote")
     spark = get_session(scratch=settings.scratch)
     with _quick(spark, opened), trial_lease(opened), writer_lease(opened, "promote") as lease:
         return trying.promote(spark, opened, lease, name)
@@ -604,6 +611,9 @@ def _quick(
     spark: SparkSession, dataset: Dataset, inputs: Sequence[str] = (), *, more_bytes: int = 0
 ) -> AbstractContextManager[None]:
     """Queries that start soon while the dataset, and what is to come into it, are small."""
+    if not dataset.is_direct:
+        # To count is a job, and what is on a cluster is not small.
+        return nullcontext()
     counts = [dataset.row_count(name) for name in ("sources", "samples")]
     # A query may be longer than a path can be, where pathlib would raise.
     if None in counts or not all(os.path.isfile(path) for path in inputs):  # noqa: PTH113
@@ -615,7 +625,9 @@ def _quick(
 def _open(dataset: str, settings: Settings) -> Dataset:
     """A dataset that is there."""
     _make_ready(dataset, settings)
-    return Dataset.open(dataset)
+    opened = Dataset.open(dataset)
+    opened.check_route(settings.media_route)
+    return opened
 
 
 def _exists(dataset: str, settings: Settings) -> bool:
@@ -623,10 +635,39 @@ def _exists(dataset: str, settings: Settings) -> bool:
     return Dataset.exists(dataset)
 
 
-def _create(dataset: str, settings: Settings, shard_size: int, made_from: str | None = None) -> Dataset:
+def _create(dataset: str, settings: Settings, shard_size: int) -> Dataset:
     """A dataset, which is made if it is not there."""
     _make_ready(dataset, settings)
-    return Dataset.create(dataset, shard_size=shard_size, made_from=made_from, files_root=settings.files_root)
+    return Dataset.create(dataset, shard_size=shard_size, files_root=settings.files_root, media_route=settings.media_route)
+
+
+def _direct(dataset: str, settings: Settings, verb: str) -> Dataset:
+    """A dataset that is there, for a verb which is served only where Python opens the tables."""
+    opened = _open(dataset, settings)
+    opened.require_direct(verb)
+    return opened
+
+
+def _create_direct(dataset: str, settings: Settings, shard_size: int, verb: str, made_from: str | None = None) -> Dataset:
+    """A dataset, which is made if it is not there, for such a verb."""
+    if _exists(dataset, settings):
+        _direct(dataset, settings, verb)
+    elif makes_managed(dataset, settings.files_root, settings.media_route):
+        raise DatasetError(_not_made(verb))
+    return Dataset.create(
+        dataset,
+        shard_size=shard_size,
+        made_from=made_from,
+        files_root=settings.files_root,
+        media_route=settings.media_route,
+    )
+
+
+def _not_made(verb: str) -> str:
+    return (
+        f"`v2d {verb}` makes no dataset whose tables a catalog manages; give a folder, or, with media_route=direct, a "
+        "files_root in which tables may be."
+    )
 
 
 def _make_ready(dataset: str, settings: Settings) -> None:
@@ -638,7 +679,7 @@ def _make_ready(dataset: str, settings: Settings) -> None:
 def _refuse_unreadable(dataset: str, settings: Settings) -> None:
     """See before inputs are read whether a dataset that is there can be opened."""
     if _exists(dataset, settings):
-        Dataset.open(dataset)
+        _open(dataset, settings)
 
 
 def _opened_or_made(

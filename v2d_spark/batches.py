@@ -288,6 +288,7 @@ def recover(spark: SparkSession, dataset: Dataset, lease: Lease, step: str, *, r
     for batch_id in list(media_log.uncommitted_batches(dataset, step, lease.epoch)):
         commit(spark, dataset, lease, _from_media(spark, dataset, step, batch_id), run=run, settings=None)
         ended += 1
+    media_log.sweep(dataset)
     return ended
 
 

@@ -8,9 +8,12 @@ writes (media, side files, the small tables) goes by the folder, which it must r
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from v2d_spark.complaints import explain
+from v2d_spark.config import SPARK
+from v2d_spark.schema import MEDIA_ROUTE_PROPERTY
 from v2d_spark.session import get_session, has_lasting_catalog
 from v2d_spark.udfs import locations
 from v2d_spark.udfs.vocabulary import DatasetError
@@ -41,6 +44,19 @@ def canonical(name: str) -> str:
     return ".".join(part if re.fullmatch(r"\w+", part) else f"`{part}`" for part in parts)
 
 
+@dataclass(frozen=True)
+class Entry:
+    """What a catalog tells of a table.
+
+    Attributes:
+        location: its folder.
+        is_on_spark_route: whether it was made to be reached by its name alone (`managed`).
+    """
+
+    location: str
+    is_on_spark_route: bool
+
+
 class CatalogSchema:
     """A schema in a catalog of Spark's, for the tables of one dataset.
 
@@ -52,7 +68,7 @@ class CatalogSchema:
 
     def __init__(self, spark: SparkSession, name: str, entered: set[str]) -> None:
         self.name = name
-        self._spark = spark
+        self.spark = spark
         self._entered = entered
 
     @classmethod
@@ -83,8 +99,18 @@ class CatalogSchema:
         """A table as SQL names it."""
         return f"{_quoted(self.name)}.`{table}`"
 
+    @property
+    def tables(self) -> frozenset[str]:
+        """The tables that it has."""
+        return frozenset(self._entered)
+
     def location(self, table: str) -> str | None:
-        """The folder of a table, as the catalog says; None if it is not entered.
+        """The folder of a table, as the catalog says; arguments and errors as `entry`."""
+        entry = self.entry(table)
+        return None if entry is None else entry.location
+
+    def entry(self, table: str) -> Entry | None:
+        """What the catalog says of a table; None if it is not entered.
 
         Args:
             table: its name.
@@ -96,14 +122,36 @@ class CatalogSchema:
             return None
         try:
             # Not DESCRIBE DETAIL: that counts the table's files.
-            rows = self._spark.sql(f"DESCRIBE TABLE EXTENDED {self.sql_name(table)}").collect()
+            rows = self.spark.sql(f"DESCRIBE TABLE EXTENDED {self.sql_name(table)}").collect()
         except Exception as error:
             raise DatasetError(f"The table {self.name}.{table} cannot be looked at: {explain(error)}.") from None
         # The columns come first, and may be called anything.
         told = {row["col_name"]: row["data_type"] for row in rows}
         if str(told.get("Provider")).lower() != "delta" or "Location" not in told:
             raise DatasetError(f"{self.name} has a table {table} that is none of v2d_spark's; choose another schema.")
-        return _path(told["Location"])
+        # Properties are told as one text, [name=value,…].
+        mark = rf"[\[,]{re.escape(MEDIA_ROUTE_PROPERTY)}={SPARK}[,\]]"
+        return Entry(_path(told["Location"]), re.search(mark, str(told.get("Table Properties"))) is not None)
+
+    def properties(self, table: str) -> dict[str, str]:
+        """The properties of a table that is entered."""
+        return {row["key"]: row["value"] for row in self.spark.sql(f"SHOW TBLPROPERTIES {self.sql_name(table)}").collect()}
+
+    def make(self, table: str, statement: str) -> None:
+        """Make a table, which the catalog manages.
+
+        Args:
+            table: its name.
+            statement: the SQL that makes it, unless it is there.
+
+        Raises:
+            DatasetError: if it cannot be made.
+        """
+        try:
+            self.spark.sql(statement).collect()
+        except Exception as error:
+            raise DatasetError(f"The table {table} cannot be made in {self.name}: {explain(error)}.") from None
+        self._entered.add(table)
 
     def enter(self, table: str, path: str) -> None:
         """Enter a table that is there under its name, unless it is entered.
@@ -117,7 +165,7 @@ class CatalogSchema:
         """
         if not self.has(table):
             try:
-                self._spark.catalog.createTable(self.sql_name(table), path=path, source="delta")
+                self.spark.catalog.createTable(self.sql_name(table), path=path, source="delta")
             except Exception as error:
                 # Another process may have entered it just now.
                 if not CatalogSchema.find(self.name).has(table):
@@ -138,7 +186,7 @@ class CatalogSchema:
         Raises:
             DatasetError: if the catalog is in the memory of a session that ends with this command.
         """
-        if self.name.startswith("spark_catalog.") and not has_lasting_catalog(self._spark):
+        if self.name.startswith("spark_catalog.") and not has_lasting_catalog(self.spark):
             raise DatasetError(
                 f"The session that v2d starts by itself forgets {self.name} at its end: give a folder, or run where Spark has "
                 "a metastore or a catalog."

@@ -38,6 +38,9 @@ ENCODE_FORMATS = {
     "audio": ("m4a", "mp3", "flac", "wav", "opus"),
     "image": ("jpg", "png", "webp"),
 }
+#: How tables are reached: by their folders from Python, or by their names through Spark alone (docs/catalogs.md).
+AUTO, DIRECT, SPARK = "auto", "direct", "spark"
+MEDIA_ROUTES = (AUTO, DIRECT, SPARK)
 # Subsamplers that are on unless they are switched off: wanted spans are cut.
 _ALWAYS_ON = ("clip",)
 # Bytes: with as much in a row group before it, what a column holds stays under 2 GiB, where Arrow and Parquet end.
@@ -151,6 +154,11 @@ class Settings:
     shard_size: int = setting(1000, "sources in a shard; fixed when a dataset is made", minimum=1)
     files_root: str = setting(
         "", "folder of the tables and files of a dataset that is named CATALOG.SCHEMA; needed when it gets this name"
+    )
+    media_route: str = setting(
+        AUTO,
+        "how the tables of a new dataset that is named CATALOG.SCHEMA are reached: direct, Python opens them in files_root; "
+        "spark, the catalog manages them and Spark alone opens them, by name; auto is spark where files_root is in /Volumes",
     )
     allow_private_networks: bool = setting(False, "whether input URLs may point to non-public addresses")
     allow_hosts: list[str] = setting([], "host, host:port or address range that input URLs may point to all the same")
@@ -266,6 +274,8 @@ def load(config: str | Path | Mapping[str, Any] | None = None, overrides: Sequen
     _check_reach(settings)
     stores.check(settings.storage)
     _check_formats(settings.encode_formats)
+    if settings.media_route not in MEDIA_ROUTES:
+        raise ConfigError(f"Setting media_route must be {_listed(MEDIA_ROUTES, 'or')}, not {settings.media_route!r}.")
     if settings.encode.preset not in PRESETS:
         raise ConfigError(f"Setting encode.preset must be one of {', '.join(PRESETS)}, not {settings.encode.preset!r}.")
     for one in settings.subsamplers:

@@ -2,7 +2,8 @@
 
 A taker raises the dataset's epoch; batch ids are made of it, so that what a process does after it lost the lease is
 older than what its successor does. The table is written with the deltalake library, whose commits on one table exclude
-each other: of two takers one fails and looks again.
+each other: of two takers one fails and looks again. Where a catalog manages it, statements of Spark's do the same, and hearts
+beat more slowly.
 
 A holder on this host is asked of the system whether it lives. One on another host tells it by its heartbeat: without one for
 a minute it is taken for dead. Clocks of two hosts may differ, so a taker looks at the heartbeat until it would have moved.
@@ -23,10 +24,11 @@ from deltalake.exceptions import CommitFailedError, DeltaError
 
 from v2d_spark import commits, connect, schema
 from v2d_spark.conflicts import pause
+from v2d_spark.managed import ManagedDataset, ManagedLeases
 from v2d_spark.session import session_there
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs import processes
-from v2d_spark.udfs.vocabulary import LeaseHeldError
+from v2d_spark.udfs.vocabulary import LeaseHeldError, StorageError
 
 WRITER = "writer"
 BATCHES_PER_EPOCH = 10**6
@@ -36,6 +38,8 @@ FOREIGN_HOLDER_IS_DEAD_AFTER = timedelta(seconds=60)
 # As long a heartbeat that is due is waited for, before a holder on another host is taken for dead.
 _WATCHED_S = 25.0
 _LOOKS = 10
+# Where each beat is a statement of Spark's, all of these are so many times as long.
+_SLOWNESS_OF_SPARK = 4
 # Beats after which old entries of the log, and files of old versions, are removed: about once an hour.
 _BEATS_OF_A_TIDYING = 240
 _KEPT_HOURS = 1
@@ -109,7 +113,7 @@ class Lease:
     def release(self) -> None:
         """Give it back; nothing happens if it is lost already."""
         # One that cannot be given back is that of a dead process soon.
-        with contextlib.suppress(LeaseHeldError):
+        with contextlib.suppress(LeaseHeldError, StorageError):
             self._renew(released=True)
 
     def _renew(self, *, released: bool = False) -> bool:
@@ -178,16 +182,16 @@ def trial_lease(dataset: Dataset, command: str = "try") -> Iterator[Lease]:
 def _held(dataset: Dataset, name: str, command: str) -> Iterator[Lease]:
     """A lease whose heart beats."""
     if (spark := session_there()) is not None:
-        commits.check(spark, dataset.path)
+        commits.check(spark, dataset.tables_location)
     lease = take(dataset, name, command)
     ended = threading.Event()
 
     def beat() -> None:
         beats = 0
-        while not ended.wait(HEARTBEAT_EVERY_S):
+        while not ended.wait(HEARTBEAT_EVERY_S * _slowness(dataset)):
             beats += 1
             # Whether it is lost is found out where something is about to be committed.
-            with contextlib.suppress(LeaseHeldError, OSError, DeltaError):
+            with contextlib.suppress(LeaseHeldError, StorageError, OSError, DeltaError):
                 lease.check()
                 if beats % _BEATS_OF_A_TIDYING == 0:
                     lease.tidy()
@@ -213,11 +217,11 @@ def take(dataset: Dataset, name: str, command: str) -> Lease:
     Raises:
         LeaseHeldError: if a living process holds it.
     """
-    table = DirectLeases(dataset)
+    table: LeaseTable = ManagedLeases(dataset) if isinstance(dataset, ManagedDataset) else DirectLeases(dataset)
     for attempt in range(_TRIES):
         rows = table.rows()
         held = next((row for row in rows if row["name"] == name), None)
-        if held is not None and not held["released"] and (_is_alive(held) or _beats(dataset, held)):
+        if held is not None and not held["released"] and (_is_alive(held, _slowness(dataset)) or _beats(dataset, held)):
             raise LeaseHeldError(
                 f"{dataset.name} is being written by process {held['pid']} on {held['host']} ({held['command']}, "
                 f"last sign of life {held['heartbeat']:%Y-%m-%d %H:%M:%S} UTC); wait for it to end, or stop it."
@@ -230,6 +234,10 @@ def take(dataset: Dataset, name: str, command: str) -> Lease:
     raise LeaseHeldError(_many(dataset))
 
 
+def _slowness(dataset: Dataset) -> int:
+    return 1 if dataset.is_direct else _SLOWNESS_OF_SPARK
+
+
 def _many(dataset: Dataset) -> str:
     return f"Many processes want to write to {dataset.name} at once; try again."
 
@@ -240,15 +248,15 @@ def living(dataset: Dataset) -> list[dict[str, Any]]:
     Args:
         dataset: the dataset.
     """
-    return [row for row in dataset.read_control("leases") if not row["released"] and _is_alive(row)]
+    return [row for row in dataset.read_control("leases") if not row["released"] and _is_alive(row, _slowness(dataset))]
 
 
-def _is_alive(held: dict[str, Any]) -> bool:
+def _is_alive(held: dict[str, Any], slowness: int = 1) -> bool:
     if held["host"].endswith(_THROUGH_CONNECT):
         return bool(datetime.now(timezone.utc) - held["heartbeat"] < CONNECT_HOLDER_IS_DEAD_AFTER)
     if held["host"] == processes.this_process()[0]:
         return processes.is_alive(held["pid"], held["process_started"])
-    return bool(abs(datetime.now(timezone.utc) - held["heartbeat"]) < FOREIGN_HOLDER_IS_DEAD_AFTER)
+    return bool(abs(datetime.now(timezone.utc) - held["heartbeat"]) < FOREIGN_HOLDER_IS_DEAD_AFTER * slowness)
 
 
 def _beats(dataset: Dataset, held: dict[str, Any]) -> bool:
@@ -256,7 +264,7 @@ def _beats(dataset: Dataset, held: dict[str, Any]) -> bool:
     if held["host"] == processes.this_process()[0]:
         return False
     for _ in range(_LOOKS):
-        time.sleep(_WATCHED_S / _LOOKS)
+        time.sleep(_WATCHED_S * _slowness(dataset) / _LOOKS)
         now = next((row for row in dataset.read_control("leases") if row["name"] == held["name"]), held)
         if (now["epoch"], now["heartbeat"]) != (held["epoch"], held["heartbeat"]):
             return now["released"] is False

@@ -2,6 +2,8 @@
 
 Bytes never cross into the JVM: tasks write Parquet files into the table's folder, and here their names become add
 actions of one commit, which carries the batch's own transaction id. Rows are read from the files that the log names.
+
+Where a catalog manages the tables, no file's name can be committed or found: what is done there is in `managed_media`.
 """
 
 from __future__ import annotations
@@ -20,7 +22,9 @@ from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction, RemoveAction
 
+from v2d_spark import managed_media
 from v2d_spark.lease import BATCHES_PER_EPOCH
+from v2d_spark.managed import ManagedDataset
 from v2d_spark.schema import IMPORT_ROOTS_PROPERTY, MEDIA
 from v2d_spark.session import narrowly_read
 from v2d_spark.spark_paths import literal
@@ -41,6 +45,28 @@ _EPOCHS_LOOKED_BACK = 1000
 _THREADS = 16
 
 
+def folder_of_batch(dataset: Dataset, batch_id: int) -> str:
+    """The folder that the tasks of a batch write its rows of `media` into.
+
+    Args:
+        dataset: the dataset.
+        batch_id: the batch.
+    """
+    if isinstance(dataset, ManagedDataset):
+        return managed_media.folder_of_batch(dataset, batch_id)
+    return dataset.table_path(MEDIA.name)
+
+
+def sweep(dataset: Dataset) -> None:
+    """Remove what tasks wrote outside the tables that came to nothing. The writer's lease is held.
+
+    Args:
+        dataset: the dataset.
+    """
+    if isinstance(dataset, ManagedDataset):
+        managed_media.sweep(dataset)
+
+
 def commit(dataset: Dataset, step: str, batch_id: int, files: Sequence[WrittenFile], *, table_name: str = "media") -> bool:
     """Make a batch's files part of `media`. A batch that was committed before is left as it is.
 
@@ -57,6 +83,10 @@ def commit(dataset: Dataset, step: str, batch_id: int, files: Sequence[WrittenFi
     Raises:
         StorageError: if files are gone: a table that names them could be read no more.
     """
+    if isinstance(dataset, ManagedDataset):
+        managed_media.commit(dataset, step, batch_id, files)
+        # The rows are in files that Spark wrote.
+        return False
     table = dataset.delta(table_name)
     identifier = _transaction(step, batch_id)
     # The library records the id but does not refuse one that is there.
@@ -120,6 +150,9 @@ def uncommitted_batches(dataset: Dataset, step: str, epoch: int, *, table_name: 
         epoch: the newest epoch; all up to it are looked at.
         table_name: the table that its files are in.
     """
+    if isinstance(dataset, ManagedDataset):
+        yield from managed_media.uncommitted_batches(dataset)
+        return
     last = dict.fromkeys(range(max(1, epoch - _EPOCHS_LOOKED_BACK), epoch + 1), 0)
     for row in dataset.read_control("runs", ["batch_id"]):
         of_epoch, number = divmod(row["batch_id"], BATCHES_PER_EPOCH)
@@ -188,6 +221,10 @@ def batch_view(
     Raises:
         DatasetError: as `candidate_files`.
     """
+    if isinstance(dataset, ManagedDataset):
+        with managed_media.batch_view(dataset, batch_id) as view:
+            yield view
+        return
     from pyspark.sql.types import StructType
 
     table = dataset.delta(name)

@@ -1,4 +1,7 @@
-"""What a dataset holds: counts by status and error class, bytes, the last runs, who writes. It asks no Spark."""
+"""What a dataset holds: counts by status and error class, bytes, the last runs, who writes.
+
+It asks no Spark, but where a catalog manages the tables.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,8 @@ from v2d_spark.tables import Dataset
 from v2d_spark.udfs.vocabulary import ERROR_CLASSES, FAILED
 
 _RUNS_SHOWN = 10
+# Why tables are reached as they are, by whether Python opens them.
+_REASONS = {True: "they lie in a folder that Python opens", False: "the catalog manages them, and Spark alone opens them"}
 
 
 @dataclass(frozen=True)
@@ -21,7 +26,9 @@ class Status:
 
     Attributes:
         dataset: its folder, or its name in a catalog.
-        folder: of its tables and files.
+        folder: of its tables and files; of its files alone on the route `spark`.
+        route: how its tables are reached: `direct`, or `spark`.
+        route_reason: why.
         sources: number of sources by status.
         errors: number of failed and skipped sources by error class.
         outcomes: number of sources by status and error class: status, error_class (None for none), sources.
@@ -36,6 +43,8 @@ class Status:
 
     dataset: str
     folder: str
+    route: str
+    route_reason: str
     sources: dict[str, int]
     errors: dict[str, int]
     outcomes: list[dict[str, Any]]
@@ -99,6 +108,8 @@ def status(dataset: Dataset, *, settings: Settings | None = None) -> Status:
     return Status(
         dataset=dataset.name,
         folder=dataset.path,
+        route=dataset.route,
+        route_reason=_REASONS[dataset.is_direct],
         sources=by_status,
         errors=dict(sorted(by_class.items(), key=lambda item: (-item[1], item[0]))),
         outcomes=[{name: row[name] for name in ("status", "error_class", "sources")} for row in outcomes],

@@ -245,11 +245,14 @@ class _Rules:
         now = f"to_timestamp('{self._now.isoformat()}')"
         if suppressions.are_none(self._dataset):
             return self._dataset.ask(self._groups("sources", now, "false"), "sources")
-        names = suppressions.library_query()
+        if self._dataset.is_direct:
+            names, checksum = suppressions.library_query(), "encode(sha256({}), 'hex')"
+        else:
+            names, checksum = suppressions.names_query(self._dataset), "sha2({}, 256)"
         flagged = f"""
             (SELECT sources.*, i.suppressed IS NOT NULL OR u.suppressed IS NOT NULL AS is_named FROM sources
-             LEFT JOIN ({names}) i ON encode(sha256(sources.identity), 'hex') = i.suppressed
-             LEFT JOIN ({names}) u ON encode(sha256(sources.url), 'hex') = u.suppressed)
+             LEFT JOIN ({names}) i ON {checksum.format("sources.identity")} = i.suppressed
+             LEFT JOIN ({names}) u ON {checksum.format("sources.url")} = u.suppressed)
             """
         return self._dataset.ask(self._groups(flagged, now, "is_named"), "sources", "suppressions")
 

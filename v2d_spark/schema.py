@@ -18,6 +18,9 @@ from v2d_spark.udfs.vocabulary import STREAMS
 SCHEMA_VERSION = 4
 SCHEMA_VERSION_PROPERTY = "v2d.schema_version"
 SHARD_SIZE_PROPERTY = "v2d.shard_size"
+# Of a table that a catalog manages: that it is so, and the folder of what lies beside the tables.
+MEDIA_ROUTE_PROPERTY = "v2d.media_route"
+FILES_ROOT_PROPERTY = "v2d.files_root"
 # Of the dataset that a dataset was made from: the id of its table `sources`.
 MADE_FROM_PROPERTY = "v2d.made_from"
 # Of the table `media`: folders outside the dataset that its rows may refer to, as JSON.

@@ -1,6 +1,7 @@
 """A dataset: the folder that holds the tables, how they are made, opened and read, and the small tables' writer.
 
-Its tables may be entered in a schema of a catalog (`catalogs`); then it is called by that name.
+Its tables may be entered in a schema of a catalog (`catalogs`); then it is called by that name. Where a catalog manages them,
+and no path leads to them, `managed` has the same methods by another route.
 
 Tables are created, and the control tables (`runs`, `exports`, `suppressions`) appended to, with the deltalake library:
 it takes milliseconds where a Spark job takes seconds. All that changes `sources` and `samples` is in `merges.py`.
@@ -21,8 +22,8 @@ from deltalake import CommitProperties, DeltaTable, QueryBuilder, Schema, Transa
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from v2d_spark import catalogs, schema
-from v2d_spark.catalogs import CatalogSchema
-from v2d_spark.config import Settings
+from v2d_spark.catalogs import CatalogSchema, Entry
+from v2d_spark.config import AUTO, DIRECT, SPARK, Settings
 from v2d_spark.conflicts import pause
 from v2d_spark.schema import (
     IMPORT_ROOTS_PROPERTY,
@@ -60,6 +61,9 @@ class Dataset:
         catalog: the schema that its tables are entered in; None where it is called by its folder.
     """
 
+    #: Whether Python opens the tables' folders.
+    is_direct = True
+
     def __init__(
         self,
         path: str,
@@ -92,7 +96,10 @@ class Dataset:
         folder, catalog = resolve(path), None
         if _is_name(folder):
             catalog = CatalogSchema.find(folder)
-            folder = _folder_of(catalog)
+            entry = catalog.entry(_MARK.name)
+            if entry is not None and entry.is_on_spark_route:
+                return _managed(catalog)
+            folder = _folder_of(catalog, entry)
         try:
             configuration = open_table(f"{folder}/{_MARK.name}").metadata().configuration
         except (DeltaError, OSError) as error:
@@ -144,7 +151,13 @@ class Dataset:
 
     @classmethod
     def create(
-        cls, path: str, *, shard_size: int = DEFAULT_SHARD_SIZE, made_from: str | None = None, files_root: str = ""
+        cls,
+        path: str,
+        *,
+        shard_size: int = DEFAULT_SHARD_SIZE,
+        made_from: str | None = None,
+        files_root: str = "",
+        media_route: str = AUTO,
     ) -> Dataset:
         """Open a dataset, or make one with all its tables, empty.
 
@@ -153,6 +166,7 @@ class Dataset:
             shard_size: sources in a shard, for a new dataset; one that is there keeps its own.
             made_from: `identifier` of the dataset that it is made from; None for one that is made from URLs.
             files_root: folder of a new dataset that has a name in a catalog; a dataset that is there already gets the name.
+            media_route: how the tables of such a new dataset are reached; `makes_managed` tells what auto is.
 
         Raises:
             DatasetError: if the folder cannot be written, is another's or not the one that is named, has shards of another
@@ -161,19 +175,24 @@ class Dataset:
         folder = resolve(path)
         if files_root and not _is_name(folder) and resolve(files_root) != folder:
             raise DatasetError(f"{path} is a folder; files_root is for a dataset that is named CATALOG.SCHEMA, leave it out.")
+        if media_route == SPARK and not _is_name(folder):
+            raise DatasetError(_no_managed_folder(path))
         if not cls.exists(path):
-            if _is_name(folder):
+            if makes_managed(path, files_root, media_route):
+                _make_managed(folder, files_root, shard_size)
+            elif _is_name(folder):
                 _enter(cls, folder, files_root, shard_size, made_from)
             else:
                 # The mark comes last: a dataset whose making was cut off is made again.
                 for table in (*(table for table in TABLES if table is not _MARK), _MARK):
                     _create_table(f"{folder}/{table.name}", table, shard_size, made_from)
         dataset = cls.open(path)
+        dataset.check_route(media_route)
         if files_root and resolve(files_root) != dataset.path:
             raise DatasetError(
                 f"The tables and files of {path} are in {dataset.path}, and not in {files_root}; leave files_root out."
             )
-        if dataset.catalog is not None:
+        if dataset.catalog is not None and dataset.is_direct:
             # What was made meanwhile by those who call it by its folder.
             for name in dataset.table_names():
                 if not dataset.catalog.has(name):
@@ -186,6 +205,43 @@ class Dataset:
                 "leave the setting out, or choose another folder."
             )
         return dataset
+
+    @property
+    def route(self) -> str:
+        """How its tables are reached: `direct` or `spark`."""
+        return DIRECT if self.is_direct else SPARK
+
+    def check_route(self, wanted: str) -> None:
+        """Refuse a setting `media_route` that is not the dataset's.
+
+        Args:
+            wanted: the setting.
+
+        Raises:
+            DatasetError: if it is another one.
+        """
+        if wanted == SPARK and self.catalog is None:
+            raise DatasetError(_no_managed_folder(self.name))
+        if wanted not in (AUTO, self.route):
+            raise DatasetError(
+                f"The tables of {self.name} are reached by media_route={self.route} since it was made, and not by {wanted}; "
+                "leave media_route out, or make another dataset."
+            )
+
+    def require_direct(self, verb: str) -> None:
+        """Refuse what is not served where a catalog manages the tables; here all is.
+
+        Args:
+            verb: what is wanted, as it is typed after `v2d`.
+
+        Raises:
+            DatasetError: if it is not served.
+        """
+
+    @property
+    def tables_location(self) -> str:
+        """Where its tables are, as Spark reaches them."""
+        return self.path
 
     @property
     def identifier(self) -> str:
@@ -346,13 +402,17 @@ class Dataset:
         if version is None and self.schema_version == SCHEMA_VERSION:
             return self.sql_name(name)
         declared = next((table.arrow_schema for table in TABLES if table.name == name), pa.schema([]))
-        try:
-            there = pa.schema(open_table(self.table_path(name), version).schema().to_arrow()).names
-        except TableNotFoundError:
-            there = []
+        there = self._columns_at(name, version)
         lacking = [f"CAST(NULL AS {ddl}) AS `{column}`" for column, ddl in spark_types(declared) if column not in there]
         rows = f"FROM {self.sql_name(name)}{at}" if there else "WHERE false"
         return f"(SELECT {', '.join([*(['*'] if there else []), *lacking])} {rows})"
+
+    def _columns_at(self, name: str, version: int | None) -> list[str]:
+        """Names of the columns that a table had at a version; none where it was not there."""
+        try:
+            return list(pa.schema(open_table(self.table_path(name), version).schema().to_arrow()).names)
+        except TableNotFoundError:
+            return []
 
     def delta(self, name: str) -> DeltaTable:
         """A table as the deltalake library opens it, newest version."""
@@ -442,13 +502,8 @@ class Dataset:
         there = {field.name for field in table.schema().fields}
         wanted = list(columns or declared)
         rows = table.to_pyarrow_table(columns=[column for column in wanted if column in there])
-        # A map comes as a list of pairs.
-        maps = {field.name for field in rows.schema if pa.types.is_map(field.type)}
         lacking = dict.fromkeys(column for column in wanted if column not in there)
-        return [
-            {key: dict(value) if key in maps and value is not None else value for key, value in row.items()} | lacking
-            for row in rows.to_pylist()
-        ]
+        return [row | lacking for row in as_rows(rows)]
 
     def append_control(
         self, name: str, rows: Sequence[Mapping[str, Any]], *, transaction: tuple[str, int] | None = None
@@ -470,13 +525,17 @@ class Dataset:
             {key: list(value.items()) if isinstance(value, Mapping) else value for key, value in row.items()} for row in rows
         ]
         table = pa.Table.from_pylist(plain, schema=columns)
+        self._append(name, table, transaction)
+
+    def _append(self, name: str, rows: pa.Table, transaction: tuple[str, int] | None) -> None:
+        """Append rows to a control table in one commit; arguments as `append_control`."""
         properties = CommitProperties(app_transactions=[Transaction(*transaction)] if transaction else None)
         for attempt in range(_TRIES):
             try:
                 # Appends do not conflict, but each takes the number of the next version, which another may take first.
                 write_deltalake(
                     self.table_path(name),
-                    table,
+                    rows,
                     mode="append",
                     commit_properties=properties,
                     storage_options=locations.deltalake_options(self.table_path(name)),
@@ -486,6 +545,20 @@ class Dataset:
                 if attempt == _TRIES - 1:
                     raise
                 pause(attempt)
+
+
+def as_rows(table: pa.Table) -> list[dict[str, Any]]:
+    """Rows as dicts, maps as dicts too.
+
+    Args:
+        table: the rows.
+    """
+    # A map comes as a list of pairs.
+    maps = {field.name for field in table.schema if pa.types.is_map(field.type)}
+    return [
+        {key: dict(value) if key in maps and value is not None else value for key, value in row.items()}
+        for row in table.to_pylist()
+    ]
 
 
 def open_table(path: str, version: int | None = None) -> DeltaTable:
@@ -535,15 +608,57 @@ def _is_name(resolved: str) -> bool:
     return "/" not in resolved
 
 
-def _folder_of(catalog: CatalogSchema) -> str:
+def makes_managed(path: str, files_root: str, media_route: str) -> bool:
+    """Whether a new dataset would have tables that its catalog manages.
+
+    Args:
+        path: what it is called.
+        files_root: folder of what lies beside the tables.
+        media_route: `auto`, `direct` or `spark`; `auto` is that where `files_root` is in a volume of Unity Catalog, in which
+            no table may be.
+    """
+    if not _is_name(resolve(path)):
+        return False
+    return media_route == SPARK or (media_route == AUTO and files_root.startswith("/Volumes/"))
+
+
+def _make_managed(name: str, files_root: str, shard_size: int) -> None:
+    """Make the tables of a dataset that its catalog manages."""
+    from v2d_spark.managed import ManagedDataset
+
+    catalog = CatalogSchema.find(name)
+    if not files_root or _is_name(resolve(files_root)):
+        raise DatasetError(_no_files_root(name))
+    catalog.check_lasting()
+    ManagedDataset.make(catalog, resolve(files_root), shard_size)
+
+
+def _managed(catalog: CatalogSchema) -> Dataset:
+    """The dataset of a schema whose tables the catalog manages."""
+    from v2d_spark.managed import ManagedDataset
+
+    return ManagedDataset(catalog, catalog.properties(_MARK.name))
+
+
+def _no_files_root(name: str) -> str:
+    return (
+        f"There is no dataset in {name} yet: say by files_root=FOLDER where its tables and files are to be (for a folder "
+        f"of that name, give ./{name} as the dataset)."
+    )
+
+
+def _no_managed_folder(path: str) -> str:
+    return f"{path} is a folder, which media_route=spark is not for: name the dataset CATALOG.SCHEMA, or leave media_route out."
+
+
+def _folder_of(catalog: CatalogSchema, entry: Entry | None) -> str:
     """The folder of a dataset that is entered in a schema."""
-    location = catalog.location(_MARK.name)
-    if location is None:
+    if entry is None:
         raise DatasetError(
             f"There is no dataset in {catalog.name}; `v2d ingest` or `v2d download` with an input and files_root=FOLDER makes "
             f"one (for a folder of that name, give ./{catalog.name})."
         )
-    folder, _, name = location.rpartition("/")
+    folder, _, name = entry.location.rpartition("/")
     if name != _MARK.name:
         raise DatasetError(f"{catalog.name} has a table {_MARK.name} that is none of v2d_spark's; choose another schema.")
     return folder
@@ -553,10 +668,7 @@ def _enter(kind: type[Dataset], name: str, files_root: str, shard_size: int, mad
     """Enter the tables of a folder, which are made if they are not there, in a schema that has none of them."""
     catalog = CatalogSchema.find(name)
     if not files_root or _is_name(resolve(files_root)):
-        raise DatasetError(
-            f"There is no dataset in {name} yet: say by files_root=FOLDER where its tables and files are to be (for a folder "
-            f"of that name, give ./{name} as the dataset)."
-        )
+        raise DatasetError(_no_files_root(name))
     catalog.check_lasting()
     made = kind.create(files_root, shard_size=shard_size, made_from=made_from)
     # The mark comes last here too.

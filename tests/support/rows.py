@@ -9,8 +9,8 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-from deltalake import write_deltalake
 
+from tests.support.tables import append
 from v2d_spark import media_log
 from v2d_spark.schema import MEDIA, SAMPLES, step_tables
 from v2d_spark.udfs.enrichers.optical_flow import OpticalFlow
@@ -94,14 +94,14 @@ def write_made(folder: str, rows: Sequence[Row]) -> list[WrittenFile]:
 
 def commit_media(dataset: Dataset, batch: int, files: Sequence[Sequence[Row]], **more: Any) -> None:
     """Write rows as files of a dataset's media and commit them as one batch; `more` is for `write_media`."""
-    written = [file for rows in files for file in write_media(dataset.table_path("media"), rows, **more)]
+    folder = media_log.folder_of_batch(dataset, batch)
+    written = [file for rows in files for file in write_media(folder, rows, **more)]
     media_log.commit(dataset, "download", batch, written)
 
 
 def append_samples(dataset: Dataset, rows: Sequence[Row]) -> None:
     """Append rows to a dataset's samples."""
-    table = pa.Table.from_pylist(list(rows), schema=SAMPLES.arrow_schema)
-    write_deltalake(dataset.table_path("samples"), table, mode="append")
+    append(dataset, "samples", pa.Table.from_pylist(list(rows), schema=SAMPLES.arrow_schema))
 
 
 def end_batch(dataset: Dataset, batch: int, finished_at: datetime | None = None, step: str = "download") -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 from unittest import mock
 
@@ -15,17 +16,18 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def schemas(spark: SparkSession) -> Iterator[Callable[[], str]]:
-    """Make schemas, each with a name of its own; they are dropped at the end, and the tables' files stay.
+def schemas(spark: SparkSession, warehouse: Path | None = None) -> Iterator[Callable[[], str]]:
+    """Make schemas, each with a name of its own; they are dropped at the end, and the files of tables that lie elsewhere stay.
 
     Args:
         spark: the session. That its catalog forgets them at its end is left out of account.
+        warehouse: where they keep the tables that they manage; in the session's own by default.
     """
     made: list[str] = []
 
     def make() -> str:
         name = f"spark_catalog.lab_{uuid.uuid4().hex[:8]}"
-        spark.sql(f"CREATE SCHEMA {name}")
+        spark.sql(f"CREATE SCHEMA {name}" + (f" LOCATION '{warehouse / name}'" if warehouse else ""))
         made.append(name)
         return name
 

@@ -7,8 +7,8 @@ from datetime import datetime, timezone
 from typing import Any
 
 import pyarrow as pa
-from deltalake import write_deltalake
 
+from tests.support.tables import append
 from v2d_spark import schema
 from v2d_spark.tables import Dataset
 
@@ -34,6 +34,4 @@ def add_sources(dataset: Dataset, urls: Sequence[str], **more: Any) -> None:
         }
         for number, url in enumerate(urls)
     ]
-    write_deltalake(
-        dataset.table_path("sources"), pa.Table.from_pylist(rows, schema=schema.SOURCES.arrow_schema), mode="append"
-    )
+    append(dataset, "sources", pa.Table.from_pylist(rows, schema=schema.SOURCES.arrow_schema))

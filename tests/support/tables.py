@@ -6,8 +6,9 @@ import re
 from typing import Any
 
 import pyarrow as pa
-from deltalake import QueryBuilder
+from deltalake import QueryBuilder, write_deltalake
 
+from v2d_spark.managed import ManagedDataset
 from v2d_spark.tables import Dataset
 
 
@@ -18,11 +19,23 @@ def ask(dataset: Dataset, query: str) -> list[dict[str, Any]]:
         dataset: the dataset.
         query: SQL of DataFusion; tables have their own names, each after FROM or JOIN.
     """
+    names = set(re.findall(r"(?:FROM|JOIN) (\w+)", query))
+    if not dataset.is_direct:
+        return dataset.ask(query, *names)
     builder = QueryBuilder()
-    for name in set(re.findall(r"(?:FROM|JOIN) (\w+)", query)):
+    for name in names:
         builder = builder.register(name, dataset.delta(name))
     told = pa.RecordBatchReader.from_stream(builder.execute(query)).read_all()
-    return told.to_pylist(maps_as_pydicts="strict")
+    rows: list[dict[str, Any]] = told.to_pylist(maps_as_pydicts="strict")
+    return rows
+
+
+def append(dataset: Dataset, name: str, rows: pa.Table) -> None:
+    """Append rows to a table."""
+    if isinstance(dataset, ManagedDataset):
+        dataset.append_rows(name, dataset.spark.createDataFrame(rows))
+    else:
+        write_deltalake(dataset.table_path(name), rows, mode="append")
 
 
 def rows(dataset: Dataset, name: str) -> list[dict[str, Any]]:

@@ -19,25 +19,15 @@ from v2d_spark.merges.statements import run_merge
 from v2d_spark.session import with_values
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs import locations
+from v2d_spark.with_bytes import ROW_GROUP_BYTES, passing_bytes, rows_of_a_group
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
 # Numbers in one statement: its text is parsed, and kept in the log.
 _NUMBERS = 10_000
-# Of rows with bytes, which go through Spark here and nowhere else: read one by one, written in small row groups, whose
-# pages are what `udfs/parquet_pages.py` reads single values of.
-_ROW_GROUP_BYTES = 32 << 20
-_WITH_BYTES = {
-    "spark.sql.parquet.enableVectorizedReader": "false",
-    "spark.sql.parquet.compression.codec": "uncompressed",
-    "parquet.enable.dictionary": "false",
-    "parquet.page.size.row.check.min": "1",
-    "parquet.page.size.row.check.max": "8",
-}
 # A deletion vector would leave the row where it is.
 _NO_VECTORS = {"spark.databricks.delta.delete.deletionVectors.persistent": "false"}
-_ROWS_OF_A_GROUP = "parquet.block.row.count.limit"
 # A file of a small table that was written so many seconds ago and is in no version was left by a process that died.
 _ABANDONED_S = 6 * 3600.0
 
@@ -85,18 +75,15 @@ def erase_rows_with_bytes(
     files = candidate_files(dataset, table.version(), numbers[0], numbers[-1], name=name)
     if not files.num_rows:
         return 0
-    if max(pa.table(table.get_add_actions())["size_bytes"].to_pylist()) <= _ROW_GROUP_BYTES:
-        with with_values(spark, _WITH_BYTES):
+    if max(pa.table(table.get_add_actions())["size_bytes"].to_pylist()) <= ROW_GROUP_BYTES:
+        with passing_bytes(spark):
             return erase_rows(spark, dataset, name, numbers)
     # The largest row of all that share a file with one that goes.
     unknown = files["first_source"].null_count or files["last_source"].null_count
     rows = dataset.read(spark, name)
     if not unknown:
         rows = rows.where(f"source_num BETWEEN {pc.min(files['first_source'])} AND {pc.max(files['last_source'])}")
-    inline = " + ".join(f"if({stream}.uri IS NULL, coalesce({stream}.size, 0), 0)" for stream in streams) or "0"
-    largest = rows.selectExpr(f"max({inline})").collect()[0][0] or 0
-    group = max(1, _ROW_GROUP_BYTES // (int(largest) + 4096))
-    with with_values(spark, {**_WITH_BYTES, _ROWS_OF_A_GROUP: str(group)}):
+    with passing_bytes(spark, rows_of_a_group(rows, streams)):
         return erase_rows(spark, dataset, name, numbers)
 
 

@@ -6,7 +6,7 @@ import io
 import json
 import re
 import secrets
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,8 @@ from v2d_spark import suppressions
 from v2d_spark.as_of import Past
 from v2d_spark.complaints import explain
 from v2d_spark.config import Settings
+from v2d_spark.managed import ManagedDataset
+from v2d_spark.managed_media import copy_out
 from v2d_spark.media_log import candidate_files
 from v2d_spark.queries import computing, samples_where
 from v2d_spark.schema import STEP_MEDIA
@@ -29,6 +31,7 @@ from v2d_spark.tables import Dataset
 from v2d_spark.udfs import locations, processes, sample_json, spool
 from v2d_spark.udfs.export import INPUT_COLUMNS, OUTPUT_DDL, STATS_SUFFIX, ExportTask, StepMedia
 from v2d_spark.udfs.exporters import Exporter, exporter
+from v2d_spark.udfs.media_reader import FILES_SCHEMA
 from v2d_spark.udfs.storage import Carried
 from v2d_spark.udfs.vocabulary import ROLE_SOURCE, STREAMS, ConfigError, DatasetError, InputError, QueryError, StorageError
 
@@ -62,6 +65,9 @@ _TASKS_PER_CORE = 4
 _SHARD_DIGITS = 8
 _SHARD = rf"[0-9]{{{_SHARD_DIGITS},}}"
 _DEFAULT_FORMAT = "webdataset"
+# Of each sample, where bytes are copied out in rounds; and as many samples' names as each executor can hold.
+_BYTES = "bytes"
+_NAMES_HELD = 500_000
 # Keys of samples that are left out, as many as are told of.
 _KEYS_TOLD = 100
 # The user's columns that get a column of their own; the names may come from anywhere, and each row may have others.
@@ -149,7 +155,7 @@ class Selection:
     """The samples of an export, narrow.
 
     Attributes:
-        rows: `INPUT_COLUMNS`, a row a sample.
+        rows: `INPUT_COLUMNS`, a row a sample; where a catalog manages the tables, with its bytes.
         keys: the column key alone.
         columns: names of the metadata columns.
         user_columns: names of the user's columns, sorted, at most so many as a Parquet file bears.
@@ -270,19 +276,12 @@ def _export(
             # From here on a key's shard is settled: whoever goes on after a kill finds it here.
             _prepare(folder, mark | {"shards": places})
         if selection.found["samples"]:
-            shards = plan(
-                spark,
-                read,
-                folder,
-                kind,
-                selection,
-                versions,
-                asked.shard_size,
-                settings,
-                progress_file,
-                update=update,
-            )
-            done = sorted(shards.collect(), key=lambda row: row["shard"])
+            more = (folder, kind, selection, versions, asked.shard_size, settings, progress_file)
+            if isinstance(read, ManagedDataset):
+                written = _written_in_rounds(spark, read, *more, update=update)
+            else:
+                written = plan(spark, read, *more, update=update).collect()
+            done = sorted(written, key=lambda row: row["shard"])
     finally:
         locations.remove_tree(staging)
     _raise_failed([row for row in done if row["error"]], len(done), read)
@@ -479,6 +478,9 @@ def choose(
     wanted = samples_where(spark, dataset, where, versions=read)
     samples = suppressions.without_suppressed(spark, dataset, wanted)
     inner = [F.col(name).alias(f"_{name}") for name in INPUT_COLUMNS if name != "metadata"]
+    if not dataset.is_direct:
+        held = " + ".join(f"coalesce({stream}_size, 0)" for stream in streams.media) or "0"
+        inner.append(F.expr(f"CAST({held} AS BIGINT)").alias(f"_{_BYTES}"))
     told = samples if select else _with_cuts_of_sources(spark, dataset, samples, versions)
     looked_at = samples
     try:
@@ -504,7 +506,8 @@ def choose(
         metadata.insert(0, F.col("_key").alias("key"))
         columns = ["key", *columns]
     rows = chosen.select(
-        *(F.col(f"_{name}").alias(name) for name in INPUT_COLUMNS if name != "metadata"), F.struct(*metadata).alias("metadata")
+        *(F.col(name).alias(name.removeprefix("_")) for name in chosen.columns[: len(inner)]),
+        F.struct(*metadata).alias("metadata"),
     )
     rows = with_batches(spark, dataset, rows, streams.steps, versions)
     # What is selected is computed here once, as text because each type has one: what is wrong with it must show before
@@ -587,13 +590,37 @@ def plan(
     Returns:
         A row of `OUTPUT_SCHEMA` for each shard, which is written when the rows are collected.
     """
-    found, leaving, rows = selection.found, selection.streams, selection.rows
-    tasks = _tasks(spark, selection, shard_size, settings)
+    files = candidate_files(dataset, versions["media"], selection.found["first"], selection.found["last"])
+    task = _task(
+        spark, dataset, folder, kind, selection, versions, settings, progress_file, dataset.table_path("media"), files, update
+    )
+    return _job(task, selection.rows, _tasks(spark, selection, shard_size, settings))
+
+
+def _job(task: ExportTask, rows: DataFrame, tasks: int) -> DataFrame:
+    """The job that gives samples to so many tasks, whole shards each."""
+    return rows.repartitionByRange(tasks, "shard").sortWithinPartitions("shard", "key").mapInArrow(Carried(task), OUTPUT_DDL)
+
+
+def _task(
+    spark: SparkSession,
+    dataset: Dataset,
+    folder: str,
+    kind: Exporter,
+    selection: Selection,
+    versions: Mapping[str, int],
+    settings: Settings,
+    progress_file: str | None,
+    media_path: str,
+    files: pa.Table,
+    update: bool,
+) -> ExportTask:
+    found, leaving = selection.found, selection.streams
     own_columns = _own_columns(kind, leaving)
-    task = ExportTask(
+    return ExportTask(
         dataset_path=dataset.path,
-        media_path=dataset.table_path("media"),
-        files=candidate_files(dataset, versions["media"], found["first"], found["last"]),
+        media_path=media_path,
+        files=files,
         destination=folder,
         format=kind.name,
         everything=selection.everything,
@@ -607,7 +634,74 @@ def plan(
         progress=progress_file if is_on_this_host(spark) else None,
         update=update,
     )
-    return rows.repartitionByRange(tasks, "shard").sortWithinPartitions("shard", "key").mapInArrow(Carried(task), OUTPUT_DDL)
+
+
+def _written_in_rounds(
+    spark: SparkSession,
+    dataset: ManagedDataset,
+    folder: str,
+    kind: Exporter,
+    selection: Selection,
+    versions: Mapping[str, int],
+    shard_size: int | None,
+    settings: Settings,
+    progress_file: str | None,
+    *,
+    update: bool,
+) -> list[Row]:
+    """Write all shards of a dataset whose tables only Spark opens: of as many at a time it copies the bytes out first.
+
+    Arguments as `plan`.
+
+    Returns:
+        A row of `OUTPUT_SCHEMA` for each shard.
+    """
+    from pyspark.sql import functions as F
+
+    rows, tasks = selection.rows, _tasks(spark, selection, shard_size, settings)
+    nothing = FILES_SCHEMA.empty_table()
+    task = _task(spark, dataset, folder, kind, selection, versions, settings, progress_file, folder, nothing, update)
+    # What is there needs no bytes.
+    looked_at = _job(replace(task, looks_only=True), rows, tasks).collect()
+    done = [row for row in looked_at if row["kept"] or row["error"]]
+    to_write = {row["shard"] for row in looked_at} - {row["shard"] for row in done}
+    if not to_write:
+        return done
+    told = rows.groupBy("shard").agg(
+        F.sum(_BYTES).alias("bytes"),
+        F.count("*").alias("samples"),
+        *(getattr(F, end)(name).alias(f"{end}_{name}") for name in ("source_num", "batch_id") for end in ("min", "max")),
+    )
+    sizes = sorted((row for row in told.collect() if row["shard"] in to_write), key=lambda row: row["shard"])
+    for some in _rounds(sizes, settings.batch.bytes):
+        sources = range(min(row["min_source_num"] for row in some), max(row["max_source_num"] for row in some) + 1)
+        batches = range(min(row["min_batch_id"] for row in some), max(row["max_batch_id"] for row in some) + 1)
+        names = spark.createDataFrame(pa.table({"shard": [row["shard"] for row in some]}))
+        chosen = rows.where(f"source_num BETWEEN {sources[0]} AND {sources[-1]}")
+        chosen = chosen.join(F.broadcast(names), "shard", "left_semi").select(*rows.columns)
+        staging = _own_folder(folder, _STAGING)
+        try:
+            copies = locations.join(staging, "media")
+            wanted = chosen.select("key", "source_num", "batch_id")
+            files = copy_out(dataset, versions["media"], wanted, sources, batches, task.media_streams, copies)
+            job = _job(replace(task, media_path=copies, files=files), chosen, min(tasks, len(some)))
+            done += job.collect()
+        finally:
+            locations.remove_tree(staging)
+    return done
+
+
+def _rounds(shards: Sequence[Row], most_bytes: int) -> Iterator[list[Row]]:
+    """Divide shards into rounds of so many bytes, and of as many samples as each executor can hold the names of."""
+    some: list[Row] = []
+    held = samples = 0
+    for row in shards:
+        if some and (held + row["bytes"] > most_bytes or samples + row["samples"] > _NAMES_HELD):
+            yield some
+            some, held, samples = [], 0, 0
+        some.append(row)
+        held, samples = held + row["bytes"], samples + row["samples"]
+    yield some
 
 
 def _tasks(spark: SparkSession, selection: Selection, shard_size: int | None, settings: Settings) -> int:

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from v2d_spark.cli.telling import counted, duration, size, utc
 from v2d_spark.cli.words import dataset_option, only_overrides, settings_options
+from v2d_spark.config import DIRECT
 from v2d_spark.udfs.vocabulary import EXIT_DONE
 
 
@@ -36,7 +37,8 @@ def _print_status(told: Any) -> None:
     samples = counted(told.samples, "sample")
     click.echo(f"{told.dataset}: {samples}, {size(told.bytes)}, {duration(told.seconds)} of media")
     if told.folder != told.dataset:
-        click.echo(f"Its tables and files are in {told.folder}.")
+        where = f"Its tables and files are in {told.folder}" if told.route == DIRECT else f"Its files are in {told.folder}"
+        click.echo(f"{where}. Tables are reached by the route {told.route}: {told.route_reason}.")
     for writer in told.writers:
         click.echo(
             f"Being written by process {writer['pid']} on {writer['host']} ({writer['command']}, last sign of life "
