@@ -27,11 +27,14 @@ SPARK_BENCHES := command download export growth incremental ingest narrow pick s
 # so that both end at about the same time. One process, for a debugger: ARGS="-n0 --pdb".
 PYTEST_2 := python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 PYTEST   := $(BIN)/$(PYTEST_2)
+# Tests of Spark about what is served with tables that a catalog manages.
+MAIN_JOB := $(addprefix tests/spark/test_,$(addsuffix .py,choice download export ingest plan queries \
+	revalidate suppressions views))
 # All that take no long.
 QUICK_ONES := not chaos and not soak and not big and not matrix
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-by-name lint types wheel pack bench bench-spark40 chaos soak test-matrix test-all jar clean
+.PHONY: help demo test test-by-name test-route lint types wheel pack bench bench-spark40 chaos soak test-matrix test-all jar clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +47,9 @@ test: $(READY) ## all tests but the long and the big ones
 
 test-by-name: $(READY) ## Spark's tests once more, their datasets called by names in a catalog
 	$(PYTEST) tests/spark --by-name -m "$(QUICK_ONES)" $(ARGS)
+
+test-route: $(READY) ## tests of the main job with tables that a catalog manages
+	$(PYTEST) $(MAIN_JOB) --route spark -m "$(QUICK_ONES)" $(ARGS)
 
 lint: $(STAMP) ## ruff: rules and format
 	$(BIN)/ruff check .
@@ -91,11 +97,13 @@ soak: $(READY) ## 200 operations on one dataset, checked after each; the same ag
 	$(BIN)/python -m pytest -s -m soak tests/soak $(ARGS)
 
 # On Spark 4.0 all that Spark has a part in; the tests in tests/unit start none, and e2e's demo, docs and jobs would do the
-# same once more. Through Spark Connect the tests of Spark, and whole jobs by commands on both versions.
-test-matrix: $(READY) $(SPARK40) ## on Spark 4.0, and through Spark Connect
+# same once more. Through Spark Connect the tests of Spark, and whole jobs by commands on both versions. The main job with
+# tables that a catalog manages.
+test-matrix: $(READY) $(SPARK40) ## on Spark 4.0, through Spark Connect, and with managed tables
 	.venv-spark40/bin/$(PYTEST_2) -m "$(QUICK_ONES)" tests/spark tests/e2e/test_cli.py tests/e2e/test_kill.py $(ARGS)
 	.venv-spark40/bin/$(PYTEST_2) -m matrix tests/e2e/test_connect.py $(ARGS)
 	$(PYTEST) --connect -m "$(QUICK_ONES)" tests/spark $(ARGS)
+	$(PYTEST) $(MAIN_JOB) --route spark -m "$(QUICK_ONES)" $(ARGS)
 	$(PYTEST) -m matrix $(ARGS)
 
 test-all: $(READY) $(BIG) ## make test, and what needs big extras

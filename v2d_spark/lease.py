@@ -221,7 +221,7 @@ def take(dataset: Dataset, name: str, command: str) -> Lease:
     for attempt in range(_TRIES):
         rows = table.rows()
         held = next((row for row in rows if row["name"] == name), None)
-        if held is not None and not held["released"] and (_is_alive(held, _slowness(dataset)) or _beats(dataset, held)):
+        if held is not None and not held["released"] and (_lives(dataset, held) or _beats(dataset, held)):
             raise LeaseHeldError(
                 f"{dataset.name} is being written by process {held['pid']} on {held['host']} ({held['command']}, "
                 f"last sign of life {held['heartbeat']:%Y-%m-%d %H:%M:%S} UTC); wait for it to end, or stop it."
@@ -248,15 +248,27 @@ def living(dataset: Dataset) -> list[dict[str, Any]]:
     Args:
         dataset: the dataset.
     """
-    return [row for row in dataset.read_control("leases") if not row["released"] and _is_alive(row, _slowness(dataset))]
+    return [row for row in dataset.read_control("leases") if not row["released"] and _lives(dataset, row)]
 
 
-def _is_alive(held: dict[str, Any], slowness: int = 1) -> bool:
+def _lives(dataset: Dataset, held: dict[str, Any]) -> bool:
+    """Whether a holder is alive, as far as it can be told from here."""
+    if _is_alive(held):
+        return True
+    is_slow = not dataset.is_direct and held["host"] != processes.this_process()[0]
+    return is_slow and _beat_within(held, FOREIGN_HOLDER_IS_DEAD_AFTER * _slowness(dataset))
+
+
+def _is_alive(held: dict[str, Any]) -> bool:
     if held["host"].endswith(_THROUGH_CONNECT):
         return bool(datetime.now(timezone.utc) - held["heartbeat"] < CONNECT_HOLDER_IS_DEAD_AFTER)
     if held["host"] == processes.this_process()[0]:
         return processes.is_alive(held["pid"], held["process_started"])
-    return bool(abs(datetime.now(timezone.utc) - held["heartbeat"]) < FOREIGN_HOLDER_IS_DEAD_AFTER * slowness)
+    return _beat_within(held, FOREIGN_HOLDER_IS_DEAD_AFTER)
+
+
+def _beat_within(held: dict[str, Any], longest: timedelta) -> bool:
+    return bool(abs(datetime.now(timezone.utc) - held["heartbeat"]) < longest)
 
 
 def _beats(dataset: Dataset, held: dict[str, Any]) -> bool:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -46,6 +47,8 @@ _LOG_KEPT, _FILES_KEPT = "delta.logRetentionDuration", "delta.deletedFileRetenti
 _AS_WRITTEN = {"delta.autoOptimize.optimizeWrite": "false", "delta.autoOptimize.autoCompact": "false"}
 # In `files_root`: whose side files are there.
 _OWNER_FILE = "_v2d_dataset.json"
+# Statements of a second that wait for the catalog most of it.
+_AT_ONCE = 4
 # A lease that was written so many seconds ago is only looked at: to write it takes seconds, and makes a version of the table.
 _LATELY_S = 30.0
 # What is to be done instead of a verb that this route has not.
@@ -101,9 +104,11 @@ class ManagedDataset(Dataset):
                 if there is None or there[FILES_ROOT_PROPERTY] != files_root:
                     raise DatasetError(f"{catalog.name} has another table {table.name} already; choose another schema.")
         _claim(files_root, catalog.name)
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            others = [table for table in TABLES if table is not schema.SOURCES]
+            list(pool.map(lambda table: _create_table(catalog, table, files_root, shard_size), others))
         # The mark comes last: a dataset whose making was cut off is made again.
-        for table in sorted(TABLES, key=lambda table: table is schema.SOURCES):
-            _create_table(catalog, table, files_root, shard_size)
+        _create_table(catalog, schema.SOURCES, files_root, shard_size)
 
     @property
     def tables_location(self) -> str:
@@ -191,6 +196,12 @@ class ManagedDataset(Dataset):
     def version(self, name: str) -> int:
         """The newest version of a table."""
         return int(self.spark.sql(f"DESCRIBE HISTORY {self.sql_name(name)} LIMIT 1").collect()[0]["version"])
+
+    def versions(self) -> dict[str, int]:
+        """The newest version of each table that is there."""
+        names = self.table_names()
+        with ThreadPoolExecutor(_AT_ONCE) as pool:
+            return dict(zip(names, pool.map(self.version, names), strict=True))
 
     def _columns_at(self, name: str, version: int | None) -> list[str]:
         if not self._is_there(name):

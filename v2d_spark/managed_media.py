@@ -77,7 +77,7 @@ def uncommitted_batches(dataset: ManagedDataset) -> list[int]:
     Each ends with its row in `runs` before the next is committed, so they are newer than all that have one: Delta finds them
     by its statistics. What a process commits that lost its lease is older; its sources are as they were, and due.
     """
-    newest = max((row["batch_id"] for row in dataset.read_control("runs", ["batch_id"])), default=0)
+    newest = dataset.highest("runs", "batch_id") or 0
     rows = dataset.ask(f"SELECT DISTINCT batch_id FROM media WHERE batch_id > {newest} ORDER BY batch_id", "media")
     return [row["batch_id"] for row in rows]
 

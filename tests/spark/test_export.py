@@ -6,7 +6,7 @@ import hashlib
 import json
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ import webdataset as wds
 from tfrecord.reader import tfrecord_loader
 
 from tests.support.rows import Row, append_samples, commit_media, content_of, media_row, sample_row, stream, write_media
+from tests.support.schemas import schemas
 from v2d_spark import config
 from v2d_spark.media_log import candidate_files
 from v2d_spark.steps.export import choose, export, plan, repacked
@@ -66,9 +67,15 @@ AGAIN = [[source(number, SECOND) for number in REDONE]]
 
 
 @pytest.fixture(scope="module")
-def datasets(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Dataset]:
+def datasets(
+    spark: SparkSession, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config
+) -> Iterator[dict[str, Dataset]]:
     """The same samples over three layouts of media: one file a batch, many files with keys mixed, rewritten by Spark."""
     top = tmp_path_factory.mktemp("datasets")
+    if pytestconfig.getoption("route") == "spark":
+        with schemas(spark, top / "warehouse") as new_schema:
+            yield _managed(spark, new_schema, top)
+        return
     one = Dataset.create(str(top / "one"), shard_size=SHARD)
     append_samples(one, [sample(number) for number in range(COUNT)])
     shutil.copytree(one.path, top / "many")
@@ -81,7 +88,25 @@ def datasets(spark: SparkSession, tmp_path_factory: pytest.TempPathFactory) -> d
     optimized = Dataset.open(str(top / "optimized"))
     spark.sql(f"OPTIMIZE {optimized.sql_name('media')}").collect()
     assert len(optimized.delta("media").file_uris()) == 1
-    return {"one": one, "many": many, "optimized": optimized}
+    yield {"one": one, "many": many, "optimized": optimized}
+
+
+def _managed(spark: SparkSession, new_schema: Callable[[], str], top: Path) -> dict[str, Dataset]:
+    """As much of that as there is where a catalog manages the tables: Spark writes all files."""
+    made = {
+        name: Dataset.create(new_schema(), shard_size=SHARD, files_root=str(top / name), media_route="spark")
+        for name in ("one", "many")
+    }
+    for dataset in made.values():
+        append_samples(dataset, [sample(number) for number in range(COUNT)])
+    commit_media(made["one"], FIRST, ORDERED)
+    commit_media(made["one"], SECOND, AGAIN)
+    for batch, rows in ((FIRST, ORDERED[0]), (SECOND, AGAIN[0])):
+        for at in range(3):
+            # One after the other: each is a commit with an id of its own.
+            commit_media(made["many"], batch, [rows[at::3]], step=f"part{at}")
+    spark.sql(f"OPTIMIZE {made['many'].sql_name('media')}").collect()
+    return made | {"optimized": made["many"]}
 
 
 @pytest.fixture(scope="module")
@@ -184,6 +209,7 @@ def types_in(rows: DataFrame) -> set[str]:
     return found
 
 
+@pytest.mark.direct
 @pytest.mark.parametrize("shard_size", [None, 7])
 @pytest.mark.classic
 def test_no_step_of_the_plan_has_bytes(
@@ -217,6 +243,7 @@ def test_finished_shards_are_kept(spark: SparkSession, datasets: dict[str, Datas
     assert export(spark, datasets["one"], str(folder)).kept == 3
 
 
+@pytest.mark.direct
 def test_a_row_that_is_missing_fails_its_shard_alone(
     spark: SparkSession, datasets: dict[str, Dataset], exported: Path, tmp_path: Path
 ) -> None:
@@ -429,6 +456,7 @@ def test_only_so_many_user_columns_get_their_own(spark: SparkSession, mixed: Dat
     assert choose(spark, mixed, None, ["width"], versions={}).user_columns == ()
 
 
+@pytest.mark.direct
 def test_rows_deleted_beside_the_files_are_not_passed_over(spark: SparkSession, mixed: Dataset) -> None:
     media = mixed.sql_name("media")
     assert candidate_files(mixed, mixed.delta("media").version(), 0, 9).num_rows == 1
@@ -467,6 +495,7 @@ def test_nothing_chosen_is_an_empty_export(spark: SparkSession, datasets: dict[s
     assert pq.read_table(tmp_path / "tars" / "_manifest.parquet").num_rows == 0
 
 
+@pytest.mark.direct
 def test_a_file_that_was_never_committed_is_not_read(spark: SparkSession, mixed: Dataset, tmp_path: Path) -> None:
     other = media_row(1, size=5000) | {"key": "000000000001_00003"}
     write_media(mixed.table_path("media"), [other])

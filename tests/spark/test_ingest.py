@@ -12,6 +12,7 @@ import pytest
 from deltalake import DeltaTable, QueryBuilder, write_deltalake
 from pyspark.sql import SparkSession
 
+from tests.support.tables import append, update
 from v2d_spark import api, merges, schema
 from v2d_spark.config import Settings
 from v2d_spark.inputs import InputOptions
@@ -33,9 +34,12 @@ def ingest_into(
 
 def table_rows(dataset: Dataset, name: str) -> list[dict[str, Any]]:
     """Rows of `sources` or `samples` by number."""
-    # By its path and without Spark: the tables are plain Delta.
-    table = QueryBuilder().register("t", DeltaTable(dataset.table_path(name)))
-    rows = pa.table(table.execute("SELECT * FROM t ORDER BY source_num")).to_pylist()
+    if not dataset.is_direct:
+        rows = dataset.ask(f"SELECT * FROM {name} ORDER BY source_num", name)
+    else:
+        # By its path and without Spark: the tables are plain Delta.
+        table = QueryBuilder().register("t", DeltaTable(dataset.table_path(name)))
+        rows = pa.table(table.execute("SELECT * FROM t ORDER BY source_num")).to_pylist()
     return [{**row, "columns": dict(row["columns"])} for row in rows]
 
 
@@ -294,10 +298,8 @@ def download(dataset: Dataset) -> None:
         }
         for row in rows
     ]
-    write_deltalake(
-        dataset.table_path("samples"), pa.Table.from_pylist(plain, schema=schema.SAMPLES.arrow_schema), mode="append"
-    )
-    dataset.delta("sources").update(updates={"status": "'ok'", "attempts": "1"}, predicate="status = 'pending'")
+    append(dataset, "samples", pa.Table.from_pylist(plain, schema=schema.SAMPLES.arrow_schema))
+    update(dataset, "sources", {"status": "'ok'", "attempts": "1"}, "status = 'pending'")
 
 
 @pytest.mark.chaos

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.sources import add_sources
+from tests.support.tables import update
 from v2d_spark import api, merges
 from v2d_spark.choice import Choice
 from v2d_spark.config import Settings
@@ -30,8 +31,8 @@ def test_inputs_are_planned_as_they_are_then_ingested(spark: SparkSession, new_d
     dataset = new_dataset()
     known = [f"http://a/{number}" for number in range(6)]
     add_sources(dataset, known, status="ok", fingerprint=Settings().fingerprint, batch_id=7)
-    dataset.delta("sources").update(updates={"status": "'gone'"}, predicate="source_num = 3")
-    dataset.delta("sources").update(updates={"status": "'pending'"}, predicate="source_num = 5")
+    update(dataset, "sources", {"status": "'gone'"}, "source_num = 3")
+    update(dataset, "sources", {"status": "'pending'"}, "source_num = 5")
     dataset.append_control("suppressions", [{"kind": "identity", "value": "http://a/8"}])
     rows: list[dict[str, Any]] = [{"url": f"http://a/{at}", "caption": f"caption {at}", "license": "CC0"} for at in range(9)]
     rows[1]["caption"] = "another"

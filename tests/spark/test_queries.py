@@ -126,7 +126,7 @@ def test_the_status_says_who_writes(new_dataset: NewDataset) -> None:
 
 def test_the_status_reads_what_spark_deleted_with_deletion_vectors(spark: SparkSession, dataset: Dataset) -> None:
     spark.sql(f"DELETE FROM {dataset.sql_name('sources')} WHERE source_num = 0")
-    assert dataset.delta("sources").version() == 2
+    assert dataset.version("sources") == 2
     assert overview.status(dataset).sources == {"pending": 1}
 
 

@@ -13,6 +13,7 @@ import pytest
 from deltalake import write_deltalake
 
 from tests.support.rows import end_batch
+from tests.support.tables import append
 from v2d_spark import schema
 from v2d_spark.as_of import find
 from v2d_spark.queries import query
@@ -49,7 +50,7 @@ def dataset(new_dataset: Callable[..., Dataset]) -> Dataset:
         for number, (url, more) in enumerate(SOURCES)
     ]
     table = pa.Table.from_pylist(rows, schema=schema.SOURCES.arrow_schema)
-    write_deltalake(made.table_path("sources"), table, mode="append")
+    append(made, "sources", table)
     end_batch(made, 1_000_002, NOW - 2 * HOUR)
     made.append_control("suppressions", [{"kind": "url", "value": SOURCES[8][0]}])
     return made

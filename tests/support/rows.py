@@ -92,11 +92,11 @@ def write_made(folder: str, rows: Sequence[Row]) -> list[WrittenFile]:
     return writer.close()
 
 
-def commit_media(dataset: Dataset, batch: int, files: Sequence[Sequence[Row]], **more: Any) -> None:
-    """Write rows as files of a dataset's media and commit them as one batch; `more` is for `write_media`."""
+def commit_media(dataset: Dataset, batch: int, files: Sequence[Sequence[Row]], *, step: str = "download", **more: Any) -> None:
+    """Write rows as files of a dataset's media and commit them as one batch of a step; `more` is for `write_media`."""
     folder = media_log.folder_of_batch(dataset, batch)
     written = [file for rows in files for file in write_media(folder, rows, **more)]
-    media_log.commit(dataset, "download", batch, written)
+    media_log.commit(dataset, step, batch, written)
 
 
 def append_samples(dataset: Dataset, rows: Sequence[Row]) -> None:

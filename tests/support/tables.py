@@ -38,6 +38,15 @@ def append(dataset: Dataset, name: str, rows: pa.Table) -> None:
         write_deltalake(dataset.table_path(name), rows, mode="append")
 
 
+def update(dataset: Dataset, name: str, values: dict[str, str], where: str = "true") -> None:
+    """Change rows of a table, to SQL expressions by column."""
+    if isinstance(dataset, ManagedDataset):
+        told = ", ".join(f"{column} = {value}" for column, value in values.items())
+        dataset.spark.sql(f"UPDATE {dataset.sql_name(name)} SET {told} WHERE {where}").collect()
+    else:
+        dataset.delta(name).update(updates=values, predicate=where)
+
+
 def rows(dataset: Dataset, name: str) -> list[dict[str, Any]]:
     """All rows of a table."""
     return ask(dataset, f"SELECT * FROM {name}")

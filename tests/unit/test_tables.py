@@ -8,13 +8,13 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from v2d_spark import migrations, tables
+from v2d_spark import api, migrations, tables
 from v2d_spark.lease import writer_lease
 from v2d_spark.schema import SCHEMA_VERSION, TABLES, arrow_type, measured
-from v2d_spark.tables import Dataset
+from v2d_spark.tables import Dataset, makes_managed
 from v2d_spark.udfs.subsamplers import subsamplers
 from v2d_spark.udfs.subsamplers.cuts import Cuts
-from v2d_spark.udfs.vocabulary import DatasetError
+from v2d_spark.udfs.vocabulary import ConfigError, DatasetError
 
 NewDataset = Callable[..., Dataset]
 
@@ -225,3 +225,26 @@ def test_a_dataset_made_from_another_takes_no_urls(new_dataset: NewDataset, tmp_
         Dataset.create(made.path)
     with pytest.raises(DatasetError, match="is made from URLs; choose another folder"):
         Dataset.create(first.path, made_from=made.identifier)
+
+
+def test_which_new_datasets_a_catalog_manages(tmp_path: Path) -> None:
+    assert not makes_managed("lab.pets", "s3a://bucket/pets", "auto")
+    assert makes_managed("lab.pets", "s3a://bucket/pets", "spark")
+    # In a volume there can be no table.
+    assert makes_managed("lab.pets", "/Volumes/lab/pets/files", "auto")
+    assert not makes_managed("lab.pets", "/Volumes/lab/pets/files", "direct")
+    assert not makes_managed(str(tmp_path), "", "spark")
+
+
+def test_a_folder_has_the_direct_route_alone(tmp_path: Path) -> None:
+    path = str(tmp_path / "dataset")
+    with pytest.raises(DatasetError, match="is a folder, which media_route=spark is not for"):
+        Dataset.create(path, media_route="spark")
+    assert not Path(path).exists()
+    dataset = Dataset.create(path, media_route="direct")
+    assert (dataset.route, dataset.tables_location) == ("direct", path)
+    dataset.require_direct("maintain")
+    with pytest.raises(DatasetError, match="is a folder, which media_route=spark is not for"):
+        api.status(path, overrides=["media_route=spark"])
+    with pytest.raises(ConfigError, match="media_route must be auto, direct or spark, not 'jvm'"):
+        api.status(path, overrides=["media_route=jvm"])
