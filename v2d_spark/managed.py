@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pyarrow as pa
 from deltalake import Schema
+from deltalake.exceptions import DeltaError
 
 from v2d_spark import schema
 from v2d_spark.catalogs import CatalogSchema
@@ -50,7 +51,7 @@ _OWNER_FILE = "_v2d_dataset.json"
 # Statements of a second that wait for the catalog most of it.
 _AT_ONCE = 4
 # A lease that was written so many seconds ago is only looked at: to write it takes seconds, and makes a version of the table.
-_LATELY_S = 30.0
+_LATELY_S = 15.0
 # What is to be done instead of a verb that this route has not.
 _INSTEAD = {
     "maintain": "let the catalog do it, or run OPTIMIZE and VACUUM on its tables",
@@ -344,15 +345,22 @@ def _claim(files_root: str, name: str) -> None:
     try:
         if is_table(locations.join(files_root, schema.SOURCES.name)):
             raise DatasetError(f"{files_root} holds the tables of a dataset already; choose another files_root.")
-        if locations.exists(mark):
-            owner = json.loads(locations.read_bytes(mark))["dataset"]
-            if owner != name:
-                raise DatasetError(f"{files_root} holds the files of {owner}; choose another files_root.")
+        owner = _read_owner(mark) if locations.exists(mark) else name
+        if owner != name:
+            raise DatasetError(f"{files_root} holds the files of {owner}; choose another files_root.")
         locations.makedirs(files_root)
         with locations.write_whole(mark) as file:
             file.write(json.dumps({"dataset": name}).encode())
-    except OSError as error:
-        raise DatasetError(f"files_root {files_root} cannot be written: {error.strerror or error}.") from None
+    except (DeltaError, OSError) as error:
+        told = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        raise DatasetError(f"files_root {files_root} cannot be written: {told}.") from None
+
+
+def _read_owner(mark: str) -> str:
+    try:
+        return str(json.loads(locations.read_bytes(mark))["dataset"])
+    except (ValueError, KeyError, TypeError):
+        raise DatasetError(f"{mark} is none of v2d_spark's; choose another files_root.") from None
 
 
 def _create_table(catalog: CatalogSchema, table: Table, files_root: str, shard_size: int) -> None:

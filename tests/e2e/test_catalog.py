@@ -25,7 +25,9 @@ def test_a_name_in_a_metastore_outlives_the_session(tmp_path: Path) -> None:
         f"spark.hadoop.javax.jdo.option.ConnectionURL jdbc:derby:;databaseName={tmp_path / 'metastore'};create=true\n"
     )
     env = {"SPARK_CONF_DIR": str(tmp_path / "conf")}
-    make = "from v2d_spark.session import get_session; get_session().sql('CREATE SCHEMA pets')"
+    make = (
+        "from v2d_spark.session import get_session; [get_session().sql(f'CREATE SCHEMA {name}') for name in ('pets', 'toys')]"
+    )
     subprocess.run([sys.executable, "-c", make], cwd=tmp_path, env={**os.environ, **env}, check=True, timeout=240)
 
     with MediaServer(bodies={"cat.mp4": b"cat" * 100}) as server:
@@ -36,7 +38,16 @@ def test_a_name_in_a_metastore_outlives_the_session(tmp_path: Path) -> None:
         done = v2d("status", "--format", "json", *common, cwd=tmp_path, **env)
         assert done.returncode == 0, done.stdout + done.stderr
         (told,) = json.loads(done.stdout)
-        assert (told["samples"], told["folder"]) == (1, str(tmp_path / "pets"))
+        assert (told["samples"], told["folder"], told["route"]) == (1, str(tmp_path / "pets"), "direct")
+        # Tables that the metastore manages, where it likes.
+        managed = ("--dataset", "spark_catalog.toys", *common[2:])
+        made = ("files_root=beside", "media_route=spark")
+        for command in (("download", "urls.txt", *made), ("export", "--to", "tars")):
+            done = v2d(*command, *managed, cwd=tmp_path, **env)
+            assert done.returncode == 0, done.stdout + done.stderr
+        assert (tmp_path / "spark-warehouse" / "toys.db" / "media").is_dir()
+        assert "Tables are reached by the route spark" in v2d("status", *managed, cwd=tmp_path, **env).stdout
+        assert (tmp_path / "tars" / "00000000.tar").is_file()
     # As anybody reads it who has the metastore.
     read = "from v2d_spark.session import get_session; print(get_session().table('pets.samples').count())"
     done = subprocess.run(

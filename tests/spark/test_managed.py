@@ -147,6 +147,8 @@ def test_what_is_not_served_is_refused_before_anything_is_done(
     name = new_schema()
     dataset = Dataset.create(name, files_root=str(tmp_path / "files"), media_route="spark")
     direct = Dataset.create(str(tmp_path / "direct"))
+    (tmp_path / "tars").mkdir()
+    (tmp_path / "tars" / "00000.tar").touch()
     for table in TABLES:
         assert dataset.arrow_schema(table.name).equals(direct.arrow_schema(table.name), True)
     for call in (

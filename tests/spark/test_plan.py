@@ -44,7 +44,7 @@ def test_inputs_are_planned_as_they_are_then_ingested(spark: SparkSession, new_d
     path.write_text("\n".join(json.dumps(row) for row in rows))
     before = dataset.versions()
 
-    told = api.plan(dataset.path, [str(path)], options=OPTIONS, prune=True)
+    told = api.plan(dataset.name, [str(path)], options=OPTIONS, prune=True)
 
     assert told.inputs is not None
     counts = vars(told.inputs)
@@ -63,12 +63,12 @@ def test_inputs_are_planned_as_they_are_then_ingested(spark: SparkSession, new_d
     assert (told.sources["up_to_date"], told.sources["gone"], told.sources["changed"]) == (4, 1, 1)
     assert (told.would, told.takes) == ({"new": 2, "changed": 3, "failed": 0}, 5)
     wanted = Choice(where="caption = 'wanted' AND source_num IS NULL OR source_num IN (SELECT source_num FROM sources)")
-    assert api.plan(dataset.path, [str(path)], options=OPTIONS, choice=wanted).would == {"new": 1, "changed": 3, "failed": 0}
+    assert api.plan(dataset.name, [str(path)], options=OPTIONS, choice=wanted).would == {"new": 1, "changed": 3, "failed": 0}
     assert dataset.versions() == before
     assert not Path(dataset.staging_path).exists()
     assert not [row for row in spark.sql("SHOW VIEWS").collect() if row["viewName"].startswith("v2d_plan")]
 
-    done = api.ingest([str(path)], dataset.path, options=OPTIONS, prune=True)
+    done = api.ingest([str(path)], dataset.name, options=OPTIONS, prune=True)
     assert (done.new, done.changed, done.refetch, done.returned, done.unchanged, done.suppressed, done.gone) == (
         told.inputs.new,
         told.inputs.changed + told.inputs.changed_spans + told.inputs.returned,
@@ -80,7 +80,7 @@ def test_inputs_are_planned_as_they_are_then_ingested(spark: SparkSession, new_d
     )
     due = merges.due_condition(dataset, datetime.now(timezone.utc), 3)
     assert spark.sql(choosing.chosen(dataset, due, Choice())).count() == 5
-    assert api.plan(dataset.path).would == told.would
+    assert api.plan(dataset.name).would == told.would
 
 
 def test_a_dataset_that_is_not_made_yet_is_planned_and_not_made(spark: SparkSession, tmp_path: Path) -> None:
@@ -97,4 +97,4 @@ def test_a_wrong_condition_is_a_mistake_of_the_user(spark: SparkSession, new_dat
     dataset = new_dataset()
     add_sources(dataset, ["http://a/"])
     with pytest.raises(QueryError):
-        api.plan(dataset.path, choice=Choice(where=where))
+        api.plan(dataset.name, choice=Choice(where=where))

@@ -69,7 +69,8 @@ def test_what_a_run_would_take_in(spark: SparkSession, dataset: Dataset) -> None
     # By the settings of who asks, and then, when the failed one had to wait.
     assert pending(dataset, max_attempts=4) == [new, changed, due, (4, "failed", 1)]
     assert pending(dataset, max_attempts=1) == [new, changed]
-    assert [pending(find(dataset, when)) for when in (1_000_001, 1_000_002)] == [[], [new, changed]]
+    if dataset.is_direct:
+        assert [pending(find(dataset, when)) for when in (1_000_001, 1_000_002)] == [[], [new, changed]]
 
 
 def test_what_failed_and_whether_it_comes_again(spark: SparkSession, dataset: Dataset) -> None:
