@@ -58,4 +58,4 @@ def closed_tables(warehouse: Path) -> Iterator[None]:
             yield
     finally:
         _closed.discard(str(warehouse))
-    assert not _seen
+    assert not _seen, _seen
