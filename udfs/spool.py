@@ -34,6 +34,15 @@ def default_folder() -> Path:
     return Path(tempfile.gettempdir()) / f"v2d_spark-{os.getuid()}"
 
 
+def is_in_one(path: str) -> bool:
+    """Whether a path leads into a folder of one process's own, which goes with that process.
+
+    Args:
+        path: a local path, or any other location.
+    """
+    return any(_NAME.fullmatch(part) for part in path.split("/"))
+
+
 def executor_folder() -> Path:
     """The scratch folder of a task on another host, where nobody names one: among the temporary files of its executor.
 

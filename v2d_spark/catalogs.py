@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from v2d_spark.complaints import explain
 from v2d_spark.config import SPARK
 from v2d_spark.schema import MEDIA_ROUTE_PROPERTY
-from v2d_spark.session import get_session, has_lasting_catalog
-from v2d_spark.udfs import locations
+from v2d_spark.session import get_session, has_lasting_catalog, is_own
+from v2d_spark.udfs import locations, spool
 from v2d_spark.udfs.vocabulary import DatasetError
 
 if TYPE_CHECKING:
@@ -190,6 +190,22 @@ class CatalogSchema:
             raise DatasetError(
                 f"The session that v2d starts by itself forgets {self.name} at its end: give a folder, or run where Spark has "
                 "a metastore or a catalog."
+            )
+
+    def check_keeps_tables(self) -> None:
+        """Make sure that the tables that the schema manages are there for the next command.
+
+        Raises:
+            DatasetError: if it keeps them in a folder of a session that v2d starts by itself, which goes with that session.
+        """
+        if not is_own(self.spark):
+            return
+        told = {row[0]: row[1] for row in self.spark.sql(f"DESCRIBE SCHEMA EXTENDED {_quoted(self.name)}").collect()}
+        location = _path(str(told.get("Location")))
+        if spool.is_in_one(location):
+            raise DatasetError(
+                f"The schema {self.name} keeps its tables in {location}, which is removed when the session that made it ends: "
+                "drop it, and make it by CREATE SCHEMA … LOCATION 'FOLDER'."
             )
 
 

@@ -229,9 +229,14 @@ def _most_cores(spark: SparkSession) -> int | None:
     return int(executors) * int(cores) or None if is_told else None
 
 
+def is_own(spark: SparkSession) -> bool:
+    """Whether a session is one that this package started."""
+    return spark.conf.get(_OWN, None) is not None
+
+
 def has_lasting_catalog(spark: SparkSession) -> bool:
     """Whether the session's own catalog may be there after it: not that of a session of ours without a metastore."""
-    return spark.conf.get(_OWN, None) is None or spark.conf.get("spark.sql.catalogImplementation") != "in-memory"
+    return not is_own(spark) or spark.conf.get("spark.sql.catalogImplementation") != "in-memory"
 
 
 def is_on_this_host(spark: SparkSession) -> bool:

@@ -630,6 +630,7 @@ def _make_managed(name: str, files_root: str, shard_size: int) -> None:
     if not files_root or _is_name(resolve(files_root)):
         raise DatasetError(_no_files_root(name))
     catalog.check_lasting()
+    catalog.check_keeps_tables()
     ManagedDataset.make(catalog, resolve(files_root), shard_size)
 
 

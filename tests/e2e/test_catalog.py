@@ -25,9 +25,9 @@ def test_a_name_in_a_metastore_outlives_the_session(tmp_path: Path) -> None:
         f"spark.hadoop.javax.jdo.option.ConnectionURL jdbc:derby:;databaseName={tmp_path / 'metastore'};create=true\n"
     )
     env = {"SPARK_CONF_DIR": str(tmp_path / "conf")}
-    make = (
-        "from v2d_spark.session import get_session; [get_session().sql(f'CREATE SCHEMA {name}') for name in ('pets', 'toys')]"
-    )
+    # Without a place of its own, what a schema manages is among the temporary files of the session.
+    schemas = ("CREATE SCHEMA pets", f"CREATE SCHEMA toys LOCATION '{tmp_path / 'kept'}'")
+    make = f"from v2d_spark.session import get_session\nfor made in {schemas!r}: get_session().sql(made)"
     subprocess.run([sys.executable, "-c", make], cwd=tmp_path, env={**os.environ, **env}, check=True, timeout=240)
 
     with MediaServer(bodies={"cat.mp4": b"cat" * 100}) as server:
@@ -45,7 +45,7 @@ def test_a_name_in_a_metastore_outlives_the_session(tmp_path: Path) -> None:
         for command in (("download", "urls.txt", *made), ("export", "--to", "tars")):
             done = v2d(*command, *managed, cwd=tmp_path, **env)
             assert done.returncode == 0, done.stdout + done.stderr
-        assert (tmp_path / "spark-warehouse" / "toys.db" / "media").is_dir()
+        assert (tmp_path / "kept" / "media").is_dir()
         assert "Tables are reached by the route spark" in v2d("status", *managed, cwd=tmp_path, **env).stdout
         assert (tmp_path / "tars" / "00000000.tar").is_file()
     # As anybody reads it who has the metastore.

@@ -182,6 +182,10 @@ def test_what_is_not_served_is_refused_before_anything_is_done(
     with pytest.raises(DatasetError, match="`v2d import` makes no dataset whose tables a catalog manages"):
         api.import_shards([str(tmp_path / "tars")], other, overrides=["media_route=spark", f"files_root={tmp_path / 'new'}"])
     assert not Dataset.exists(other)
+    # A session of ours keeps what it manages among its own temporary files, unless the schema says where.
+    with schemas(spark) as passing, pytest.raises(DatasetError, match=r"removed when .* make it by CREATE SCHEMA … LOCATION"):
+        Dataset.create(passing(), files_root=str(tmp_path / "more"), media_route="spark")
+    assert not (tmp_path / "more").exists()
 
 
 @pytest.mark.matrix
