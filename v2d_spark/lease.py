@@ -44,6 +44,8 @@ _KEPT_HOURS = 1
 CONNECT_HOLDER_IS_DEAD_AFTER = timedelta(minutes=7)
 _THROUGH_CONNECT = " (through Spark Connect)"
 _TRIES = 20
+# Of a store that fails at times: its libraries ask again by themselves, but not where an answer is cut in the middle.
+_TRIES_OF_STORE = 3
 
 
 class Lease:
@@ -94,18 +96,29 @@ class Lease:
     def _renew(self, *, released: bool = False) -> bool:
         row = _row(self._name, self.epoch, self._command, released=released)
         for attempt in range(_TRIES):
-            with self._lock:
-                table, self._table = self._table, None
-                if table is None:
-                    table = self._dataset.delta("leases")
-                else:
-                    table.update_incremental()
-                done = _write(table, row, self.epoch)
-                if done is not None:
-                    self._table = table
-                    return done
+            try:
+                done = self._write(row)
+            except OSError:
+                # Whether it was written makes no difference to one who looks, and writes, again.
+                if attempt + 1 >= _TRIES_OF_STORE:
+                    raise
+                done = None
+            if done is not None:
+                return done
             pause(attempt)
         raise LeaseHeldError(_many(self._dataset))
+
+    def _write(self, row: dict[str, Any]) -> bool | None:
+        with self._lock:
+            table, self._table = self._table, None
+            if table is None:
+                table = self._dataset.delta("leases")
+            else:
+                table.update_incremental()
+            done = _write(table, row, self.epoch)
+            if done is not None:
+                self._table = table
+            return done
 
     def tidy(self) -> None:
         """Remove what the heartbeats of hours leave: entries of the log, files of old versions."""
@@ -202,10 +215,14 @@ def take(dataset: Dataset, name: str, command: str) -> Lease:
     Raises:
         LeaseHeldError: if a living process holds it.
     """
+    ours: dict[str, Any] | None = None
     for attempt in range(_TRIES):
         table = dataset.delta("leases")
         rows = table.to_pyarrow_table().to_pylist()
         held = next((row for row in rows if row["name"] == name), None)
+        if ours is not None and held == ours:
+            # A store may do what it is asked and lose the answer: the library asks again, and finds the commit there.
+            return Lease(dataset, name, ours["epoch"], command)
         if held is not None and not held["released"] and (_is_alive(held) or _beats(dataset, held)):
             raise LeaseHeldError(
                 f"{dataset.name} is being written by process {held['pid']} on {held['host']} ({held['command']}, "
@@ -213,7 +230,8 @@ def take(dataset: Dataset, name: str, command: str) -> Lease:
             )
         epoch = max((row["epoch"] for row in rows), default=0) + 1
         # Only if nobody wrote since we looked: the epoch must be new among leases of all names.
-        if _write(table, _row(name, epoch, command), held["epoch"] if held else None):
+        ours = _row(name, epoch, command)
+        if _write(table, ours, held["epoch"] if held else None):
             return Lease(dataset, name, epoch, command)
         pause(attempt)
     raise LeaseHeldError(_many(dataset))
