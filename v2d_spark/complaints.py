@@ -10,6 +10,11 @@ _SYNTAX = re.compile(
     r"Syntax error at or near (?P<near>end of input|'.+?')(?:: (?P<hint>(?:missing|extra input) .+?))?\.?$", re.DOTALL
 )
 _PACKAGE = r"(?:[a-z]\w*\.)+(?=[A-Z])"
+_NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded")
+_NO_MEMORY = re.compile(r"\b(?:MemoryError|OutOfMemoryError|Cannot allocate memory|unable to allocate memory)\b")
+# What Python, and Java, call a disk or a store that does not answer. One that lacks a file answers.
+_NO_ANSWER = re.compile(r"(?:OSError|TimeoutError|Connection\w*Error|(?:IO|FileSystem|SocketTimeout|AWS\w+|Sdk\w+)Exception): ")
+_AGAIN = "then run the same command again: what was committed stays."
 
 
 def explain(error: Exception, asked: str | None = None) -> str:
@@ -52,6 +57,22 @@ def of_executors(error: Exception) -> str | None:
         f"{wrong}: give them an environment with v2d_spark, of the driver's version of Python, by --archives or in their "
         "image, and name it in spark.pyspark.python (docs/deploy/README.md)."
     )
+
+
+def of_storage(error: Exception) -> str | None:
+    """What a disk, a store or the memory of a task did not take, with what to do; None where the error is another.
+
+    Args:
+        error: what the command failed with.
+    """
+    text, last = str(error), fault(error)
+    if _NO_SPACE.search(text):
+        return f"A disk is full ({last}); make room where the dataset is, and in scratch_dir on all hosts, {_AGAIN}"
+    if _NO_MEMORY.search(last):
+        return f"There is too little memory ({last}); give executors more, or less to do at once (fetch.threads), {_AGAIN}"
+    if _NO_ANSWER.match(last):
+        return f"Storage failed ({last}); see that it answers, {_AGAIN}"
+    return None
 
 
 def fault(error: Exception) -> str:
