@@ -11,7 +11,8 @@ _SYNTAX = re.compile(
 )
 _PACKAGE = r"(?:[a-z]\w*\.)+(?=[A-Z])"
 _NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded")
-_NO_MEMORY = re.compile(r"\b(?:MemoryError|OutOfMemoryError|Cannot allocate memory|unable to allocate memory)\b")
+_NO_MEMORY = re.compile(r"MemoryError\b|\bOutOfMemoryError\b|[Cc]annot allocate memory|can't start new thread")
+_DIED = re.compile(r"Python worker exited unexpectedly|ExecutorLostFailure")
 # What Python, and Java, call a disk or a store that does not answer. One that lacks a file answers.
 _NO_ANSWER = re.compile(r"(?:OSError|TimeoutError|Connection\w*Error|(?:IO|FileSystem|SocketTimeout|AWS\w+|Sdk\w+)Exception): ")
 _AGAIN = "then run the same command again: what was committed stays."
@@ -59,8 +60,8 @@ def of_executors(error: Exception) -> str | None:
     )
 
 
-def of_storage(error: Exception) -> str | None:
-    """What a disk, a store or the memory of a task did not take, with what to do; None where the error is another.
+def of_resources(error: Exception) -> str | None:
+    """What a disk, a store or memory did not give, with what to do; None where the error is another.
 
     Args:
         error: what the command failed with.
@@ -70,6 +71,8 @@ def of_storage(error: Exception) -> str | None:
         return f"A disk is full ({last}); make room where the dataset is, and in scratch_dir on all hosts, {_AGAIN}"
     if _NO_MEMORY.search(last):
         return f"There is too little memory ({last}); give executors more, or less to do at once (fetch.threads), {_AGAIN}"
+    if _DIED.search(text):
+        return f"A task died as often as it may ({last}), mostly for want of memory; give executors more, {_AGAIN}"
     if _NO_ANSWER.match(last):
         return f"Storage failed ({last}); see that it answers, {_AGAIN}"
     return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from v2d_spark.complaints import explain, fault, of_executors, of_storage
+from v2d_spark.complaints import explain, fault, of_executors, of_resources
 
 FRAME = """Traceback (most recent call last):
   File "/site-packages/pyspark/worker.py", line 3622, in main
@@ -212,12 +212,12 @@ def test_a_module_that_this_process_lacks_is_none_of_theirs() -> None:
     ],
 )
 def test_what_fails_beside_us_is_told_with_what_to_do(text: str, told: str) -> None:
-    sentence = of_storage(OSError(text) if text.startswith("Generic") else Exception(text))
+    sentence = of_resources(OSError(text) if text.startswith("Generic") else Exception(text))
 
     assert sentence is not None and sentence.startswith(told), sentence
     assert "run the same command again" in sentence
 
 
 @pytest.mark.parametrize("error", [FileNotFoundError(2, "No such file or directory"), ValueError("x"), Exception("a fault")])
-def test_a_fault_of_ours_is_none_of_storage(error: Exception) -> None:
-    assert of_storage(error) is None
+def test_a_fault_of_ours_is_none_of_resources(error: Exception) -> None:
+    assert of_resources(error) is None
