@@ -46,6 +46,8 @@ _MARK = schema.SOURCES
 DEFAULT_SHARD_SIZE = Settings().shard_size
 _STAGING_FOLDER = "_staging"
 _TRIES = 8
+# Of a table in a store, until what is wrong with it is told.
+_OPENINGS = 3
 
 
 class Dataset:
@@ -442,7 +444,16 @@ def open_table(path: str, version: int | None = None) -> DeltaTable:
         path: folder of the table.
         version: the version; the newest by default.
     """
-    return DeltaTable(path, version=version, storage_options=locations.deltalake_options(path))
+    options = locations.deltalake_options(path)
+    for attempt in range(_OPENINGS):
+        try:
+            return DeltaTable(path, version=version, storage_options=options)
+        except OSError:
+            # The library asks again by itself, but not where a listing is cut in the middle.
+            if options is None or attempt == _OPENINGS - 1:
+                raise
+            pause(attempt)
+    raise AssertionError
 
 
 def is_table(path: str) -> bool:

@@ -251,6 +251,8 @@ def test_a_lease_is_ours_where_the_answer_to_its_taking_is_lost(server: S3Server
     assert [row["epoch"] for row in dataset.read_control("leases")] == [lease.epoch]
     # A listing that is cut in the middle is asked for again.
     server.harm(Fault("GET", "lost-lease/leases", cut=10))
+    assert dataset.delta("leases").version() > 0
+    server.harm(Fault("GET", "lost-lease/leases", cut=10))
     lease.check()
     server.harm(Fault("PUT", r"leases/_delta_log/\d+\.json", lose=True))
     lease.check()
