@@ -11,7 +11,9 @@ _SYNTAX = re.compile(
 )
 _PACKAGE = r"(?:[a-z]\w*\.)+(?=[A-Z])"
 _NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded")
-_NO_MEMORY = re.compile(r"MemoryError\b|\bOutOfMemoryError\b|[Cc]annot allocate memory|can't start new thread")
+_NO_MEMORY = re.compile(
+    r"\w*MemoryError\b|[Cc]annot allocate memory|can't start new thread|failed to map segment from shared object"
+)
 _DIED = re.compile(r"Python worker exited unexpectedly|ExecutorLostFailure")
 # What Python, and Java, call a disk or a store that does not answer. One that lacks a file answers.
 _NO_ANSWER = re.compile(r"(?:OSError|TimeoutError|Connection\w*Error|(?:IO|FileSystem|SocketTimeout|AWS\w+|Sdk\w+)Exception): ")
@@ -69,8 +71,8 @@ def of_resources(error: Exception) -> str | None:
     text, last = str(error), fault(error)
     if _NO_SPACE.search(text):
         return f"A disk is full ({last}); make room where the dataset is, and in scratch_dir on all hosts, {_AGAIN}"
-    if _NO_MEMORY.search(last):
-        return f"There is too little memory ({last}); give executors more, or less to do at once (fetch.threads), {_AGAIN}"
+    if found := _NO_MEMORY.search(text) or _NO_MEMORY.search(last):
+        return f"There is too little memory ({found[0]}); give executors more, or less to do at once (fetch.threads), {_AGAIN}"
     if _DIED.search(text):
         return f"A task died as often as it may ({last}), mostly for want of memory; give executors more, {_AGAIN}"
     if _NO_ANSWER.match(last):

@@ -57,7 +57,7 @@ def run_until_done(job: Job) -> int:
             return number
         print(told[-1500:])
         assert code == 1, told
-        assert "run the same command again" in told
+        assert "run the same command again" in told, told
     raise AssertionError(f"{_RUNS} times the same command was not enough")
 
 

@@ -202,6 +202,10 @@ def test_a_module_that_this_process_lacks_is_none_of_theirs() -> None:
         (f"{JAVA}java.io.IOException: No space left on device\n\tat java.base/java.io.x", "A disk is full (IOException"),
         (f"{JAVA}org.apache.spark.api.python.PythonException: {FRAME}\nMemoryError\n\n\tat x", "There is too little memory"),
         (
+            f"{JAVA}{FRAME}\nImportError: \n\nOriginal error was: libx.so: failed to map segment from shared object\n",
+            "There is too little memory (failed to map",
+        ),
+        (
             f"{JAVA}org.apache.spark.api.python.PythonException: {FRAME}\nOSError: [Errno 5] s3://b does not answer: E",
             "Storage failed",
         ),
