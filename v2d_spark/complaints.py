@@ -75,7 +75,7 @@ def of_resources(error: Exception) -> str | None:
         return f"There is too little memory ({found[0]}); give executors more, or less to do at once (fetch.threads), {_AGAIN}"
     if _DIED.search(text):
         return f"A task died as often as it may ({last}), mostly for want of memory; give executors more, {_AGAIN}"
-    if _NO_ANSWER.match(last):
+    if _NO_ANSWER.match(last) or "interacting with object store" in last:
         return f"Storage failed ({last}); see that it answers, {_AGAIN}"
     return None
 

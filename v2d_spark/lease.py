@@ -98,7 +98,7 @@ class Lease:
         for attempt in range(_TRIES):
             try:
                 done = self._write(row)
-            except OSError:
+            except (OSError, DeltaError):
                 # Whether it was written makes no difference to one who looks, and writes, again.
                 if attempt + 1 >= _TRIES_OF_STORE:
                     raise

@@ -448,9 +448,9 @@ def open_table(path: str, version: int | None = None) -> DeltaTable:
     for attempt in range(_OPENINGS):
         try:
             return DeltaTable(path, version=version, storage_options=options)
-        except OSError:
+        except (OSError, DeltaError) as error:
             # The library asks again by itself, but not where a listing is cut in the middle.
-            if options is None or attempt == _OPENINGS - 1:
+            if options is None or attempt == _OPENINGS - 1 or isinstance(error, TableNotFoundError):
                 raise
             pause(attempt)
     raise AssertionError

@@ -173,6 +173,11 @@ class Job:
         return done == len(kinds)
 
 
+def complaint(told: str) -> str:
+    """What a command that failed says of it, amidst what Spark logs."""
+    return "\n".join(line for line in told.splitlines() if line.startswith("Error: "))
+
+
 def _tree(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
     with contextlib.suppress(psutil.NoSuchProcess):
         return [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]

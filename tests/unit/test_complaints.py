@@ -216,7 +216,8 @@ def test_a_module_that_this_process_lacks_is_none_of_theirs() -> None:
     ],
 )
 def test_what_fails_beside_us_is_told_with_what_to_do(text: str, told: str) -> None:
-    sentence = of_resources(OSError(text) if text.startswith("Generic") else Exception(text))
+    kind = OSError if text.startswith(("Generic S3", "Generic Local")) else Exception
+    sentence = of_resources(kind(text))
 
     assert sentence is not None and sentence.startswith(told), sentence
     assert "run the same command again" in sentence
