@@ -168,8 +168,10 @@ class Job:
         code, told = self.ended(process)
         assert kinds[-1] in FATAL or code == 0, told
         # What a host runs besides goes on.
-        _gone, alive = psutil.wait_procs([one for one in tree if not _is_host(one)], timeout=_DEATH_S)
-        assert not alive, f"{kinds}: {[p.cmdline() for p in alive]} outlived the driver"
+        _gone, left = psutil.wait_procs([one for one in tree if not _is_host(one)], timeout=_DEATH_S)
+        # One that is dead, and that nobody has buried yet, has no command line.
+        alive = [words for one in left if (words := _command_line(one))]
+        assert not alive, f"{kinds}: {alive} outlived the driver"
         return done == len(kinds)
 
 
