@@ -98,6 +98,7 @@ def test_an_expression_that_stands_alone_is_all_the_users() -> None:
             'The expression "key" is based on other columns. Add them to the GROUP BY',
         ),
         ("[DELTA_TABLE_NOT_FOUND] Delta table `/etc` doesn't exist.", "Delta table `/etc` doesn't exist"),
+        ("Kernel error -> Generic S3 error\n  \x1b[31m↳\x1b[0m HTTP error", "Kernel error -> Generic S3 error ↳ HTTP error"),
         ("", "Exception"),
     ],
 )
