@@ -162,6 +162,7 @@ class Job:
             while process.poll() is None and not was_done:
                 tree = [*_tree(process), *self._beside()]
                 was_done = kill(kind, tree, chance)
+                time.sleep(0.02)
             done += was_done
             after += chance.randrange(1, FILES // 10)
             more_s = chance.random() * 1.5
