@@ -243,7 +243,9 @@ def test_a_commit_whose_answer_is_lost_is_made_once(server: S3Server, bucket: st
 
 
 def test_a_lease_is_ours_where_the_answer_to_its_taking_is_lost(server: S3Server, bucket: str) -> None:
+    server.harm(Fault("GET", "lost-lease%2Fruns", cut=10))
     dataset = Dataset.create(f"{bucket}/lost-lease", shard_size=10)
+    assert sum(asked["harmed"] for asked in server.requests()) == 1
     server.harm(Fault("PUT", r"leases/_delta_log/\d+\.json", lose=True))
 
     lease = leases.take(dataset, leases.WRITER, "download")
