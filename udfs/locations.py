@@ -570,6 +570,8 @@ def copy(source: str, location: str) -> None:
 def write_new(location: str) -> Iterator[IO[bytes]]:
     """Write a file under a name that is nobody else's, and that nobody is told before it is whole.
 
+    Where the block raises, or a disk does not take the bytes, there is no such file.
+
     Args:
         location: the file; its folder must be there, and it must not.
 
@@ -577,8 +579,14 @@ def write_new(location: str) -> Iterator[IO[bytes]]:
         A file to write bytes to.
     """
     if is_local(location):
-        with DirectFile(local_path(location)) as file:
-            yield cast("IO[bytes]", file)
+        path = local_path(location)
+        written = DirectFile(path)
+        try:
+            with written as file:
+                yield cast("IO[bytes]", file)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
         return
     with write_whole(location) as file:
         yield file

@@ -13,7 +13,7 @@ import mmap
 import os
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -105,14 +105,16 @@ class MediaWriter:
         return self._done
 
     def abort(self) -> None:
-        """Remove what was written; nothing of it was committed."""
+        """Remove what was written; nothing of it was committed. What a store does not remove now, maintenance will."""
         self._rows = []
         for blobs in self._blobs.values():
             blobs.clear()
         if self._file is not None:
-            self._close_file()
+            self._file.abort()
+            self._file = None
         for file in self._done:
-            locations.remove(locations.join(self._table_path, file.name))
+            with suppress(OSError):  # why it is aborted is what is to be told
+                locations.remove(locations.join(self._table_path, file.name))
         self._done = []
 
     def _write_row_group(self) -> None:
@@ -240,20 +242,21 @@ class _OpenFile:
         self._rows = 0
         self._lowest: dict[str, Any] = {}
         self._highest: dict[str, Any] = {}
-        self._stack = ExitStack()
-        file = self._stack.enter_context(locations.write_new(self._path))
-        # Arrow gathers what it writes: each call of Python's file waits for the interpreter, which fetching threads hold.
-        self._sink = pa.BufferedOutputStream(pa.PythonFile(file, mode="w"), _GATHERED_BYTES)
-        self._writer = pq.ParquetWriter(
-            self._sink,
-            schema,
-            compression="none",
-            use_dictionary=False,
-            column_encoding=_encodings(schema),
-            write_statistics=list(STATISTICS_COLUMNS),
-            # Pages of a few rows, or of 1 MB where rows are small: a reader need not hold a whole row group.
-            write_batch_size=_ROWS_OF_A_PAGE,
-        )
+        with ExitStack() as stack:
+            file = stack.enter_context(locations.write_new(self._path))
+            # Arrow gathers what it writes: each call of Python's file waits for the interpreter, which fetching threads hold.
+            self._sink = pa.BufferedOutputStream(pa.PythonFile(file, mode="w"), _GATHERED_BYTES)
+            self._writer = pq.ParquetWriter(
+                self._sink,
+                schema,
+                compression="none",
+                use_dictionary=False,
+                column_encoding=_encodings(schema),
+                write_statistics=list(STATISTICS_COLUMNS),
+                # Pages of a few rows, or of 1 MB where rows are small: a reader need not hold a whole row group.
+                write_batch_size=_ROWS_OF_A_PAGE,
+            )
+            self._stack = stack.pop_all()
 
     def write(self, rows: list[Mapping[str, Any]], table: pa.Table, held: int) -> None:
         self._writer.write_table(table, row_group_size=len(rows))
@@ -275,3 +278,12 @@ class _OpenFile:
             "nullCount": dict.fromkeys(STATISTICS_COLUMNS, 0),
         }
         return WrittenFile(self._name, locations.size(self._path), json.dumps(stats))
+
+    def abort(self) -> None:
+        """Let go of the file, which then is none: its place may have been full."""
+        with suppress(_Aborted, OSError), self._stack:
+            raise _Aborted
+
+
+class _Aborted(Exception):
+    """A file is not written to its end."""

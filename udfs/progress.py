@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from types import TracebackType
 
 
 class ProgressWriter:
-    """Appends one short line an outcome; lines of several processes never mix.
+    """Appends one short line an outcome; lines of several processes never mix. A disk that is full ends the telling alone.
 
     Args:
         path: the file; None to write nothing.
@@ -19,7 +20,8 @@ class ProgressWriter:
 
     def __enter__(self) -> ProgressWriter:
         if self._path is not None:
-            self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            with contextlib.suppress(OSError):
+                self._file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -35,4 +37,5 @@ class ProgressWriter:
             size: bytes fetched.
         """
         if self._file is not None:
-            os.write(self._file, f"{status} {size}\n".encode())
+            with contextlib.suppress(OSError):
+                os.write(self._file, f"{status} {size}\n".encode())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
@@ -75,10 +75,11 @@ class SideFiles:
             yield file
 
     def remove(self, uris: Iterable[str] | None = None) -> None:
-        """Remove files whose rows come to nothing.
+        """Remove files whose rows come to nothing. What a store does not remove now, maintenance will.
 
         Args:
             uris: of these files; all by default.
         """
         for uri in self._uris if uris is None else uris:
-            locations.remove(locations.join(self._dataset_path, uri))
+            with suppress(OSError):  # why their rows come to nothing is what is to be told
+                locations.remove(locations.join(self._dataset_path, uri))

@@ -10,6 +10,15 @@ _SYNTAX = re.compile(
     r"Syntax error at or near (?P<near>end of input|'.+?')(?:: (?P<hint>(?:missing|extra input) .+?))?\.?$", re.DOTALL
 )
 _PACKAGE = r"(?:[a-z]\w*\.)+(?=[A-Z])"
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+_NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded")
+_NO_MEMORY = re.compile(
+    r"\w*MemoryError\b|[Cc]annot allocate memory|can't start new thread|failed to map segment from shared object"
+)
+_DIED = re.compile(r"Python worker exited unexpectedly|ExecutorLostFailure")
+# What Python, and Java, call a disk or a store that does not answer. One that lacks a file answers.
+_NO_ANSWER = re.compile(r"(?:OSError|TimeoutError|Connection\w*Error|(?:IO|FileSystem|SocketTimeout|AWS\w+|Sdk\w+)Exception): ")
+_AGAIN = "then run the same command again: what was committed stays."
 
 
 def explain(error: Exception, asked: str | None = None) -> str:
@@ -19,7 +28,7 @@ def explain(error: Exception, asked: str | None = None) -> str:
         error: the complaint.
         asked: what the user typed, where it stands on lines of its own in parentheses of ours; else all of it is the user's.
     """
-    whole = str(error).split("JVM stacktrace")[0]
+    whole = _text(error).split("JVM stacktrace")[0]
     # The condition's name stands before a message, its SQLSTATE after it; then come a position, the query, and its plan.
     message, state, rest = _parted(whole)
     if "[PARSE_SYNTAX_ERROR]" in message:
@@ -54,9 +63,27 @@ def of_executors(error: Exception) -> str | None:
     )
 
 
+def of_resources(error: Exception) -> str | None:
+    """What a disk, a store or memory did not give, with what to do; None where the error is another.
+
+    Args:
+        error: what the command failed with.
+    """
+    text, last = _text(error), fault(error)
+    if _NO_SPACE.search(text):
+        return f"A disk is full ({last}); make room where the dataset is, and in scratch_dir on all hosts, {_AGAIN}"
+    if found := _NO_MEMORY.search(text) or _NO_MEMORY.search(last):
+        return f"There is too little memory ({found[0]}); give executors more, or less to do at once (fetch.threads), {_AGAIN}"
+    if _DIED.search(text):
+        return f"A task died as often as it may ({last}), mostly for want of memory; give executors more, {_AGAIN}"
+    if _NO_ANSWER.match(last) or "interacting with object store" in last:
+        return f"Storage failed ({last}); see that it answers, {_AGAIN}"
+    return None
+
+
 def fault(error: Exception) -> str:
     """An unexpected error as one line: the exception that came last, of a Python worker or of Java too."""
-    text = str(error)
+    text = _text(error)
     if _TRACEBACK in text:
         # Below the frames, which are indented, stands the exception.
         for line in text.rsplit(_TRACEBACK, 1)[1].splitlines():
@@ -71,6 +98,11 @@ def fault(error: Exception) -> str:
     told = re.sub(r"^.*\(TID \d+\) \([^)]*\): ", "", called[1].split("\n\tat ")[0], flags=re.DOTALL)
     name, _, message = re.sub(f"^{_PACKAGE}", "", told).partition(": ")
     return f"{name.strip()}: {explain(Exception(message))}" if message else name.strip()
+
+
+def _text(error: Exception) -> str:
+    """What an error says, without the colours of deltalake's."""
+    return _COLOUR.sub("", str(error))
 
 
 def _parted(text: str) -> tuple[str, str, str]:

@@ -48,6 +48,8 @@ _KEPT_HOURS = 1
 CONNECT_HOLDER_IS_DEAD_AFTER = timedelta(minutes=7)
 _THROUGH_CONNECT = " (through Spark Connect)"
 _TRIES = 20
+# Of a store that fails at times: its libraries ask again by themselves, but not where an answer is cut in the middle.
+_TRIES_OF_STORE = 3
 
 
 class LeaseTable(Protocol):
@@ -119,8 +121,14 @@ class Lease:
     def _renew(self, *, released: bool = False) -> bool:
         row = _row(self._name, self.epoch, self._command, released=released)
         for attempt in range(_TRIES):
-            with self._lock:
-                done = self._table.write(row, self.epoch)
+            try:
+                with self._lock:
+                    done = self._table.write(row, self.epoch)
+            except (OSError, DeltaError):
+                # Whether it was written makes no difference to one who looks, and writes, again.
+                if attempt + 1 >= _TRIES_OF_STORE:
+                    raise
+                done = None
             if done is not None:
                 return done
             pause(attempt)
@@ -218,9 +226,13 @@ def take(dataset: Dataset, name: str, command: str) -> Lease:
         LeaseHeldError: if a living process holds it.
     """
     table: LeaseTable = ManagedLeases(dataset) if isinstance(dataset, ManagedDataset) else DirectLeases(dataset)
+    ours: dict[str, Any] | None = None
     for attempt in range(_TRIES):
         rows = table.rows()
         held = next((row for row in rows if row["name"] == name), None)
+        if ours is not None and held == ours:
+            # A store may do what it is asked and lose the answer: the library asks again, and finds the commit there.
+            return Lease(dataset, table, name, ours["epoch"], command)
         if held is not None and not held["released"] and (_lives(dataset, held) or _beats(dataset, held)):
             raise LeaseHeldError(
                 f"{dataset.name} is being written by process {held['pid']} on {held['host']} ({held['command']}, "
@@ -228,7 +240,8 @@ def take(dataset: Dataset, name: str, command: str) -> Lease:
             )
         epoch = max((row["epoch"] for row in rows), default=0) + 1
         # Only if nobody wrote since we looked: the epoch must be new among leases of all names.
-        if table.write(_row(name, epoch, command), held["epoch"] if held else None):
+        ours = _row(name, epoch, command)
+        if table.write(ours, held["epoch"] if held else None):
             return Lease(dataset, table, name, epoch, command)
         pause(attempt)
     raise LeaseHeldError(_many(dataset))

@@ -9,11 +9,12 @@ it takes milliseconds where a Spark job takes seconds. All that changes `sources
 
 from __future__ import annotations
 
+import functools
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
@@ -48,6 +49,8 @@ _MARK = schema.SOURCES
 DEFAULT_SHARD_SIZE = Settings().shard_size
 _STAGING_FOLDER = "_staging"
 _TRIES = 8
+_TRIES_OF_STORE = 3
+_Told = TypeVar("_Told")
 
 
 class Dataset:
@@ -568,12 +571,32 @@ def open_table(path: str, version: int | None = None) -> DeltaTable:
         path: folder of the table.
         version: the version; the newest by default.
     """
-    return DeltaTable(path, version=version, storage_options=locations.deltalake_options(path))
+    options = locations.deltalake_options(path)
+    return _asked_again(path, lambda: DeltaTable(path, version=version, storage_options=options))
 
 
 def is_table(path: str) -> bool:
     """Whether there is a Delta table in a folder."""
-    return DeltaTable.is_deltatable(path, storage_options=locations.deltalake_options(path))
+    options = locations.deltalake_options(path)
+    return _asked_again(path, lambda: DeltaTable.is_deltatable(path, storage_options=options))
+
+
+def _asked_again(path: str, ask: Callable[[], _Told]) -> _Told:
+    """What a table's store tells, asked for again where it fails: the library does not where a listing is cut in the middle.
+
+    Args:
+        path: folder of the table.
+        ask: changes nothing when it is done again.
+    """
+    tries = 1 if locations.is_local(path) else _TRIES_OF_STORE
+    for attempt in range(tries - 1):
+        try:
+            return ask()
+        except TableNotFoundError:
+            raise
+        except (OSError, DeltaError):
+            pause(attempt)
+    return ask()
 
 
 def resolve(path: str) -> str:
@@ -717,7 +740,8 @@ def _create_table(path: str, table: Table, shard_size: int, made_from: str | Non
     try:
         if "://" not in path:
             Path(path).mkdir(parents=True, exist_ok=True)
-        DeltaTable.create(
+        create = functools.partial(
+            DeltaTable.create,
             path,
             table.arrow_schema,
             mode="ignore",
@@ -731,6 +755,7 @@ def _create_table(path: str, table: Table, shard_size: int, made_from: str | Non
             raise_if_key_not_exists=False,
             storage_options=locations.deltalake_options(path),
         )
+        _asked_again(path, create)
     except (DeltaError, OSError) as error:
         raise DatasetError(f"The table {table.name} cannot be made in {path}: {_first_line(error)}.") from None
 

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.executors import ON_LOOPBACK
 from tests.support.media import make_video
-from tests.support.quick import QUICK
 from tests.support.server import MediaServer
 from tests.support.standalone import SPARK_HOME, Standalone, bare_environment
 from tests.support.tables import ask
@@ -128,9 +128,8 @@ def submit(cluster: Standalone, *words: str | Path, python: str, driver: Path, o
         f"spark.pyspark.python={python}",
         f"spark.pyspark.driver.python={driver}",
         f"spark.jars={','.join(map(str, delta_jars()))}",
-        *("spark.driver.host=127.0.0.1", "spark.driver.bindAddress=127.0.0.1", "spark.ui.enabled=false"),
-        *("spark.executor.memory=1g", "spark.driver.memory=1g", "spark.databricks.delta.snapshotPartitions=1"),
-        *(f"{key}={value}" for key, value in QUICK.items()),
+        *("spark.executor.memory=1g", "spark.driver.memory=1g"),
+        *(f"{key}={value}" for key, value in ON_LOOPBACK.items()),
     ]
     done = subprocess.run(
         [
@@ -289,8 +288,7 @@ wait
     for command in bin_folder.iterdir():
         command.chmod(0o755)
     more = tmp_path / "more.conf"
-    quick = {**QUICK, "spark.databricks.delta.snapshotPartitions": "1", "spark.ui.enabled": "false"}
-    more.write_text("".join(f"{key} {value}\n" for key, value in quick.items()))
+    more.write_text("".join(f"{key} {value}\n" for key, value in ON_LOOPBACK.items() if "spark.driver." not in key))
     env = os.environ | {
         "PATH": f"{bin_folder}:{os.environ['PATH']}",
         "SLURM_JOB_ID": "4711",

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pyspark
 import pytest
 
+from tests.support.executors import ON_LOOPBACK
 from tests.support.media import make_video
-from tests.support.quick import QUICK
 from tests.support.server import MediaServer
 from tests.support.tables import ask
 from v2d_spark.cli import main
@@ -31,11 +31,7 @@ DELTA = (
 
 
 def submit(folder: Path, verb: str, *arguments: str, conf: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
-    quick = [f"{key}={value}" for key, value in QUICK.items()]
-    settings = (
-        *("spark.driver.bindAddress=127.0.0.1", "spark.driver.host=127.0.0.1", "spark.ui.enabled=false"),
-        *("spark.databricks.delta.snapshotPartitions=1", *quick, *conf),
-    )
+    settings = (*(f"{key}={value}" for key, value in ON_LOOPBACK.items()), *conf)
     options = [word for setting in settings for word in ("--conf", setting)]
     return subprocess.run(
         [

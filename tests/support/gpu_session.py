@@ -15,30 +15,21 @@ from typing import Any
 
 import pyarrow as pa
 
-from tests.support.quick import QUICK
+from tests.support import executors
 
 
 def session(folder: Path, conf: dict[str, str]) -> Any:
     from pyspark.sql import SparkSession
 
-    from v2d_spark import session as ours
-
     script = folder / "gpus.sh"
     script.write_text("""#!/bin/sh\necho '{"name": "gpu", "addresses": ["0", "1"]}'\n""")
     script.chmod(0o755)
-    class_path = ":".join(map(str, ours.delta_jars()))
-    assert class_path
     everything = {
-        **ours._local_defaults(),
-        "spark.driver.extraClassPath": class_path,
-        "spark.executor.extraClassPath": class_path,
+        **executors.settings(),
         "spark.local.dir": str(folder / "local"),
         "spark.sql.warehouse.dir": str(folder / "warehouse"),
         "spark.driver.memory": "1g",
-        "spark.executor.memory": "1g",
-        "spark.executorEnv.PYTHONPATH": ":".join(sys.path),
         "spark.worker.resource.gpu.discoveryScript": str(script),
-        **QUICK,
         **conf,
     }
     builder = SparkSession.builder

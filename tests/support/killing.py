@@ -18,24 +18,31 @@ import psutil
 from tests.support import cli
 from tests.support.media import make_video
 from tests.support.server import MediaServer
+from tests.support.standalone import WORKER
 from tests.support.tables import ask, rows
 from v2d_spark import config
 from v2d_spark.tables import Dataset
+from v2d_spark.udfs import locations
 from v2d_spark.udfs.engine import media_child
 
 FILES = 200
 SHARD = 25
 BATCH = 50
 _DEATH_S = 30
-_END_S = 240
-# Of an executor that does nothing for a while.
+_END_S = 400
+# Of what does nothing for a while; also between a host's word that it will go, and its end.
 _PAUSE_S = 8
-# What happens to an executor instead of its death, by what is sent to it.
-_SIGNALS = {"decommission": signal.SIGPWR, "pause": signal.SIGSTOP}
+_SLOW_S = 12
 # Kills after which the job does not go on.
-FATAL = ("driver", "group")
+FATAL = ("driver", "script", "group")
+# What happens to hosts of a cluster.
+HOST_KINDS = ("host", "host daemon", "retire", "standstill", "straggler")
 
 Start = Callable[..., "subprocess.Popen[bytes]"]
+
+
+def _nothing() -> list[psutil.Process]:
+    return []
 
 
 class Job:
@@ -45,12 +52,20 @@ class Job:
         folder: for the list, the scratch folder and the datasets.
         server: where the media is.
         start: starts a command in a process group of its own.
+        beside: the processes that work for it and are not of its tree: those of a cluster's hosts.
     """
 
-    def __init__(self, folder: Path, server: MediaServer, start: Start = cli.start) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        server: MediaServer,
+        start: Start = cli.start,
+        beside: Callable[[], list[psutil.Process]] = _nothing,
+    ) -> None:
         self.folder = folder
         self.server = server
         self.start = start
+        self._beside = beside
         self.scratch = folder / "scratch"
         self.list = folder / "urls.csv"
         contents = [make_video(folder / f"{n}.mp4", seconds=0.2, size=(64, 48), start=n).read_bytes() for n in range(5)]
@@ -88,7 +103,7 @@ class Job:
             key = common["key"] + ("_00000" if has_span else "")
             self.expected["samples"].append({**common, "key": key, **sample, **checks})
 
-    def arguments(self, dataset: Path) -> list[object]:
+    def arguments(self, dataset: Path | str) -> list[object]:
         """The command line."""
         return [
             "download",
@@ -106,19 +121,27 @@ class Job:
             "fetch.threads=3",
         ]
 
-    def run(self, dataset: Path, *more: object) -> None:
+    def run(self, dataset: Path | str, *more: object) -> None:
         """Run the command to its end, with more arguments than usual."""
-        process = self.start(*self.arguments(dataset), *more)
-        told, _ = process.communicate(timeout=_END_S)
-        assert process.returncode == 0, told.decode()
+        code, told = self.ended(self.start(*self.arguments(dataset), *more))
+        assert code == 0, told
+
+    def ended(self, process: subprocess.Popen[bytes]) -> tuple[int, str]:
+        """Wait for a command to end: its exit code, and what it told."""
+        try:
+            told, _ = process.communicate(timeout=_END_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            told, _ = process.communicate()
+            raise AssertionError(f"{process.args} does not end:\n{told.decode()}") from None
+        return process.returncode, told.decode()
 
     def run_and_kill(self, dataset: Path, kinds: Sequence[str], chance: random.Random) -> bool:
-        """Run the command, and kill parts of it, one after the other, each at a random moment.
+        """Run the command, and do harm to parts of it, one after the other, each at a random moment.
 
         Args:
             dataset: where it writes.
-            kinds: `driver`, `group` (all at once), both of which end it; `worker`, `daemon` (that forks the workers),
-                `executor`, `decommission` (of an executor), `pause` (one stands still for a while).
+            kinds: what is done, of those that `kill` knows.
             chance: chooses the moments, and which one of several.
 
         Returns:
@@ -129,25 +152,33 @@ class Job:
         after = chance.randrange(1, FILES // 6)
         more_s = chance.random() * 3
         process = self.start(*self.arguments(dataset))
-        while process.poll() is None and self.server.requests.total() - asked < after:
-            time.sleep(0.02)
         tree: list[psutil.Process] = []
         done = 0
         for kind in kinds:
+            while process.poll() is None and self.server.requests.total() - asked < after:
+                time.sleep(0.02)
             time.sleep(more_s)
             was_done = False
             while process.poll() is None and not was_done:
-                tree = _tree(process)
+                tree = [*_tree(process), *self._beside()]
                 was_done = kill(kind, tree, chance)
+                time.sleep(0.02)
             done += was_done
-            more_s = chance.random() * 6
-        if kinds[-1] not in FATAL:
-            told, _ = process.communicate(timeout=_END_S)
-            assert process.returncode == 0, told.decode()
-        process.wait()
-        _gone, alive = psutil.wait_procs(tree, timeout=_DEATH_S)
-        assert not alive, f"{kinds}: {[p.cmdline() for p in alive]} outlived the driver"
+            after += chance.randrange(1, FILES // 10)
+            more_s = chance.random() * 1.5
+        code, told = self.ended(process)
+        assert kinds[-1] in FATAL or code == 0, told
+        # What a host runs besides goes on.
+        _gone, left = psutil.wait_procs([one for one in tree if not _is_host(one)], timeout=_DEATH_S)
+        # One that is dead, and that nobody has buried yet, has no command line.
+        alive = [words for one in left if (words := _command_line(one))]
+        assert not alive, f"{kinds}: {alive} outlived the driver"
         return done == len(kinds)
+
+
+def complaint(told: str) -> str:
+    """What a command that failed says of it, amidst what Spark logs."""
+    return "\n".join(line for line in told.splitlines() if line.startswith("Error: "))
 
 
 def _tree(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
@@ -157,27 +188,77 @@ def _tree(process: subprocess.Popen[bytes]) -> list[psutil.Process]:
 
 
 def kill(kind: str, tree: list[psutil.Process], chance: random.Random) -> bool:
-    """Do to a part of a job what `run_and_kill` says; say whether there was one."""
+    """Do harm to a part of a job, and wait until it is done.
+
+    Args:
+        kind: `driver` and `script` (Java and Python of the driver under spark-submit; of the command `v2d` the first is
+            Python), `group` (both at once, with executors that have no host), which end it; `worker`, `daemon` (that forks
+            the workers), `executor` die; `decommission` (of an executor); `pause` (one stands still for a while). Of hosts of
+            a standalone cluster: `host` (all at once dies), `host daemon` (what starts its executors dies), `retire` (it
+            says that it will go, and goes), `standstill` and `straggler` (all of it, for a while, does nothing or little).
+        tree: all processes of the job, its first one first.
+        chance: chooses one of several.
+
+    Returns:
+        Whether there was one.
+    """
     if not tree:
         return False
     if kind == "group":
         os.killpg(tree[0].pid, signal.SIGKILL)
         return True
     victims = _victims(kind, tree)
+    if not victims:
+        return False
+    victim = chance.choice(victims)
     with contextlib.suppress(psutil.NoSuchProcess):
-        if victims:
-            victim = chance.choice(victims)
-            victim.send_signal(_SIGNALS.get(kind, signal.SIGKILL))
-            if kind == "pause":
-                time.sleep(_PAUSE_S)
-                victim.send_signal(signal.SIGCONT)
-            return True
+        all_of_it = [victim, *victim.children(recursive=True)]
+        if kind == "decommission":
+            victim.send_signal(signal.SIGPWR)
+        elif kind == "pause":
+            _stop([victim], _PAUSE_S)
+        elif kind == "host":
+            _send(all_of_it, signal.SIGKILL)
+        elif kind == "retire":
+            victim.send_signal(signal.SIGPWR)
+            time.sleep(_PAUSE_S)
+            _send([victim, *victim.children(recursive=True)], signal.SIGKILL)
+        elif kind == "standstill":
+            _stop(all_of_it, _PAUSE_S)
+        elif kind == "straggler":
+            until = time.monotonic() + _SLOW_S
+            while time.monotonic() < until:
+                _stop([victim, *victim.children(recursive=True)], 0.4)
+                time.sleep(0.1)
+        else:
+            victim.kill()
+        return True
     return False
+
+
+def _stop(processes: list[psutil.Process], seconds: float) -> None:
+    _send(processes, signal.SIGSTOP)
+    time.sleep(seconds)
+    _send(processes, signal.SIGCONT)
+
+
+def _send(processes: list[psutil.Process], number: int) -> None:
+    for process in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
+
+
+def _is_host(process: psutil.Process) -> bool:
+    return WORKER in _command_line(process)
 
 
 def _victims(kind: str, tree: list[psutil.Process]) -> list[psutil.Process]:
     if kind == "driver":
         return tree[:1]
+    if kind == "script":
+        return [process for process in tree if any(word.endswith("_job.py") for word in _command_line(process)[1:2])]
+    if kind in HOST_KINDS:
+        return [process for process in tree if _is_host(process)]
     if kind not in ("worker", "daemon"):
         return [process for process in tree if "CoarseGrainedExecutorBackend" in " ".join(_command_line(process))]
     # Each executor has a daemon, which forks its workers.
@@ -200,7 +281,7 @@ def _command_line(process: psutil.Process) -> list[str]:
         return []
 
 
-def state(dataset: Path) -> dict[str, Any]:
+def state(dataset: Path | str) -> dict[str, Any]:
     """What does not depend on how often a job was killed."""
     opened = Dataset.open(str(dataset))
     return {
@@ -209,12 +290,16 @@ def state(dataset: Path) -> dict[str, Any]:
     }
 
 
-def check_files(dataset: Path) -> None:
-    """Every sample's bytes are in `media` once, whole, inline or as a side file."""
+def check_files(dataset: Path | str) -> None:
+    """Every sample's bytes are in `media` once, whole, inline or as a side file; and every batch is in `runs` once."""
     opened = Dataset.open(str(dataset))
     media = ask(opened, "SELECT key, batch_id, video FROM media WHERE video IS NOT NULL")
     found = {(row["key"], row["batch_id"]): row["video"] for row in media}
+    assert len(found) == len(media)
     for sample in rows(opened, "samples"):
         video = found[sample["key"], sample["batch_id"]]
-        body = video["inline"] if video["inline"] is not None else (dataset / video["uri"]).read_bytes()
+        inline = video["inline"]
+        body = locations.read_bytes(locations.join(str(dataset), video["uri"])) if inline is None else inline
         assert hashlib.sha256(body).hexdigest() == sample["video_sha256"]
+    batches = [row["batch_id"] for row in ask(opened, "SELECT batch_id FROM runs")]
+    assert len(batches) == len(set(batches))

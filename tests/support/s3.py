@@ -9,6 +9,7 @@ import contextlib
 import http.client
 import json
 import logging
+import random
 import re
 import subprocess
 import sys
@@ -32,9 +33,10 @@ class Fault:
     """What happens to requests.
 
     Attributes:
-        method: of the requests.
+        method: of the requests; empty for all.
         path: a pattern that their path, with what is asked, must hold.
         times: to how many of them.
+        chance: how likely it is for each.
         status: answered instead of what the server would say.
         lose: the request is done, and its answer lost.
         cut: the connection is cut after so many bytes of the answer, or of the request where it has a body.
@@ -44,6 +46,7 @@ class Fault:
     method: str
     path: str
     times: int = 1
+    chance: float = 1.0
     status: int | None = None
     lose: bool = False
     cut: int | None = None
@@ -89,9 +92,13 @@ class S3Server:
         self.call("POST", f"{CONTROL}faults", json.dumps(asdict(fault)))
 
     def requests(self) -> list[dict[str, Any]]:
-        """What was asked since the start or `forget`: method, path, status, and some headers in lower case."""
+        """What was asked since the start or `forget`: method, path, status, whether harm was done, and some headers."""
         found: list[dict[str, Any]] = json.loads(self.call("GET", f"{CONTROL}log"))
         return found
+
+    def heal(self) -> None:
+        """Do no more harm."""
+        self.call("DELETE", f"{CONTROL}faults")
 
     def forget(self) -> None:
         """Begin a new record of requests, and do no more harm."""
@@ -120,11 +127,14 @@ class _Harm:
         self.lock = threading.Lock()
         self.faults: list[Fault] = []
         self.log: list[dict[str, Any]] = []
+        self._random = random.Random(0)
 
     def take(self, method: str, path: str) -> Fault | None:
         with self.lock:
             for fault in self.faults:
-                if fault.times and fault.method == method and re.search(fault.path, path):
+                if not (fault.times and fault.method in ("", method) and re.search(fault.path, path)):
+                    continue
+                if fault.chance >= 1 or self._random.random() < fault.chance:
                     fault.times -= 1
                     return fault
         return None
@@ -142,6 +152,7 @@ class _Proxy(BaseHTTPRequestHandler):
         size = int(self.headers.get("Content-Length") or 0)
         told = {"method": self.command, "path": self.path, "status": None, "at": time.time()}
         told |= {name: self.headers[name] for name in _KEPT_HEADERS if self.headers[name]}
+        told["harmed"] = fault is not None
         with self.harm.lock:
             self.harm.log.append(told)
         if fault is not None and fault.cut is not None and size:
@@ -197,6 +208,8 @@ class _Proxy(BaseHTTPRequestHandler):
                 self.harm.faults.append(Fault(**json.loads(body)))
             elif self.command == "GET":
                 said = self.harm.log
+            elif self.path.endswith("faults"):
+                self.harm.faults = []
             else:
                 self.harm.log, self.harm.faults = [], []
             text = json.dumps(said).encode()

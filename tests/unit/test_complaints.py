@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from v2d_spark.complaints import explain, fault, of_executors
+from v2d_spark.complaints import explain, fault, of_executors, of_resources
 
 FRAME = """Traceback (most recent call last):
   File "/site-packages/pyspark/worker.py", line 3622, in main
@@ -98,6 +98,7 @@ def test_an_expression_that_stands_alone_is_all_the_users() -> None:
             'The expression "key" is based on other columns. Add them to the GROUP BY',
         ),
         ("[DELTA_TABLE_NOT_FOUND] Delta table `/etc` doesn't exist.", "Delta table `/etc` doesn't exist"),
+        ("Kernel error -> Generic S3 error\n  \x1b[31m↳\x1b[0m HTTP error", "Kernel error -> Generic S3 error ↳ HTTP error"),
         ("", "Exception"),
     ],
 )
@@ -189,3 +190,40 @@ def test_a_python_of_executors_that_does_not_fit_is_told_with_what_to_do(text: s
 
 def test_a_module_that_this_process_lacks_is_none_of_theirs() -> None:
     assert of_executors(ModuleNotFoundError("No module named 'torch'")) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            f"{JAVA}org.apache.spark.api.python.PythonException: {FRAME}\nOSError: [Errno 28] No space left on device\n\n",
+            "A disk is full (OSError",
+        ),
+        ("Generic LocalFileSystem error: Unable to copy data to file: No space left on device (os error 28)", "A disk is full"),
+        (f"{JAVA}java.io.IOException: No space left on device\n\tat java.base/java.io.x", "A disk is full (IOException"),
+        (f"{JAVA}org.apache.spark.api.python.PythonException: {FRAME}\nMemoryError\n\n\tat x", "There is too little memory"),
+        (
+            f"{JAVA}{FRAME}\nImportError: \n\nOriginal error was: libx.so: failed to map segment from shared object\n",
+            "There is too little memory (failed to map",
+        ),
+        (
+            f"{JAVA}org.apache.spark.api.python.PythonException: {FRAME}\nOSError: [Errno 5] s3://b does not answer: E",
+            "Storage failed",
+        ),
+        (
+            "Generic S3 error: Error performing PUT http://127.0.0.1/b/x in 3.2s, after 10 retries",
+            "Storage failed (OSError: Generic",
+        ),
+    ],
+)
+def test_what_fails_beside_us_is_told_with_what_to_do(text: str, told: str) -> None:
+    kind = OSError if text.startswith(("Generic S3", "Generic Local")) else Exception
+    sentence = of_resources(kind(text))
+
+    assert sentence is not None and sentence.startswith(told), sentence
+    assert "run the same command again" in sentence
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError(2, "No such file or directory"), ValueError("x"), Exception("a fault")])
+def test_a_fault_of_ours_is_none_of_resources(error: Exception) -> None:
+    assert of_resources(error) is None

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import resource
 import subprocess
 import sys
 import threading
@@ -269,6 +270,21 @@ def test_a_task_that_dies_leaves_no_file(tmp_path: Path) -> None:
     )
     with MediaServer(bodies={"a": b"x" * 5000}) as server, pytest.raises(pa.ArrowException):
         list(task(iter([sources([server.url("a")] * 3)])))
+
+    assert list((tmp_path / "media").iterdir()) == []
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+@pytest.mark.parametrize("size", [5000, 5 * MB])
+def test_a_task_whose_disk_is_full_says_so_and_takes_no_room_of_it(tmp_path: Path, size: int) -> None:
+    task = make_task(tmp_path, fetch=FetchSettings(probe=False, threads=1), row_group_bytes=2 * size)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with MediaServer(bodies={"a": b"x" * size}) as server, pytest.raises(OSError, match="File too large"):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (size + size // 2, hard))
+        try:
+            list(task(iter([sources([server.url("a")] * 4)])))
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
     assert list((tmp_path / "media").iterdir()) == []
     assert list((tmp_path / "scratch").iterdir()) == []

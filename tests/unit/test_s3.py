@@ -242,6 +242,27 @@ def test_a_commit_whose_answer_is_lost_is_made_once(server: S3Server, bucket: st
     assert open_table(dataset.table_path("leases")).to_pyarrow_table().num_rows == 1
 
 
+def test_a_lease_is_ours_where_the_answer_to_its_taking_is_lost(server: S3Server, bucket: str) -> None:
+    server.harm(Fault("GET", "lost-lease%2Fruns", cut=10))
+    dataset = Dataset.create(f"{bucket}/lost-lease", shard_size=10)
+    assert sum(asked["harmed"] for asked in server.requests()) == 1
+    server.harm(Fault("PUT", r"leases/_delta_log/\d+\.json", lose=True))
+
+    lease = leases.take(dataset, leases.WRITER, "download")
+
+    assert [row["epoch"] for row in dataset.read_control("leases")] == [lease.epoch]
+    # A listing that is cut in the middle is asked for again.
+    server.harm(Fault("GET", "lost-lease/leases", cut=10))
+    assert dataset.delta("leases").version() > 0
+    server.harm(Fault("GET", "lost-lease/leases", cut=10))
+    lease.check()
+    server.harm(Fault("PUT", r"leases/_delta_log/\d+\.json", lose=True))
+    lease.check()
+    lease.release()
+    (row,) = dataset.read_control("leases")
+    assert row["released"]
+
+
 def test_a_bucket_that_is_not_there_is_told_in_a_sentence(server: S3Server, bucket: str) -> None:
     with pytest.raises(DatasetError, match=r"at s3a://nowhere-at-all/ds cannot .* answers NoSuchBucket, The specified"):
         Dataset.create("s3a://nowhere-at-all/ds")

@@ -17,6 +17,7 @@ from typing import Any
 import av.error
 import av.logging
 
+from v2d_spark.udfs.engine import full_disk
 from v2d_spark.udfs.engine.memory import is_wanting
 from v2d_spark.udfs.engine.pipes import leave_with, take_pipes
 from v2d_spark.udfs.engine.probe import probe
@@ -50,15 +51,23 @@ def answer(request: dict[str, Any], memory_limit: int) -> dict[str, Any]:
             return {"columns": _enrich(request)}
         return {"look": probe(request["path"], keyframes=request["keyframes"], memory_limit=memory_limit)}
     except SampleError as error:
-        return {"error_class": error.error_class, "message": error.message}
+        return _told(error)
     except av.error.FFmpegError as error:
+        if full_disk.is_full(error):
+            return _told(full_disk.fault())
         if is_wanting(error):
             return _TOO_MUCH
         return {"error_class": "decoder_error", "message": f"the file cannot be read: {error.strerror}"}
     except MemoryError:
         return _TOO_MUCH
     except Exception as error:  # of a hostile file anything may come; it is that file's fault, not the job's
+        if full_disk.is_full(error):
+            return _told(full_disk.fault())
         return {"error_class": "decoder_error", "message": f"the file cannot be read: {type(error).__name__}"}
+
+
+def _told(fault: SampleError) -> dict[str, Any]:
+    return {"error_class": fault.error_class, "message": fault.message}
 
 
 def _subsample(request: dict[str, Any], memory_limit: int) -> dict[str, Any]:
@@ -132,7 +141,7 @@ def _reply(answers: int, message: dict[str, Any]) -> None:
             fault = too_many(f"what is told of its {len(message['samples'])} samples takes over {MAX_MESSAGE >> 20} MiB")
         else:  # a number that is none, or more keyframes than anybody wants
             fault = SampleError("decoder_error", "what the file says of itself is absurd")
-        write_message(answers, {"error_class": fault.error_class, "message": fault.message})
+        write_message(answers, _told(fault))
 
 
 if __name__ == "__main__":

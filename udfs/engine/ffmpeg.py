@@ -15,6 +15,7 @@ from typing import Any
 
 import ffmpeg
 
+from v2d_spark.udfs.engine import full_disk
 from v2d_spark.udfs.engine.formats import FORMAT_WHITELIST
 from v2d_spark.udfs.vocabulary import SampleError, V2dError
 
@@ -53,7 +54,7 @@ def cut_copy(
         timeout: seconds that it may take.
 
     Raises:
-        SampleError: if it cannot be copied, or takes too long.
+        SampleError: if it cannot be copied, takes too long, or has no room.
         V2dError: if there is no ffmpeg.
     """
     begin = max(0, math.ceil(start * _MICROS))
@@ -97,7 +98,7 @@ def remux(path: str, output: str, format: str, streams: Sequence[int], *, sound:
         timeout: seconds that it may take.
 
     Raises:
-        SampleError: if it cannot be copied, or takes too long.
+        SampleError: if it cannot be copied, takes too long, or has no room.
         V2dError: if there is no ffmpeg.
     """
     source = ffmpeg.input(_file(path), **_OPENING)
@@ -146,7 +147,10 @@ def _run(target: Any, path: str, timeout: float) -> None:
             if process.poll() is None:
                 process.kill()
     if process.returncode:
-        lines = told.decode(errors="replace").strip().splitlines() or [f"exit code {process.returncode}"]
+        text = told.decode(errors="replace")
+        if full_disk.tells_full(text):
+            raise full_disk.fault()
+        lines = text.strip().splitlines() or [f"exit code {process.returncode}"]
         # `[mp4 @ 0x55d0c0]` before it says nothing, and another thing each time.
         reason = re.sub(r"^(\[[^]]* @ \w+\] *)+", "", lines[-1]).replace(_file(path), "the file").replace(path, "the file")
         raise SampleError("decoder_error", f"its streams cannot be copied: {reason[:_MOST_TOLD]}")

@@ -14,7 +14,7 @@ import click
 from v2d_spark import interrupts
 from v2d_spark.cli import verbs
 from v2d_spark.cli.telling import complain
-from v2d_spark.complaints import fault, of_executors
+from v2d_spark.complaints import fault, of_executors, of_resources
 from v2d_spark.udfs.vocabulary import (
     EXIT_DONE,
     EXIT_INTERNAL,
@@ -89,10 +89,12 @@ def _run(arguments: Sequence[str]) -> int:
         if told := of_executors(error):
             complain(told)
             return EXIT_USER
-        complain(fault(error))
+        lacking = of_resources(error)
+        complain(lacking or fault(error))
         if os.environ.get(_DEBUG):
             raise
-        click.echo(f"This is a fault of v2d_spark, or of the cluster; {_DEBUG}=1 v2d … shows where it happened.", err=True)
+        if lacking is None:
+            click.echo(f"This is a fault of v2d_spark, or of the cluster; {_DEBUG}=1 v2d … shows where it happened.", err=True)
         return EXIT_INTERNAL
 
 
