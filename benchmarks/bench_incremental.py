@@ -234,10 +234,9 @@ def do_batch(dataset: Dataset, settings: Settings, first: int, count: int, choic
         files = write_media(dataset.table_path("media"), rows)
         report = Report(samples=count)
         report.statuses["ok"] = count
-        outcome = batches.Outcome("download", batch_id, first, first + count - 1, files, report, datetime.now(timezone.utc))
-        marked = seconds(
-            lambda: batches.commit(spark, dataset, lease, outcome, run="night", settings=settings, cores=work.cores)
-        )
+        now = datetime.now(timezone.utc)
+        outcome = batches.Outcome("download", batch_id, first, first + count - 1, files, report, now, work.cores)
+        marked = seconds(lambda: batches.commit(spark, dataset, lease, outcome, run="night", settings=settings))
     return took, marked
 
 

@@ -57,6 +57,8 @@ class DirectFile(io.RawIOBase):
 
     def write(self, data: Buffer, /) -> int:
         """Take bytes, all of them; a disk that does not take them may be told of by a later call."""
+        if self.closed:
+            raise ValueError("write to a closed file")  # its number may be another file's by now
         left = memoryview(data).cast("B")
         size = len(left)
         while left:

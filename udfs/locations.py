@@ -650,6 +650,15 @@ def _store_url(location: str) -> str:
     return _ALIASES.get(name, name) + location[len(name) :]
 
 
+def real_place(location: str) -> str:
+    """What is the same for all names of one location: through links, under any of a store's schemes.
+
+    Args:
+        location: a location.
+    """
+    return os.path.realpath(local_path(location)) if is_local(location) else _store_url(location)
+
+
 def deltalake_options(location: str) -> dict[str, str] | None:
     """What the deltalake library must be told to reach a table as `open_read` reaches files; None where it knows itself."""
     if scheme(location) not in storage.SCHEMES:

@@ -81,6 +81,7 @@ class Outcome:
         files: what the tasks wrote.
         report: what they counted.
         started_at: when it began.
+        cores: how many tasks ran at once; None where that is not known any more.
     """
 
     step: str
@@ -90,6 +91,7 @@ class Outcome:
     files: list[WrittenFile]
     report: Report
     started_at: datetime
+    cores: int | None = None
 
 
 def plan(
@@ -156,7 +158,6 @@ def commit(
     *,
     run: str,
     settings: Settings | None,
-    cores: int | None = None,
     charged_from: datetime | None = None,
 ) -> None:
     """Do the round of commits of a batch, in its order.
@@ -168,7 +169,6 @@ def commit(
         outcome: what was computed; no files where `media` has them already.
         run: the command's identifier.
         settings: the settings, kept in `runs`.
-        cores: as `append_run`.
         charged_from: as `append_run`.
 
     Raises:
@@ -203,7 +203,7 @@ def commit(
         started_at=outcome.started_at,
         report=outcome.report,
         settings=settings,
-        cores=cores,
+        cores=outcome.cores,
         charged_from=charged_from,
     )
 
@@ -236,7 +236,8 @@ def append_run(
         charged_from: when the time begins that it is charged for, UTC: batches overlap, and each hour is paid for once. Its
             start by default.
         origin_versions: in a dataset made from another: what to remember of its tables (`change_feed.remembered`).
-        transaction: an application's identifier and number, which the commit carries (`Dataset.transaction`).
+        transaction: an application's identifier and number, which the commit carries (`Dataset.transaction`); the batch's own
+            by default. A store may write a row and lose the answer: asked again, it must not write it twice.
     """
     finished_at = datetime.now(timezone.utc)
     cost = None
@@ -266,7 +267,7 @@ def append_run(
                 "origin_versions": origin_versions,
             }
         ],
-        transaction=transaction,
+        transaction=transaction or (f"v2d/runs/{batch_id}", 0),
     )
 
 

@@ -16,8 +16,12 @@ _NO_MEMORY = re.compile(
     r"\w*MemoryError\b|[Cc]annot allocate memory|can't start new thread|failed to map segment from shared object"
 )
 _DIED = re.compile(r"Python worker exited unexpectedly|ExecutorLostFailure")
-# What Python, and Java, call a disk or a store that does not answer. One that lacks a file answers.
-_NO_ANSWER = re.compile(r"(?:OSError|TimeoutError|Connection\w*Error|(?:IO|FileSystem|SocketTimeout|AWS\w+|Sdk\w+)Exception): ")
+# What Python, and Java, call a disk or a store that does not answer. One that lacks a file answers. The numbers: EIO, ENXIO,
+# ENODEV, ENETUNREACH, ETIMEDOUT, EHOSTUNREACH, ESTALE, EREMOTEIO.
+_NO_ANSWER = re.compile(
+    r"OSError: (?:\[Errno (?:5|6|19|101|110|113|116|121)\]|Generic \w+ error|.*does not answer)"
+    r"|(?:TimeoutError|Connection\w*Error|(?:IO|FileSystem|SocketTimeout|AWS\w+|Sdk\w+)Exception): "
+)
 _AGAIN = "then run the same command again: what was committed stays."
 
 
@@ -69,6 +73,9 @@ def of_resources(error: Exception) -> str | None:
     Args:
         error: what the command failed with.
     """
+    if isinstance(error, ConnectionError):
+        # Stores are reached by libraries that have errors of their own: this is Java, which Python talks to over a socket.
+        return f"The driver's Java has ended, mostly for want of memory; give it more (spark.driver.memory), {_AGAIN}"
     text, last = _text(error), fault(error)
     if _NO_SPACE.search(text):
         return f"A disk is full ({last}); make room where the dataset is, and in scratch_dir on all hosts, {_AGAIN}"

@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any, Protocol
@@ -26,7 +27,7 @@ from v2d_spark import commits, connect, schema
 from v2d_spark.conflicts import pause
 from v2d_spark.managed import ManagedDataset, ManagedLeases
 from v2d_spark.session import session_there
-from v2d_spark.tables import Dataset
+from v2d_spark.tables import Dataset, was_asked_again
 from v2d_spark.udfs import processes
 from v2d_spark.udfs.vocabulary import LeaseHeldError, StorageError
 
@@ -50,6 +51,9 @@ _THROUGH_CONNECT = " (through Spark Connect)"
 _TRIES = 20
 # Of a store that fails at times: its libraries ask again by themselves, but not where an answer is cut in the middle.
 _TRIES_OF_STORE = 3
+# How many of this process hold a lease, or are taking it: where the dataset is, name, epoch. Two may want the same at once.
+_HELD: Counter[tuple[str, str, int]] = Counter()
+_COUNTING = threading.Lock()
 
 
 class LeaseTable(Protocol):
@@ -91,6 +95,7 @@ class Lease:
         self._command = command
         self._batches = 0
         self._lock = threading.Lock()
+        self._is_held = True
         self.epoch = epoch
 
     def next_batch_id(self) -> int:
@@ -114,8 +119,11 @@ class Lease:
 
     def release(self) -> None:
         """Give it back; nothing happens if it is lost already."""
-        # One that cannot be given back is that of a dead process soon.
-        with contextlib.suppress(LeaseHeldError, StorageError):
+        if self._is_held:
+            self._is_held = False
+            _count(self._dataset, self._name, self.epoch, -1)
+        # One that cannot be given back is taken by whoever wants it: it is not held, or its process will be dead.
+        with contextlib.suppress(LeaseHeldError, StorageError, OSError, DeltaError):
             self._renew(released=True)
 
     def _renew(self, *, released: bool = False) -> bool:
@@ -124,9 +132,9 @@ class Lease:
             try:
                 with self._lock:
                     done = self._table.write(row, self.epoch)
-            except (OSError, DeltaError):
+            except (OSError, DeltaError) as error:
                 # Whether it was written makes no difference to one who looks, and writes, again.
-                if attempt + 1 >= _TRIES_OF_STORE:
+                if attempt + 1 >= _TRIES_OF_STORE or was_asked_again(error):
                     raise
                 done = None
             if done is not None:
@@ -226,13 +234,9 @@ def take(dataset: Dataset, name: str, command: str) -> Lease:
         LeaseHeldError: if a living process holds it.
     """
     table: LeaseTable = ManagedLeases(dataset) if isinstance(dataset, ManagedDataset) else DirectLeases(dataset)
-    ours: dict[str, Any] | None = None
     for attempt in range(_TRIES):
         rows = table.rows()
         held = next((row for row in rows if row["name"] == name), None)
-        if ours is not None and held == ours:
-            # A store may do what it is asked and lose the answer: the library asks again, and finds the commit there.
-            return Lease(dataset, table, name, ours["epoch"], command)
         if held is not None and not held["released"] and (_lives(dataset, held) or _beats(dataset, held)):
             raise LeaseHeldError(
                 f"{dataset.name} is being written by process {held['pid']} on {held['host']} ({held['command']}, "
@@ -240,8 +244,15 @@ def take(dataset: Dataset, name: str, command: str) -> Lease:
             )
         epoch = max((row["epoch"] for row in rows), default=0) + 1
         # Only if nobody wrote since we looked: the epoch must be new among leases of all names.
-        ours = _row(name, epoch, command)
-        if table.write(ours, held["epoch"] if held else None):
+        _count(dataset, name, epoch, 1)
+        is_ours: bool | None = None
+        try:
+            is_ours = table.write(_row(name, epoch, command), held["epoch"] if held else None)
+        finally:
+            # A store may do what it is asked and lose the answer: then there is a lease that nobody holds, which is taken next.
+            if not is_ours:
+                _count(dataset, name, epoch, -1)
+        if is_ours:
             return Lease(dataset, table, name, epoch, command)
         pause(attempt)
     raise LeaseHeldError(_many(dataset))
@@ -266,10 +277,23 @@ def living(dataset: Dataset) -> list[dict[str, Any]]:
 
 def _lives(dataset: Dataset, held: dict[str, Any]) -> bool:
     """Whether a holder is alive, as far as it can be told from here."""
+    if _is_left(dataset, held):
+        return False
     if _is_alive(held):
         return True
     is_slow = not dataset.is_direct and held["host"] != processes.this_process()[0]
     return is_slow and _beat_within(held, FOREIGN_HOLDER_IS_DEAD_AFTER * _slowness(dataset))
+
+
+def _count(dataset: Dataset, name: str, epoch: int, more: int) -> None:
+    with _COUNTING:
+        _HELD[dataset.place, name, epoch] += more
+
+
+def _is_left(dataset: Dataset, held: dict[str, Any]) -> bool:
+    """Whether a lease is said to be this process's, which holds none: it could not give it back, or was not told of it."""
+    ours = (held["host"].removesuffix(_THROUGH_CONNECT), held["pid"], held["process_started"]) == processes.this_process()
+    return ours and not _HELD[dataset.place, held["name"], held["epoch"]]
 
 
 def _is_alive(held: dict[str, Any]) -> bool:
@@ -286,7 +310,7 @@ def _beat_within(held: dict[str, Any], longest: timedelta) -> bool:
 
 def _beats(dataset: Dataset, held: dict[str, Any]) -> bool:
     """Whether the heart of a holder on another host beats all the same, whose clock may not be ours."""
-    if held["host"] == processes.this_process()[0]:
+    if held["host"] == processes.this_process()[0] or _is_left(dataset, held):
         return False
     for _ in range(_LOOKS):
         time.sleep(_WATCHED_S * _slowness(dataset) / _LOOKS)

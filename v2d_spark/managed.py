@@ -35,7 +35,7 @@ from v2d_spark.schema import (
     TABLES,
     Table,
 )
-from v2d_spark.tables import Dataset, as_rows, is_table
+from v2d_spark.tables import Dataset, as_rows, first_line, is_table
 from v2d_spark.udfs import locations
 from v2d_spark.udfs.vocabulary import DatasetError, StorageError
 
@@ -352,7 +352,7 @@ def _claim(files_root: str, name: str) -> None:
         with locations.write_whole(mark) as file:
             file.write(json.dumps({"dataset": name}).encode())
     except (DeltaError, OSError) as error:
-        told = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        told = getattr(error, "strerror", None) or first_line(error)
         raise DatasetError(f"files_root {files_root} cannot be written: {told}.") from None
 
 

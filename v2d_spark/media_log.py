@@ -100,12 +100,18 @@ def commit(dataset: Dataset, step: str, batch_id: int, files: Sequence[WrittenFi
             "removed while this process hung or by hand; nothing of the batch is committed, run it again."
         )
     now_ms = int(time.time() * 1000)
-    table.create_write_transaction(
-        [AddAction(file.name, file.size, {}, now_ms, True, file.stats) for file in files],
-        "append",
-        table.schema(),
-        commit_properties=CommitProperties(app_transactions=[Transaction(identifier, 0)]),
-    )
+    try:
+        table.create_write_transaction(
+            [AddAction(file.name, file.size, {}, now_ms, True, file.stats) for file in files],
+            "append",
+            table.schema(),
+            commit_properties=CommitProperties(app_transactions=[Transaction(identifier, 0)]),
+        )
+    except CommitFailedError:
+        # A store may do what it is asked and lose the answer: the library asks again, and finds the commit there.
+        if dataset.delta(table_name).transaction_version(identifier) is None:
+            raise
+        return False
     return True
 
 

@@ -86,6 +86,11 @@ class Dataset:
         """What it is called, and opened by: `catalog.schema`, or its folder."""
         return self.path if self.catalog is None else self.catalog.name
 
+    @property
+    def place(self) -> str:
+        """Where it is, however it is called: by its folder, through links, by its name in a catalog."""
+        return locations.real_place(self.path)
+
     @classmethod
     def open(cls, path: str) -> Dataset:
         """Open a dataset that is there.
@@ -109,10 +114,10 @@ class Dataset:
             if catalog is not None:
                 raise DatasetError(
                     f"The tables of {path} are in {folder}, where Python reads and writes them too, and cannot: "
-                    f"{_first_line(error)}; let this process and the executors reach that place."
+                    f"{first_line(error)}; let this process and the executors reach that place."
                 ) from None
             if not isinstance(error, TableNotFoundError):
-                raise DatasetError(f"The dataset at {path} cannot be read: {_first_line(error)}.") from None
+                raise DatasetError(f"The dataset at {path} cannot be read: {first_line(error)}.") from None
             raise DatasetError(
                 f"There is no dataset at {path}; `v2d ingest` or `v2d download` with an input makes one."
             ) from None
@@ -150,7 +155,7 @@ class Dataset:
         try:
             return is_table(f"{folder}/{_MARK.name}")
         except (DeltaError, OSError) as error:
-            raise DatasetError(f"Whether there is a dataset at {path} cannot be told: {_first_line(error)}.") from None
+            raise DatasetError(f"Whether there is a dataset at {path} cannot be told: {first_line(error)}.") from None
 
     @classmethod
     def create(
@@ -298,7 +303,7 @@ class Dataset:
                 self.delta(name).alter.add_columns(Schema.from_arrow(pa.schema(missing)).fields)
             except DeltaError as error:
                 names = ", ".join(column.name for column in missing)
-                raise DatasetError(f"The table {name} cannot take {names}: {_first_line(error)}.") from None
+                raise DatasetError(f"The table {name} cannot take {names}: {first_line(error)}.") from None
 
     def make_table(self, table: Table) -> None:
         """Make a table, empty, unless it is there.
@@ -545,9 +550,17 @@ class Dataset:
                 )
                 return
             except CommitFailedError:
+                if transaction is not None and _has(self.delta(name), transaction):
+                    return  # a store had done it, and lost the answer
                 if attempt == _TRIES - 1:
                     raise
                 pause(attempt)
+
+
+def _has(table: DeltaTable, transaction: tuple[str, int]) -> bool:
+    """Whether a table has a commit of an application's number, or of a later one."""
+    there = table.transaction_version(transaction[0])
+    return there is not None and there >= transaction[1]
 
 
 def as_rows(table: pa.Table) -> list[dict[str, Any]]:
@@ -594,9 +607,20 @@ def _asked_again(path: str, ask: Callable[[], _Told]) -> _Told:
             return ask()
         except TableNotFoundError:
             raise
-        except (OSError, DeltaError):
+        except (OSError, DeltaError) as error:
+            if was_asked_again(error):
+                raise
             pause(attempt)
     return ask()
+
+
+def was_asked_again(error: Exception) -> bool:
+    """Whether the deltalake library has asked a store as often as it does, for minutes.
+
+    Args:
+        error: what it failed with.
+    """
+    return re.search(r"after \d+ retries", str(error)) is not None
 
 
 def resolve(path: str) -> str:
@@ -757,11 +781,15 @@ def _create_table(path: str, table: Table, shard_size: int, made_from: str | Non
         )
         _asked_again(path, create)
     except (DeltaError, OSError) as error:
-        raise DatasetError(f"The table {table.name} cannot be made in {path}: {_first_line(error)}.") from None
+        raise DatasetError(f"The table {table.name} cannot be made in {path}: {first_line(error)}.") from None
 
 
-def _first_line(error: Exception) -> str:
-    """What an error says, without a full stop: its first line, or of an error of a store what the store answered."""
+def first_line(error: Exception) -> str:
+    """What an error says, without a full stop: its first line, or of an error of a store what the store answered.
+
+    Args:
+        error: an error of Python's, or of the deltalake library.
+    """
     told = re.search(r"<Code>(.*?)</Code>(?:.*?<Message>(.*?)</Message>)?", str(error), re.DOTALL)
     if told:
         return f"its store answers {told[1]}" + (f", {told[2].rstrip('.')}" if told[2] else "")

@@ -252,12 +252,12 @@ def test_a_fault_of_ours_shows_its_stack_only_on_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def fail(*arguments: object, **more: object) -> None:
-        raise RuntimeError("a \x1b[31mfault")
+        raise RuntimeError("a \x1b[31m\x1b]0;fault")
 
     monkeypatch.setattr("v2d_spark.api.status", fail)
     assert main(["status", "--dataset", str(tmp_path)]) == 1
     told = capsys.readouterr().err
-    assert "RuntimeError: a \\x1b[31mfault" in told
+    assert "RuntimeError: a \\x1b]0;fault" in told  # colours go, and nothing else reaches the terminal
     assert "V2D_DEBUG=1" in told
     monkeypatch.setenv("V2D_DEBUG", "1")
     with pytest.raises(RuntimeError):

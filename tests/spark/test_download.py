@@ -117,7 +117,7 @@ def test_batches_are_divided_anew_where_the_cluster_has_grown(
     result = run(spark, dataset, settings(tmp_path))
 
     told = sorted(dataset.read_control("runs", ["batch_id", "sources", "cores"]), key=lambda row: row["batch_id"])
-    assert [(row["sources"], row["cores"]) for row in told] == [(5, 3), (15, 3)]
+    assert [(row["sources"], row["cores"]) for row in told] == [(5, 1), (15, 3)]
     assert (result.report.statuses["ok"], result.still_due) == (20, 0)
 
 

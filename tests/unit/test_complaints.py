@@ -224,6 +224,19 @@ def test_what_fails_beside_us_is_told_with_what_to_do(text: str, told: str) -> N
     assert "run the same command again" in sentence
 
 
-@pytest.mark.parametrize("error", [FileNotFoundError(2, "No such file or directory"), ValueError("x"), Exception("a fault")])
+def test_a_driver_without_its_java_is_no_store_that_is_silent() -> None:
+    sentence = of_resources(ConnectionRefusedError(111, "Connection refused"))
+    assert sentence is not None and sentence.startswith("The driver's Java has ended, ") and "spark.driver.memory" in sentence
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        FileNotFoundError(2, "No such file or directory"),
+        OSError(24, "Too many open files"),
+        ValueError("x"),
+        Exception("a fault"),
+    ],
+)
 def test_a_fault_of_ours_is_none_of_resources(error: Exception) -> None:
     assert of_resources(error) is None

@@ -276,3 +276,26 @@ def test_the_server_of_a_dead_client_of_spark_connect_may_still_write(
     monkeypatch.setattr(leases, "_WATCHED_S", 0.1)
     monkeypatch.setattr(leases, "CONNECT_HOLDER_IS_DEAD_AFTER", timedelta(0))
     assert leases.take(dataset, leases.WRITER, "x").epoch == 2
+
+
+def test_a_lease_that_could_not_be_given_back_is_not_held(new_dataset: NewDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = new_dataset()
+
+    def fail(*_: object) -> None:
+        raise OSError(5, "the store does not answer")
+
+    write = leases.DirectLeases.write
+    with monkeypatch.context() as broken:
+        with leases.writer_lease(dataset, "first") as first:
+            with pytest.raises(LeaseHeldError):
+                leases.take(dataset, leases.WRITER, "beside it")
+            broken.setattr(leases.DirectLeases, "write", fail)
+        # It is taken, and the answer is lost: nobody holds it either.
+        broken.setattr(leases.DirectLeases, "write", lambda *given: (write(*given), fail())[0])
+        with pytest.raises(OSError, match="does not answer"):
+            leases.take(dataset, leases.WRITER, "lost")
+    assert leases.living(dataset) == []
+
+    with leases.writer_lease(dataset, "next") as after:
+        assert after.epoch == first.epoch + 2
+        assert len(leases.living(dataset)) == 1

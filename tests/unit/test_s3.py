@@ -8,18 +8,23 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timezone
 
 import pyarrow as pa
 import pytest
 
+from tests.support.rows import media_row
 from tests.support.s3 import KEY, SECRET, Fault, S3Server
 from v2d_spark import lease as leases
+from v2d_spark import media_log
+from v2d_spark.batches import append_run
 from v2d_spark.schema import EXPORTS, LEASES, MEDIA
 from v2d_spark.tables import Dataset, open_table
 from v2d_spark.udfs import locations, storage
 from v2d_spark.udfs.fetch.local import LocalFetcher
 from v2d_spark.udfs.media_file import MediaFile
 from v2d_spark.udfs.media_writer import MediaWriter
+from v2d_spark.udfs.report import Report
 from v2d_spark.udfs.storage import Store
 from v2d_spark.udfs.vocabulary import DatasetError
 
@@ -240,6 +245,22 @@ def test_a_commit_whose_answer_is_lost_is_made_once(server: S3Server, bucket: st
 
     assert [row["epoch"] for row in dataset.read_control("leases")] == [1]
     assert open_table(dataset.table_path("leases")).to_pyarrow_table().num_rows == 1
+
+
+def test_a_row_of_runs_and_a_batch_whose_answer_is_lost_are_there_once(server: S3Server, bucket: str) -> None:
+    dataset = Dataset.create(f"{bucket}/lost-run", shard_size=10)
+    writer = MediaWriter(dataset.table_path("media"), dataset.arrow_schema("media"), row_group_bytes=1000, file_bytes=10**6)
+    writer.add(media_row(0, 7))
+    files = writer.close()
+    for name in ("runs", "media"):
+        server.harm(Fault("PUT", rf"lost-run/{name}/_delta_log/\d+\.json", lose=True))
+
+    append_run(dataset, "download", 7, run="r", started_at=datetime.now(timezone.utc), report=Report())
+    media_log.commit(dataset, "download", 7, files)
+
+    assert sum(asked["harmed"] for asked in server.requests()) == 2
+    assert [row["batch_id"] for row in dataset.read_control("runs")] == [7]
+    assert open_table(dataset.table_path("media")).to_pyarrow_table(columns=["batch_id"]).num_rows == 1
 
 
 def test_a_lease_is_ours_where_the_answer_to_its_taking_is_lost(server: S3Server, bucket: str) -> None:

@@ -673,7 +673,7 @@ def _written_in_rounds(
         *(getattr(F, end)(name).alias(f"{end}_{name}") for name in ("source_num", "batch_id") for end in ("min", "max")),
     )
     sizes = sorted((row for row in told.collect() if row["shard"] in to_write), key=lambda row: row["shard"])
-    for some in _rounds(sizes, settings.batch.bytes):
+    for some in _rounds(sizes, settings.batch.bytes_for(parallelism(spark))):
         sources = range(min(row["min_source_num"] for row in some), max(row["max_source_num"] for row in some) + 1)
         batches = range(min(row["min_batch_id"] for row in some), max(row["max_batch_id"] for row in some) + 1)
         names = spark.createDataFrame(pa.table({"shard": [row["shard"] for row in some]}))

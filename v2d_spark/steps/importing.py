@@ -465,15 +465,7 @@ class _Work:
             if self._watcher.stopping():
                 break
             outcome = self._computed(batch)
-            batches.commit(
-                self._spark,
-                self._dataset,
-                self._lease,
-                outcome,
-                run=self._run,
-                settings=self._settings,
-                cores=parallelism(self._spark),
-            )
+            batches.commit(self._spark, self._dataset, self._lease, outcome, run=self._run, settings=self._settings)
             self._watcher.committed(outcome.report)
             made.report.add(outcome.report)
             made.batches += 1
@@ -486,7 +478,8 @@ class _Work:
         started_at = datetime.now(timezone.utc)
         batch_id = self._lease.next_batch_id()
         on_this_host = is_on_this_host(self._spark)
-        tasks = settings.batch.tasks or min(batch.sources, _TASKS_PER_CORE * parallelism(self._spark))
+        cores = parallelism(self._spark)
+        tasks = settings.batch.tasks or min(batch.sources, _TASKS_PER_CORE * cores)
         task = ImportTask(
             dataset_path=dataset.path,
             media_path=dataset.table_path("media"),
@@ -508,7 +501,7 @@ class _Work:
             .mapInArrow(Carried(task), OUTPUT_DDL)
         )
         files, report = collected(frame)
-        return batches.Outcome(STEP_IMPORT, batch_id, batch.first, batch.last, files, report, started_at)
+        return batches.Outcome(STEP_IMPORT, batch_id, batch.first, batch.last, files, report, started_at, cores)
 
     def _note(self, *, finished: bool = False) -> None:
         """Say of each shard in `imports` what it was, and that it is done."""

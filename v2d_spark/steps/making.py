@@ -278,7 +278,6 @@ def make(
                         outcome,
                         run=run,
                         settings=settings,
-                        cores=work.cores,
                         charged_from=charged_from,
                     )
                     charged_from = datetime.now(timezone.utc)
@@ -371,9 +370,10 @@ class _Work:
 
     def _compute(self, batch: batches.Batch, batch_id: int) -> batches.Outcome:
         started_at = datetime.now(timezone.utc)
+        cores = self.cores
         # Tags are of a thread: they mark this job as the one to interrupt.
         self.spark.addTag(self._tag)
-        tasks, whole_shards = batch.tasks(self.cores, self.settings.batch.tasks)
+        tasks, whole_shards = batch.tasks(cores, self.settings.batch.tasks)
         by = f"source_num DIV {self.dataset.shard_size}" if whole_shards else "source_num"
         from pyspark.sql import functions as F
 
@@ -386,7 +386,7 @@ class _Work:
             .mapInArrow(Carried(task), OUTPUT_DDL)
         )
         files, report = collected(frame)
-        return batches.Outcome(self.step, batch_id, batch.first, batch.last, files, report, started_at)
+        return batches.Outcome(self.step, batch_id, batch.first, batch.last, files, report, started_at, cores)
 
     def _sources(self, batch: batches.Batch) -> DataFrame:
         """The due sources of a batch, each with the clips that it has."""
