@@ -14,6 +14,7 @@ import argparse
 import json
 import math
 import re
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from itertools import pairwise
@@ -130,9 +131,16 @@ class Measured:
         return sorted(found)
 
     def line(self, benchmark: str, pattern: str) -> tuple[float, float]:
-        """A figure that grows with a number as a straight line through the first and the last: its begin, and its slope."""
-        (low, least), *_, (high, most) = self.like(benchmark, pattern)
-        slope = max(0.0, (most - least) / (high - low))
+        """A figure that grows with a number as a straight line through the first and the last: its begin, and its slope.
+
+        No growth is seen where the figure falls in between by more than it grows in all: then it is the one in the middle.
+        """
+        figures = self.like(benchmark, pattern)
+        (low, least), *_, (high, most) = figures
+        values = [value for _, value in figures]
+        if most - least <= max(one - after for one, after in pairwise(values)):
+            return statistics.median(values), 0.0
+        slope = (most - least) / (high - low)
         return max(0.0, least - slope * low), slope
 
 
@@ -361,6 +369,8 @@ def _measured(measured: Measured) -> str:
     for name in ("sources", "samples", "media", "runs", "leases"):
         told = [m("growth", f"{name}: {what}") for what in ("commits a batch", "files a batch", "KB of its log a batch")]
         add(f"`{name}`, a batch", f"{told[0]:.1f} commits, {told[1]:.1f} files, {told[2]:.1f} KB of log", "growth")
+    for those in ("batches 4 to 13", "batches 50 to 59"):
+        add(f"a batch of 10 on 2 cores, {those} of a run", f"{m('growth', f'{those}: seconds a batch'):.1f} s", "growth")
     for whose, pattern in (("`media`", _MEDIA), ("`sources` and of `samples`", _NARROW)):
         for number, took in m.like("growth", pattern + _COMMIT):
             add(f"commits of a batch of 1,000 with {number:,} files of {whose}", f"{took:.1f} s", "growth")
