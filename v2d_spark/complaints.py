@@ -46,6 +46,15 @@ def explain(error: Exception, asked: str | None = None) -> str:
     return sentence.rstrip(" ;:.") or type(error).__name__
 
 
+def condition(error: Exception) -> str:
+    """The name of Spark's error condition; "" where it has none. Through Connect it is in no message.
+
+    Args:
+        error: what Spark raised.
+    """
+    return str(getattr(error, "getCondition", lambda: None)() or "")
+
+
 def of_executors(error: Exception) -> str | None:
     """What is wrong with the Python of executors, a sentence that says what to do; None where the error is another.
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import time
 
+from v2d_spark.complaints import condition
+
 
 def pause(attempt: int, *, first: float = 0.02, longest: float = 2.0) -> None:
     """Wait before a commit is tried again, longer each time, and never as long as others wait.
@@ -24,9 +26,8 @@ def is_conflict(error: Exception) -> bool:
         error: what it raised.
     """
     # By the error condition's name: under Connect the exception's class is another one.
-    condition = str(getattr(error, "getCondition", lambda: None)() or "")
     return (
-        condition.startswith("DELTA_CONCURRENT")
+        condition(error).startswith("DELTA_CONCURRENT")
         or "DELTA_CONCURRENT" in str(error)[:500]
         or "ConcurrentModification" in str(error)[:500]
     )

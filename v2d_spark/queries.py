@@ -120,9 +120,10 @@ def is_mistake(error: Exception) -> bool:
     """Whether an error is one of Spark's that tells of a mistake in a user's query."""
     from pyspark.errors import PySparkException
 
-    # What Spark has no name for (a lost executor, a full disk) is no mistake in a query.
+    # What Spark has no name for (a lost executor, a full disk) is no mistake in a query. Through Connect a file that cannot be
+    # read has one.
     condition = (error.getCondition() or "") if isinstance(error, PySparkException) else ""
-    return bool(condition) and not condition.startswith("INTERNAL_ERROR")
+    return bool(condition) and not condition.startswith(("INTERNAL_ERROR", "FAILED_READ_FILE"))
 
 
 def rows_where(

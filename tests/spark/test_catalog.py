@@ -157,6 +157,7 @@ def test_what_cannot_be_a_name_is_told(spark: SparkSession, new_schema: NewSchem
     assert Dataset.create(name).path == Dataset.create(name.upper(), files_root=root).path == root
 
 
+@pytest.mark.classic
 def test_a_catalog_that_ends_with_the_session_takes_no_names(spark: SparkSession, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"forgets spark_catalog\.default at its end: give a folder"):
         Dataset.create("spark_catalog.default", files_root=str(tmp_path / "files"))

@@ -87,6 +87,7 @@ def test_what_a_cluster_cannot_give_is_told(settings: dict[str, Any], gpus: floa
         allocate(session("yarn", cores=16, **settings), "step", Resources(cpus=cpus, gpus=gpus))
 
 
+@pytest.mark.classic
 def test_one_host_gives_what_it_has(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1,2")
     assert given(session("local[8]", cores=8)) == ("host", 2, 3)

@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 from v2d_spark import as_of as past
 from v2d_spark import suppressions
 from v2d_spark.as_of import Past
-from v2d_spark.complaints import explain
+from v2d_spark.complaints import condition, explain
 from v2d_spark.config import Settings
 from v2d_spark.managed import ManagedDataset
 from v2d_spark.managed_media import copy_out
@@ -489,8 +489,9 @@ def choose(
         if select:
             # In a struct Spark refuses what makes rows.
             looked_at = samples.select("*", F.struct(*map(F.expr, select)).alias("_selected"))
+            _ = looked_at.columns  # through Connect nothing is looked at before
     except Exception as error:
-        if "UNSUPPORTED_GENERATOR" in str(error):
+        if "UNSUPPORTED_GENERATOR" in condition(error) or "UNSUPPORTED_GENERATOR" in str(error):
             raise QueryError(
                 "A sample has one row of metadata, and functions such as explode, inline or stack make any number; "
                 "select the array or the map as it is."
