@@ -3,7 +3,7 @@
 A taker raises the dataset's epoch; batch ids are made of it, so that what a process does after it lost the lease is
 older than what its successor does. The table is written with the deltalake library, whose commits on one table exclude
 each other: of two takers one fails and looks again. Where a catalog manages it, statements of Spark's do the same, and hearts
-beat more slowly.
+beat in files.
 
 A holder on this host is asked of the system whether it lives. One on another host tells it by its heartbeat: without one for
 a minute it is taken for dead. Clocks of two hosts may differ, so a taker looks at the heartbeat until it would have moved.
@@ -15,7 +15,7 @@ import contextlib
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta, timezone
 from typing import Any, Protocol
 
@@ -39,8 +39,6 @@ FOREIGN_HOLDER_IS_DEAD_AFTER = timedelta(seconds=60)
 # As long a heartbeat that is due is waited for, before a holder on another host is taken for dead.
 _WATCHED_S = 25.0
 _LOOKS = 10
-# Where each beat is a statement of Spark's, all of these are so many times as long.
-_SLOWNESS_OF_SPARK = 4
 # Beats after which old entries of the log, and files of old versions, are removed: about once an hour.
 _BEATS_OF_A_TIDYING = 240
 _KEPT_HOURS = 1
@@ -72,6 +70,9 @@ class LeaseTable(Protocol):
         Returns:
             Whether it was written; None if the table has changed since it was looked at.
         """
+
+    def beat(self, row: Mapping[str, Any], expected: int) -> bool | None:
+        """Move the heartbeat of a lease that is held; arguments and result as `write`, which alone tells for sure."""
 
     def tidy(self) -> None:
         """Remove what the heartbeats of hours leave."""
@@ -114,8 +115,12 @@ class Lease:
         Raises:
             LeaseHeldError: if another process has taken it over, or many commit at once.
         """
-        if not self._renew():
+        if not self._renew(self._table.write):
             raise LeaseHeldError(f"Another process took over {self._dataset.name}; this one stops and commits nothing more.")
+
+    def beat(self) -> None:
+        """Move its heartbeat; whether it is lost is found out where something is about to be committed."""
+        self._renew(self._table.beat)
 
     def release(self) -> None:
         """Give it back; nothing happens if it is lost already."""
@@ -124,14 +129,14 @@ class Lease:
             _count(self._dataset, self._name, self.epoch, -1)
         # One that cannot be given back is taken by whoever wants it: it is not held, or its process will be dead.
         with contextlib.suppress(LeaseHeldError, StorageError, OSError, DeltaError):
-            self._renew(released=True)
+            self._renew(self._table.write, released=True)
 
-    def _renew(self, *, released: bool = False) -> bool:
+    def _renew(self, write: Callable[[Mapping[str, Any], int], bool | None], *, released: bool = False) -> bool:
         row = _row(self._name, self.epoch, self._command, released=released)
         for attempt in range(_TRIES):
             try:
                 with self._lock:
-                    done = self._table.write(row, self.epoch)
+                    done = write(row, self.epoch)
             except (OSError, DeltaError) as error:
                 # Whether it was written makes no difference to one who looks, and writes, again.
                 if attempt + 1 >= _TRIES_OF_STORE or was_asked_again(error):
@@ -204,11 +209,10 @@ def _held(dataset: Dataset, name: str, command: str) -> Iterator[Lease]:
 
     def beat() -> None:
         beats = 0
-        while not ended.wait(HEARTBEAT_EVERY_S * _slowness(dataset)):
+        while not ended.wait(HEARTBEAT_EVERY_S):
             beats += 1
-            # Whether it is lost is found out where something is about to be committed.
             with contextlib.suppress(LeaseHeldError, StorageError, OSError, DeltaError):
-                lease.check()
+                lease.beat()
                 if beats % _BEATS_OF_A_TIDYING == 0:
                     lease.tidy()
 
@@ -258,10 +262,6 @@ def take(dataset: Dataset, name: str, command: str) -> Lease:
     raise LeaseHeldError(_many(dataset))
 
 
-def _slowness(dataset: Dataset) -> int:
-    return 1 if dataset.is_direct else _SLOWNESS_OF_SPARK
-
-
 def _many(dataset: Dataset) -> str:
     return f"Many processes want to write to {dataset.name} at once; try again."
 
@@ -272,17 +272,25 @@ def living(dataset: Dataset) -> list[dict[str, Any]]:
     Args:
         dataset: the dataset.
     """
-    return [row for row in dataset.read_control("leases") if not row["released"] and _lives(dataset, row)]
+    return [row for row in _rows(dataset) if not row["released"] and _lives(dataset, row)]
+
+
+def _rows(dataset: Dataset) -> list[dict[str, Any]]:
+    """All leases, as they are now."""
+    return ManagedLeases(dataset).rows() if isinstance(dataset, ManagedDataset) else dataset.read_control("leases")
 
 
 def _lives(dataset: Dataset, held: dict[str, Any]) -> bool:
+    return not _is_left(dataset, held) and _is_alive(held)
+
+
+def _is_alive(held: dict[str, Any]) -> bool:
     """Whether a holder is alive, as far as it can be told from here."""
-    if _is_left(dataset, held):
-        return False
-    if _is_alive(held):
-        return True
-    is_slow = not dataset.is_direct and held["host"] != processes.this_process()[0]
-    return is_slow and _beat_within(held, FOREIGN_HOLDER_IS_DEAD_AFTER * _slowness(dataset))
+    if held["host"].endswith(_THROUGH_CONNECT):
+        return _beat_within(held, CONNECT_HOLDER_IS_DEAD_AFTER)
+    if held["host"] == processes.this_process()[0]:
+        return processes.is_alive(held["pid"], held["process_started"])
+    return _beat_within(held, FOREIGN_HOLDER_IS_DEAD_AFTER)
 
 
 def _count(dataset: Dataset, name: str, epoch: int, more: int) -> None:
@@ -296,14 +304,6 @@ def _is_left(dataset: Dataset, held: dict[str, Any]) -> bool:
     return ours and not _HELD[dataset.place, held["name"], held["epoch"]]
 
 
-def _is_alive(held: dict[str, Any]) -> bool:
-    if held["host"].endswith(_THROUGH_CONNECT):
-        return bool(datetime.now(timezone.utc) - held["heartbeat"] < CONNECT_HOLDER_IS_DEAD_AFTER)
-    if held["host"] == processes.this_process()[0]:
-        return processes.is_alive(held["pid"], held["process_started"])
-    return _beat_within(held, FOREIGN_HOLDER_IS_DEAD_AFTER)
-
-
 def _beat_within(held: dict[str, Any], longest: timedelta) -> bool:
     return bool(abs(datetime.now(timezone.utc) - held["heartbeat"]) < longest)
 
@@ -313,8 +313,8 @@ def _beats(dataset: Dataset, held: dict[str, Any]) -> bool:
     if held["host"] == processes.this_process()[0] or _is_left(dataset, held):
         return False
     for _ in range(_LOOKS):
-        time.sleep(_WATCHED_S * _slowness(dataset) / _LOOKS)
-        now = next((row for row in dataset.read_control("leases") if row["name"] == held["name"]), held)
+        time.sleep(_WATCHED_S / _LOOKS)
+        now = next((row for row in _rows(dataset) if row["name"] == held["name"]), held)
         if (now["epoch"], now["heartbeat"]) != (held["epoch"], held["heartbeat"]):
             return now["released"] is False
     return False
@@ -379,6 +379,10 @@ class DirectLeases:
             return None
         self._table = table
         return bool(done["num_target_rows_inserted"] + done["num_target_rows_updated"])
+
+    def beat(self, row: Mapping[str, Any], expected: int) -> bool | None:
+        """As `LeaseTable.beat`."""
+        return self.write(row, expected)
 
     def tidy(self) -> None:
         """Remove entries of the log, and files of old versions."""

@@ -8,8 +8,8 @@ files, what is staged, scratch.
 
 from __future__ import annotations
 
+import contextlib
 import json
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
@@ -50,8 +50,8 @@ _AS_WRITTEN = {"delta.autoOptimize.optimizeWrite": "false", "delta.autoOptimize.
 _OWNER_FILE = "_v2d_dataset.json"
 # Statements of a second that wait for the catalog most of it.
 _AT_ONCE = 4
-# A lease that was written so many seconds ago is only looked at: to write it takes seconds, and makes a version of the table.
-_LATELY_S = 15.0
+# In `files_root`: a file for each lease that is held, with the time of its last heartbeat.
+_BEATS = "_leases"
 # What is to be done instead of a verb that this route has not.
 _INSTEAD = {
     "maintain": "let the catalog do it, or run OPTIMIZE and VACUUM on its tables",
@@ -277,6 +277,8 @@ class ManagedLeases:
     """The table of leases, written by statements of Spark's: of two that change the same row one fails, and looks again.
 
     Who holds a lease is in one row, which is there from the first look on, so that each change is an UPDATE of what was seen.
+    Its heartbeat is in a file: a statement of Spark's takes a second, makes a version of the table, and may wait for minutes
+    until tasks of the batch have ended.
 
     Args:
         dataset: the dataset.
@@ -285,20 +287,31 @@ class ManagedLeases:
     def __init__(self, dataset: ManagedDataset) -> None:
         self._dataset = dataset
         self._name = dataset.sql_name(schema.LEASES.name)
-        self._written_at: float | None = None
 
     def rows(self) -> list[dict[str, Any]]:
-        """All rows, as they are now."""
-        return self._dataset.read_control(schema.LEASES.name)
+        """All rows, as they are now, with the heartbeats of files where these are later."""
+        rows = self._dataset.read_control(schema.LEASES.name)
+        for row in rows:
+            if row["heartbeat"] is not None and (beat := self._last_beat(row)) is not None:
+                row["heartbeat"] = max(row["heartbeat"], beat)
+        return rows
 
     def write(self, row: Mapping[str, Any], expected: int | None) -> bool | None:
-        """As `lease.LeaseTable.write`; what was written a moment ago is only looked at."""
+        """As `lease.LeaseTable.write`; a lease that is held already is only looked at."""
         try:
             return self._write(row, expected)
         except Exception as error:
             if not is_conflict(error):
                 raise StorageError(f"The lease of {self._dataset.name} cannot be written: {explain(error)}.") from None
             return None
+
+    def beat(self, row: Mapping[str, Any], expected: int) -> bool | None:
+        """As `lease.LeaseTable.beat`."""
+        beats = self._beats(row["name"], expected)
+        locations.makedirs(locations.join(self._dataset.path, _BEATS))
+        with locations.write_whole(beats) as file:
+            file.write(row["heartbeat"].isoformat().encode())
+        return True
 
     def tidy(self) -> None:
         """Delta shortens the log by itself; files of old versions are VACUUM's, which is the catalog's to run."""
@@ -312,15 +325,26 @@ class ManagedLeases:
                 "WHEN NOT MATCHED THEN INSERT (name, epoch, released) VALUES (s.name, 0, true)"
             )
             return None
-        now = time.monotonic()
-        if not row["released"] and self._written_at is not None and now - self._written_at < _LATELY_S:
-            held = next((there for there in self.rows() if there["name"] == row["name"]), None)
-            return held is not None and held["epoch"] == expected and not held["released"]
+        if row["epoch"] == expected and not row["released"]:
+            rows = self._dataset.read_control(schema.LEASES.name)
+            return any(there["name"] == row["name"] and there["epoch"] == expected and not there["released"] for there in rows)
         assigned = ", ".join(f"{column} = {_literal(value)}" for column, value in row.items() if column != "name")
         is_written = self._run(f"UPDATE {self._name} SET {assigned} WHERE name = {name} AND epoch = {expected}")
         if is_written:
-            self._written_at = now
+            # Of whoever had it until now.
+            with contextlib.suppress(OSError):
+                locations.remove(self._beats(row["name"], expected))
         return is_written
+
+    def _beats(self, name: str, epoch: int) -> str:
+        # One for each epoch: a process that hangs, and beats again, is none that has it now.
+        return locations.join(self._dataset.path, _BEATS, f"{name}-{epoch}")
+
+    def _last_beat(self, row: Mapping[str, Any]) -> datetime | None:
+        try:
+            return datetime.fromisoformat(locations.read_bytes(self._beats(row["name"], row["epoch"])).decode())
+        except (OSError, ValueError):
+            return None
 
     def _run(self, statement: str) -> bool:
         """Whether a statement changed rows."""

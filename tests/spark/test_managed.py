@@ -321,8 +321,17 @@ def test_one_writer_at_a_time(
                 lease.check()
             other.check()
     assert {row["epoch"] for row in dataset.read_control("leases")} == {other.epoch}
-    # A heart that beats lately is not dead, though slower than on the other route.
-    lately = (datetime.now(timezone.utc) - timedelta(minutes=3)).isoformat(sep=" ")
-    spark.sql(f"UPDATE {dataset.sql_name('leases')} SET heartbeat = TIMESTAMP '{lately}', host = 'elsewhere', released = false")
+    # A holder on another host that beats is not dead: its heartbeat is in a file, and its row as it was taken.
+    spark.sql(
+        f"UPDATE {dataset.sql_name('leases')} SET heartbeat = TIMESTAMP '{long_ago}', host = 'elsewhere', released = false"
+    )
+    version = dataset.version("leases")
+    other.beat()
     with pytest.raises(LeaseHeldError, match="elsewhere"):
         api.retry(name)
+    assert dataset.version("leases") == version
+    # One that hangs, and beats again, is none that has it now.
+    lease.beat()
+    (tmp_path / "files" / "_leases" / f"writer-{other.epoch}").unlink()
+    with leases.writer_lease(Dataset.open(name), "next") as after:
+        assert after.epoch == other.epoch + 1
