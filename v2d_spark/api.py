@@ -138,10 +138,8 @@ def download(
         raise InputError("--prune needs an INPUT: sources that it does not name are gone.")
     elif follow is None:
         _open(dataset, settings)
-    elif _exists(dataset, settings):
-        _direct(dataset, settings, "download --follow")
-    elif makes_managed(dataset, settings.files_root, settings.media_route):
-        raise DatasetError(_not_made("download --follow"))
+    else:
+        _refuse_managed(dataset, settings, "download --follow")
     spark = get_session(scratch=settings.scratch)
     warm_workers(spark)
     watcher.phase("looking for what is due" if not inputs and follow is None else "reading inputs")
@@ -648,12 +646,17 @@ def _direct(dataset: str, settings: Settings, verb: str) -> Dataset:
     return opened
 
 
-def _create_direct(dataset: str, settings: Settings, shard_size: int, verb: str, made_from: str | None = None) -> Dataset:
-    """A dataset, which is made if it is not there, for such a verb."""
+def _refuse_managed(dataset: str, settings: Settings, verb: str) -> None:
+    """Refuse a dataset whose tables a catalog manages, or would if it were made now, for a verb that is not served there."""
     if _exists(dataset, settings):
         _direct(dataset, settings, verb)
     elif makes_managed(dataset, settings.files_root, settings.media_route):
         raise DatasetError(_not_made(verb))
+
+
+def _create_direct(dataset: str, settings: Settings, shard_size: int, verb: str, made_from: str | None = None) -> Dataset:
+    """A dataset, which is made if it is not there, for such a verb."""
+    _refuse_managed(dataset, settings, verb)
     return Dataset.create(
         dataset,
         shard_size=shard_size,

@@ -110,7 +110,7 @@ class Lease:
         return self.epoch * BATCHES_PER_EPOCH + self._batches
 
     def check(self) -> None:
-        """Make sure that the lease is still ours, and move its heartbeat.
+        """Make sure that the lease is still ours; where Python opens the tables, this moves its heartbeat too.
 
         Raises:
             LeaseHeldError: if another process has taken it over, or many commit at once.

@@ -35,7 +35,8 @@ from v2d_spark.schema import (
     TABLES,
     Table,
 )
-from v2d_spark.tables import Dataset, as_rows, first_line, is_table
+from v2d_spark.spark_paths import quoted
+from v2d_spark.tables import Dataset, as_rows, first_line, is_table, spark_schema
 from v2d_spark.udfs import locations
 from v2d_spark.udfs.vocabulary import DatasetError, StorageError
 
@@ -50,8 +51,8 @@ _AS_WRITTEN = {"delta.autoOptimize.optimizeWrite": "false", "delta.autoOptimize.
 _OWNER_FILE = "_v2d_dataset.json"
 # Statements of a second that wait for the catalog most of it.
 _AT_ONCE = 4
-# In `files_root`: a file for each lease that is held, with the time of its last heartbeat.
-_BEATS = "_leases"
+# In the staging folder: a file for each lease that is held, with the time of its last heartbeat.
+_BEATS = "lease-"
 # What is to be done instead of a verb that this route has not.
 _INSTEAD = {
     "maintain": "let the catalog do it, or run OPTIMIZE and VACUUM on its tables",
@@ -134,7 +135,7 @@ class ManagedDataset(Dataset):
         """As `Dataset.add_columns`."""
         if not wanted:
             return
-        missing = list(_missing(self.spark.read.table(self.sql_name(name)).schema, _spark_type(pa.schema(wanted)), ""))
+        missing = list(_missing(self.spark.read.table(self.sql_name(name)).schema, spark_schema(pa.schema(wanted)), ""))
         if not missing:
             return
         try:
@@ -151,8 +152,8 @@ class ManagedDataset(Dataset):
         """As `Dataset.describe`."""
         name = self.sql_name(table.name)
         there = {field.name: (field.metadata or {}).get("comment") for field in self.spark.read.table(name).schema.fields}
-        for field in _spark_type(table.arrow_schema).fields:
-            comment = field.metadata.get("comment")
+        for field in spark_schema(table.arrow_schema).fields:
+            comment = field.metadata["comment"]
             if field.name in there and there[field.name] != comment:
                 self.spark.sql(f"ALTER TABLE {name} ALTER COLUMN `{field.name}` COMMENT {_text(comment)}").collect()
         self.spark.sql(f"COMMENT ON TABLE {name} IS {_text(table.comment)}").collect()
@@ -308,7 +309,7 @@ class ManagedLeases:
     def beat(self, row: Mapping[str, Any], expected: int) -> bool | None:
         """As `lease.LeaseTable.beat`."""
         beats = self._beats(row["name"], expected)
-        locations.makedirs(locations.join(self._dataset.path, _BEATS))
+        locations.makedirs(self._dataset.staging_path)
         with locations.write_whole(beats) as file:
             file.write(row["heartbeat"].isoformat().encode())
         return True
@@ -338,7 +339,7 @@ class ManagedLeases:
 
     def _beats(self, name: str, epoch: int) -> str:
         # One for each epoch: a process that hangs, and beats again, is none that has it now.
-        return locations.join(self._dataset.path, _BEATS, f"{name}-{epoch}")
+        return locations.join(self._dataset.staging_path, f"{_BEATS}{name}-{epoch}")
 
     def _last_beat(self, row: Mapping[str, Any]) -> datetime | None:
         try:
@@ -407,16 +408,9 @@ def _create_table(catalog: CatalogSchema, table: Table, files_root: str, shard_s
     )
 
 
-def _spark_type(columns: pa.Schema) -> Any:
-    """Columns as Spark has them, with their comments."""
-    from pyspark.sql.types import StructType
-
-    return StructType.fromJson(json.loads(Schema.from_arrow(columns).to_json()))
-
-
 def _columns_ddl(columns: pa.Schema) -> str:
     """Columns as a CREATE TABLE says them."""
-    return ", ".join(f"{_quoted(field.name)} {_field_ddl(field)}" for field in _spark_type(columns).fields)
+    return ", ".join(f"{quoted(field.name)} {_field_ddl(field)}" for field in spark_schema(columns).fields)
 
 
 def _field_ddl(field: StructField) -> str:
@@ -430,7 +424,7 @@ def _type_ddl(kind: DataType) -> str:
     from pyspark.sql.types import ArrayType, MapType, StructType
 
     if isinstance(kind, StructType):
-        return f"STRUCT<{', '.join(f'{_quoted(field.name)}: {_field_ddl(field)}' for field in kind.fields)}>"
+        return f"STRUCT<{', '.join(f'{quoted(field.name)}: {_field_ddl(field)}' for field in kind.fields)}>"
     if isinstance(kind, ArrayType):
         return f"ARRAY<{_type_ddl(kind.elementType)}>"
     if isinstance(kind, MapType):
@@ -444,7 +438,7 @@ def _missing(there: Any, wanted: Any, path: str) -> Iterator[str]:
 
     known = {field.name: field.dataType for field in there.fields}
     for field in wanted.fields:
-        name = f"{path}{_quoted(field.name)}"
+        name = f"{path}{quoted(field.name)}"
         if field.name not in known:
             yield f"{name} {_field_ddl(field)}"
             continue
@@ -455,10 +449,6 @@ def _missing(there: Any, wanted: Any, path: str) -> Iterator[str]:
             yield from _missing(old, new, f"{name}.")
         elif old.simpleString() != new.simpleString():
             yield f"{name} {_field_ddl(field)}"
-
-
-def _quoted(name: str) -> str:
-    return "`" + name.replace("`", "``") + "`"
 
 
 def _text(text: str) -> str:

@@ -1,4 +1,4 @@
-"""How a path is written for Spark's readers, which take `*?[]{}` and backslashes in it for a pattern."""
+"""How paths and names are written for Spark: its readers take `*?[]{}` and backslashes in a path for a pattern."""
 
 from __future__ import annotations
 
@@ -22,4 +22,13 @@ def parquet_relation(path: str) -> str:
     Args:
         path: a path or URL that Spark reads.
     """
-    return f"parquet.`{literal(path).replace('`', '``')}`"
+    return f"parquet.{quoted(literal(path))}"
+
+
+def quoted(name: str) -> str:
+    """A name as SQL has it, whatever characters it has.
+
+    Args:
+        name: a column's name, or a path that stands for a table's.
+    """
+    return "`" + name.replace("`", "``") + "`"

@@ -37,12 +37,14 @@ from v2d_spark.schema import (
     TABLES,
     Table,
 )
+from v2d_spark.spark_paths import quoted
 from v2d_spark.udfs import locations
 from v2d_spark.udfs.enrichers import Enricher
 from v2d_spark.udfs.vocabulary import STEP_DOWNLOAD, STEP_SUBSAMPLE, DatasetError
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
+    from pyspark.sql.types import StructType
 
 # Written first and read as the mark of a dataset.
 _MARK = schema.SOURCES
@@ -389,7 +391,7 @@ class Dataset:
         """The table as SQL names it: as it is entered in a catalog, or by its path."""
         if self.catalog is not None and self.catalog.has(name):
             return self.catalog.sql_name(name)
-        return f"delta.`{self.table_path(name).replace('`', '``')}`"
+        return f"delta.{quoted(self.table_path(name))}"
 
     def read(self, spark: SparkSession, name: str, *, version: int | None = None) -> DataFrame:
         """A table as a DataFrame, at a version if one is given; see `relation`."""
@@ -732,10 +734,18 @@ def spark_types(columns: pa.Schema) -> list[tuple[str, str]]:
     """
     if not columns.names:
         return []
+    return [(field.name, field.dataType.simpleString()) for field in spark_schema(columns).fields]
+
+
+def spark_schema(columns: pa.Schema) -> StructType:
+    """Columns as Spark has them, with their comments.
+
+    Args:
+        columns: the columns.
+    """
     from pyspark.sql.types import StructType
 
-    fields = StructType.fromJson(json.loads(Schema.from_arrow(columns).to_json())).fields
-    return [(field.name, field.dataType.simpleString()) for field in fields]
+    return StructType.fromJson(json.loads(Schema.from_arrow(columns).to_json()))
 
 
 def _holds(there: pa.Schema | pa.StructType, column: pa.Field) -> bool:

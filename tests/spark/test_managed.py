@@ -332,6 +332,6 @@ def test_one_writer_at_a_time(
     assert dataset.version("leases") == version
     # One that hangs, and beats again, is none that has it now.
     lease.beat()
-    (tmp_path / "files" / "_leases" / f"writer-{other.epoch}").unlink()
+    (tmp_path / "files" / "_staging" / f"lease-writer-{other.epoch}").unlink()
     with leases.writer_lease(Dataset.open(name), "next") as after:
         assert after.epoch == other.epoch + 1

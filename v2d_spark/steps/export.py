@@ -25,7 +25,7 @@ from v2d_spark.media_log import candidate_files
 from v2d_spark.queries import computing, samples_where
 from v2d_spark.schema import STEP_MEDIA
 from v2d_spark.session import is_on_this_host, parallelism, scratch_of_tasks
-from v2d_spark.spark_paths import literal
+from v2d_spark.spark_paths import literal, quoted
 from v2d_spark.streams import Streams, choose_streams, with_batches
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs import locations, processes, sample_json, spool
@@ -502,7 +502,7 @@ def choose(
         kind = chosen.schema[sample_json.USER_COLUMNS].dataType.simpleString()
         if kind != "map<string,string>":
             raise QueryError(f"The column named columns must be that of samples, not a {kind}; rename it: … AS another_name.")
-    metadata = [F.col(_quoted(name)) for name in columns]
+    metadata = [F.col(quoted(name)) for name in columns]
     if "key" not in columns:
         metadata.insert(0, F.col("_key").alias("key"))
         columns = ["key", *columns]
@@ -557,7 +557,7 @@ def _with_cuts_of_sources(spark: SparkSession, dataset: Dataset, samples: DataFr
     same = (samples["source_num"] == sources["_source_num"]) & (samples["batch_id"] == sources["_batch_id"])
     cuts = F.coalesce(F.col(sample_json.CUTS), F.col("_cuts")).alias(sample_json.CUTS)
     return samples.join(sources, same, "left").select(
-        *(cuts if name == sample_json.CUTS else F.col(_quoted(name)) for name in samples.columns)
+        *(cuts if name == sample_json.CUTS else F.col(quoted(name)) for name in samples.columns)
     )
 
 
@@ -917,7 +917,3 @@ def _check_names(columns: Sequence[str], taken: Sequence[str]) -> None:
         if name in taken:
             raise QueryError(f"The export has a {name} of its own; rename the column: … AS another_name.")
         seen.add(name.casefold())
-
-
-def _quoted(name: str) -> str:
-    return "`" + name.replace("`", "``") + "`"
