@@ -10,7 +10,7 @@ import pytest
 
 from v2d_spark import batches, lease, media_log, merges, suppressions
 from v2d_spark.merges import upkeep
-from v2d_spark.steps import export
+from v2d_spark.steps.export import destination, tasks
 from v2d_spark.udfs import locations
 
 
@@ -29,7 +29,8 @@ _STEPS: list[tuple[Any, str]] = [
     (lease.Lease, "check"),
     *((merges, name) for name in merges.__all__ if name.split("_")[0] in _CHANGING),
     *((upkeep, name) for name in ("compact", "compact_control", "vacuum", "shorten_log")),
-    *((export, name) for name in ("plan", "remove_others")),
+    (tasks, "plan"),
+    (destination, "remove_others"),
 ]
 # What a driver that is dead does not do, though Python unwinds its stack here.
 _CARE: list[tuple[Any, str]] = [(locations, "remove_tree"), (lease.Lease, "release")]

@@ -22,7 +22,7 @@ from tests.support.server import MediaServer
 from tests.support.tables import ask
 from v2d_spark import changes, config, lease, merges
 from v2d_spark.inputs import InputOptions
-from v2d_spark.steps.export import MARK
+from v2d_spark.steps.export.destination import MARK
 from v2d_spark.steps.making import Unwatched
 from v2d_spark.tables import Dataset
 

@@ -21,7 +21,8 @@ from v2d_spark import config, media_log, merges, queries
 from v2d_spark.lease import step_lease, writer_lease
 from v2d_spark.schema import SAMPLES
 from v2d_spark.steps.enrich import enrich
-from v2d_spark.steps.export import choose, export
+from v2d_spark.steps.export import export
+from v2d_spark.steps.export.selection import choose
 from v2d_spark.steps.making import MakeResult
 from v2d_spark.streams import choose_streams
 from v2d_spark.tables import Dataset

@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,11 @@ from tests.support.rows import Row, append_samples, commit_media, content_of, me
 from tests.support.schemas import schemas
 from v2d_spark import config
 from v2d_spark.media_log import candidate_files
-from v2d_spark.steps.export import choose, export, plan, repacked
+from v2d_spark.steps.export import export
+from v2d_spark.steps.export.packing import repacked
+from v2d_spark.steps.export.selection import choose
+from v2d_spark.steps.export.tasks import plan
+from v2d_spark.steps.export.work import Work
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs import processes
 from v2d_spark.udfs.exporters import exporter
@@ -217,10 +222,11 @@ def test_no_step_of_the_plan_has_bytes(
 ) -> None:
     dataset, versions = datasets["one"], {"samples": 1, "media": 2}
     chosen = choose(spark, dataset, "width > 100", None, versions=versions)
-    folder, kind, settings = str(tmp_path / "tars"), exporter("parquet"), config.load({})
+    folder = str(tmp_path / "tars")
+    work = Work(spark, dataset, folder, exporter("parquet"), chosen, versions, config.load({}), shard_size)
     if shard_size is not None:
-        chosen, _ = repacked(spark, chosen, folder, shard_size, 2, f"{folder}/_staging", None, update=False)
-    job = plan(spark, dataset, folder, kind, chosen, versions, shard_size, settings, None)
+        chosen, _ = repacked(work, f"{folder}/_staging", None)
+    job = plan(replace(work, selection=chosen))
     assert "string" in types_in(job) and "binary" not in " ".join(types_in(job) | types_in(chosen.rows))
     # Bytes are found where they are, however deep, and dropped before the end.
     media = dataset.read(spark, "media").select("key", "video")
@@ -449,7 +455,7 @@ def test_a_shard_that_storage_does_not_take(spark: SparkSession, mixed: Dataset,
 
 
 def test_only_so_many_user_columns_get_their_own(spark: SparkSession, mixed: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("v2d_spark.steps.export._MOST_USER_COLUMNS", 3)
+    monkeypatch.setattr("v2d_spark.steps.export.selection._MOST_USER_COLUMNS", 3)
     rows = [media_row(number) for number in range(10, 14)]
     append_samples(mixed, [sample_row(row, columns=[(f"c{row['source_num']}", "1"), ("a", "2")]) for row in rows])
     assert choose(spark, mixed, None, None, versions={}).user_columns == ("a", "c10", "c11")

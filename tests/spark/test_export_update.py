@@ -14,8 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.support.rows import add_batch, stream
-from v2d_spark.steps import export as exporting
-from v2d_spark.steps.export import export
+from v2d_spark.steps.export import destination, export, tasks
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs.vocabulary import InputError
 
@@ -183,11 +182,12 @@ def test_an_update_that_was_killed_is_completed_by_the_next(
     folder = Path(shutil.copytree(packed, tmp_path / "packed"))
     with monkeypatch.context() as patch:
         if moment == "before the mark":
-            prepare = exporting._prepare
+            prepare = destination.prepare
             calls = iter([prepare, killed])
-            patch.setattr(exporting, "_prepare", lambda *arguments: next(calls)(*arguments))
+            patch.setattr(destination, "prepare", lambda *arguments: next(calls)(*arguments))
         else:
-            patch.setattr(exporting, "plan" if moment == "while shards are written" else "remove_others", killed)
+            place = (tasks, "plan") if moment == "while shards are written" else (destination, "remove_others")
+            patch.setattr(*place, killed)
         with pytest.raises(Killed):
             export(spark, Dataset.open(str(second)), str(folder), update=True)
     if moment == "while shards are written":

@@ -20,7 +20,7 @@ from v2d_spark import api, managed_media
 from v2d_spark import lease as leases
 from v2d_spark.cli import main
 from v2d_spark.schema import SAMPLES, SCHEMA_VERSION, TABLES
-from v2d_spark.steps import export as exporting
+from v2d_spark.steps.export import rounds
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs.vocabulary import DatasetError, LeaseHeldError
 
@@ -225,7 +225,7 @@ def test_an_export_copies_out_a_few_shards_at_a_time(
         copied.append(arguments[2].count())
         return managed_media.copy_out(*arguments)
 
-    monkeypatch.setattr(exporting, "copy_out", copy_out)
+    monkeypatch.setattr(rounds, "copy_out", copy_out)
     (tmp_path / "there").mkdir()
     work = Work(new_schema(), tmp_path, server, capsys)
     other = Work(str(tmp_path / "dataset"), tmp_path / "there", server, capsys)

@@ -11,7 +11,8 @@ from unittest import mock
 
 from deltalake import DeltaTable
 
-from v2d_spark.steps import export, making
+from v2d_spark.steps import making
+from v2d_spark.steps.export import tasks
 
 # What an audit hook, which stays, looks for; folders as texts.
 _closed: set[str] = set()
@@ -53,7 +54,7 @@ def closed_tables(warehouse: Path) -> Iterator[None]:
             mock.patch.object(DeltaTable, "__init__", refuse),
             mock.patch.object(DeltaTable, "create", refuse),
             mock.patch.object(making, "Carried", looked_at),
-            mock.patch.object(export, "Carried", looked_at),
+            mock.patch.object(tasks, "Carried", looked_at),
         ):
             yield
     finally:

@@ -12,7 +12,8 @@ import pytest
 from tests.support.rows import append_samples, end_batch, media_row, sample_row
 from v2d_spark import api
 from v2d_spark.as_of import find, parse
-from v2d_spark.steps.export import MARK, check
+from v2d_spark.steps.export import check
+from v2d_spark.steps.export.destination import MARK
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs.vocabulary import ConfigError, DatasetError, V2dError
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.rows import made_row, media_row, write_made, write_media
 from v2d_spark import api, cli
-from v2d_spark.steps.export import MARK, remove_others
+from v2d_spark.steps.export.destination import MARK, remove_others
 from v2d_spark.streams import choose_streams
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs.export import ExportTask, StepMedia, batch_column

@@ -26,7 +26,7 @@ from v2d_spark import batches, merges, migrations, queries, suppressions
 from v2d_spark.lease import Lease, step_lease, trial_lease, writer_lease
 from v2d_spark.schema import STEP_MEDIA, TABLES
 from v2d_spark.steps import trial
-from v2d_spark.steps.export import read_mark
+from v2d_spark.steps.export.destination import read_mark
 from v2d_spark.steps.taking_over import DATASET_FORMAT
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs import locations
