@@ -23,8 +23,7 @@ from tests.support.tables import ask, rows
 from v2d_spark import api, batches, cli, lease, media_log, merges, queries
 from v2d_spark.config import Settings
 from v2d_spark.schema import SOURCES
-from v2d_spark.steps import delete as deleting
-from v2d_spark.steps.delete import Holding, delete
+from v2d_spark.steps.delete import Holding, delete, end_cut_off, erasing
 from v2d_spark.steps.export import export
 from v2d_spark.steps.subsample import take_over
 from v2d_spark.tables import Dataset
@@ -233,7 +232,7 @@ def test_a_deletion_that_was_cut_off_is_ended(
     append, erase_rows = Dataset.append_control, merges.erase_rows
     # That it was begun is written last: without it, the same condition still finds it.
     cut_off(where, Dataset, "append_control", lambda self, *told: dies() if told[0] == "deletions" else append(self, *told))
-    cut_off(where, deleting, "_remove_files")
+    cut_off(where, erasing, "_remove_files")
     # A run that comes first leaves it out.
     ingested, statuses, _ = work.download(work.urls("again", "003.mp4"))
     assert (ingested.suppressed, statuses) == (1, {})
@@ -249,7 +248,7 @@ def test_a_deletion_that_was_cut_off_is_ended(
     found = everything_in(Path(work.path))
     assert not any(text in found for text in (bodies["003.mp4"][:40], SECRET.encode(), work.server.url("003.mp4").encode()))
     assert (len(rows(dataset, "samples")), len(rows(dataset, "sources"))) == (7, 7)
-    assert deleting.end_cut_off(spark, dataset) == 0
+    assert end_cut_off(spark, dataset) == 0
 
 
 @pytest.fixture
