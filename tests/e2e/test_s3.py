@@ -52,8 +52,7 @@ for line in sys.stdin:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[S3Server]:
-    with S3Server() as server:
-        server.new_bucket("bucket")
+    with S3Server("bucket") as server:
         yield server
 
 

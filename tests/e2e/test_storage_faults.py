@@ -6,7 +6,6 @@ deltalake), each in its own way; where that is not enough, the command says so, 
 
 from __future__ import annotations
 
-import os
 import random
 import time
 from collections.abc import Iterator
@@ -17,12 +16,11 @@ import pytest
 from tests.support.executors import settings_for_s3
 from tests.support.killing import BATCH, FILES, Job, check_files, complaint, state
 from tests.support.leftovers import none_left
-from tests.support.s3 import Fault, S3Server
+from tests.support.s3 import Fault, S3Server, told_by_environment
 from tests.support.server import MediaServer
 from tests.support.submit import Submit
 from tests.support.tables import ask
 from v2d_spark.tables import Dataset
-from v2d_spark.udfs import storage
 
 pytestmark = [pytest.mark.chaos, pytest.mark.timeout(1800)]
 
@@ -33,16 +31,8 @@ _RUNS = 5
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
     """The store, of which the environment of this process and of all that it starts tells."""
-    for name in list(os.environ):
-        if name.startswith("AWS_"):
-            monkeypatch.delenv(name)
-    before = storage.settled()
-    with S3Server() as server:
-        for name, value in server.environment.items():
-            monkeypatch.setenv(name, value)
-        server.new_bucket("bucket")
+    with S3Server("bucket") as server, told_by_environment(server, monkeypatch):
         yield server
-    storage.use(before)
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import tarfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.media import make_video
-from tests.support.s3 import KEY, REGION, SECRET, S3Server
+from tests.support.s3 import KEY, REGION, SECRET, S3Server, forget_aws
 from v2d_spark import api
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs import locations, storage
@@ -24,9 +23,7 @@ if TYPE_CHECKING:
 @pytest.fixture
 def server(spark: SparkSession, monkeypatch: pytest.MonkeyPatch) -> Iterator[S3Server]:
     """A server that Spark's session alone knows how to reach."""
-    for name in list(os.environ):
-        if name.startswith("AWS_"):
-            monkeypatch.delenv(name)
+    forget_aws(monkeypatch)
     with S3Server() as server:
         told = {
             "access.key": KEY,

@@ -9,16 +9,23 @@ import contextlib
 import http.client
 import json
 import logging
+import os
 import random
 import re
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from v2d_spark.udfs import storage
+
+if TYPE_CHECKING:
+    import pytest
 
 CONTROL = "/-/"
 KEY, SECRET = "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
@@ -56,9 +63,15 @@ class Fault:
 class S3Server:
     """The server, and what tests tell it.
 
+    Args:
+        buckets: names of the buckets that it has from the start.
+
     Attributes:
         endpoint: its URL.
     """
+
+    def __init__(self, *buckets: str) -> None:
+        self._buckets = buckets
 
     def __enter__(self) -> S3Server:
         self._process = subprocess.Popen(
@@ -67,6 +80,8 @@ class S3Server:
         assert self._process.stdout is not None
         self.port = int(self._process.stdout.readline())
         self.endpoint = f"http://127.0.0.1:{self.port}"
+        for name in self._buckets:
+            self.new_bucket(name)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
@@ -120,6 +135,23 @@ class S3Server:
             text = answer.read().decode()
             assert answer.status < 300, text
             return text
+
+
+def forget_aws(patch: pytest.MonkeyPatch) -> None:
+    """Take what tells of AWS out of the environment of this process, and of all that it starts."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        patch.delenv(name)
+
+
+@contextlib.contextmanager
+def told_by_environment(server: S3Server, patch: pytest.MonkeyPatch) -> Iterator[None]:
+    """While inside, the environment tells how to reach a server; afterwards stores are those of before."""
+    forget_aws(patch)
+    for name, value in server.environment.items():
+        patch.setenv(name, value)
+    before = storage.settled()
+    yield
+    storage.use(before)
 
 
 class _Harm:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
 import sys
@@ -14,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from tests.support.rows import media_row
-from tests.support.s3 import KEY, SECRET, Fault, S3Server
+from tests.support.s3 import KEY, SECRET, Fault, S3Server, told_by_environment
 from v2d_spark import lease as leases
 from v2d_spark import media_log
 from v2d_spark.batches import append_run
@@ -33,24 +32,17 @@ PART = 50 << 20  # what s3fs sends at once
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[S3Server]:
-    with S3Server() as server:
-        server.new_bucket("bucket")
+    with S3Server("bucket") as server:
         yield server
 
 
 @pytest.fixture
 def bucket(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A bucket that the environment says how to reach."""
-    for name in list(os.environ):
-        if name.startswith("AWS_"):
-            monkeypatch.delenv(name)
-    for name, value in server.environment.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
-    before = storage.settled()
-    server.forget()
-    yield "s3://bucket"
-    storage.use(before)
+    with told_by_environment(server, monkeypatch):
+        monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+        server.forget()
+        yield "s3://bucket"
 
 
 def write(location: str, data: bytes) -> None:
