@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +22,14 @@ from v2d_spark.udfs.vocabulary import STREAMS
 if TYPE_CHECKING:
     from pyspark.sql import Column, DataFrame, SparkSession
 
+    _Rows = Sequence[Mapping[str, Any]]
+
 IDENTITY, URL, SHA256 = "identity", "url", "sha256"
 IDENTITY_SHA256, URL_SHA256 = "identity_sha256", "url_sha256"
 _PLAIN = (IDENTITY, URL)
 _NAMES = (*_PLAIN, IDENTITY_SHA256, URL_SHA256)
+# SQL of what tells that a source is named.
+_NAMED = ("sha2(identity, 256)", "sha2(url, 256)")
 _EVERYTHING = "true"
 _HEX = re.compile(r"[0-9a-f]+")
 # As many values in a query cost it a few milliseconds.
@@ -39,9 +43,12 @@ def are_none(dataset: Dataset) -> bool:
 
 def names_query(dataset: Dataset) -> str:
     """SQL of the checksums of identities and URLs that must not come back, in the column `suppressed`."""
-    few = _few(dataset, _NAMES)
-    if few is not None:
-        return _values(few)
+    return _names_query(dataset, _few_rows(dataset))
+
+
+def _names_query(dataset: Dataset, rows: _Rows | None) -> str:
+    if rows is not None:
+        return _values(_checksums_of(rows, _NAMES))
     plain, names = (", ".join(f"'{kind}'" for kind in kinds) for kinds in (_PLAIN, _NAMES))
     return (
         f"SELECT DISTINCT if(kind IN ({plain}), sha2(value, 256), lower(value)) AS suppressed "
@@ -56,21 +63,25 @@ def library_query() -> str:
     return f"SELECT DISTINCT {told} AS suppressed FROM suppressions WHERE kind IN ({names})"
 
 
-def checksums_query(dataset: Dataset) -> str:
-    """SQL of the checksums of bytes that must not come back, in the column `suppressed`."""
-    few = _few(dataset, (SHA256,))
-    if few is not None:
-        return _values(few)
+def _checksums_query(dataset: Dataset) -> str:
+    """SQL of the checksums of bytes that must not come back, in the column `suppressed`, where there are many rows."""
     return f"SELECT DISTINCT lower(value) AS suppressed FROM {dataset.sql_name('suppressions')} WHERE kind = '{SHA256}'"
 
 
-def _few(dataset: Dataset, kinds: Sequence[str]) -> list[str] | None:
-    """The checksums that rows of some kinds tell; None where there are many rows."""
+def _few_rows(dataset: Dataset) -> _Rows | None:
+    """The rows of the table, read once for all that a query asks of them; None where there are many."""
     count = dataset.row_count("suppressions")
+    if count == 0:
+        return []
     if count is None or count > _FEW:
         return None
-    rows = [row for row in dataset.read_control("suppressions", ["kind", "value"]) if row["kind"] in kinds]
-    told = {name_checksum(row["value"]) if row["kind"] in _PLAIN else row["value"].lower() for row in rows}
+    return dataset.read_control("suppressions", ["kind", "value"])
+
+
+def _checksums_of(rows: _Rows, kinds: Sequence[str]) -> list[str]:
+    """The checksums that rows of some kinds tell."""
+    some = [row for row in rows if row["kind"] in kinds]
+    told = {name_checksum(row["value"]) if row["kind"] in _PLAIN else row["value"].lower() for row in some}
     # What somebody added by hand may be anything.
     return sorted(value for value in told if _HEX.fullmatch(value))
 
@@ -82,14 +93,11 @@ def _values(checksums: Sequence[str]) -> str:
     return f"SELECT suppressed FROM VALUES {rows} AS few(suppressed)"
 
 
-def _none_of(dataset: Dataset, texts: Sequence[str], kinds: Sequence[str]) -> str | None:
-    """SQL condition: none of some texts, each of which may be null, is one of a few checksums; None where there are many."""
-    few = _few(dataset, kinds)
-    if few is None:
-        return None
-    if not few or not texts:
+def _none_of(checksums: Sequence[str], texts: Sequence[str]) -> str:
+    """SQL condition: none of some texts, each of which may be null, is one of a few checksums."""
+    if not checksums or not texts:
         return _EVERYTHING
-    values = ", ".join(f"'{checksum}'" for checksum in few)
+    values = ", ".join(f"'{checksum}'" for checksum in checksums)
     return " AND ".join(f"NOT coalesce({text} IN ({values}), false)" for text in texts)
 
 
@@ -101,22 +109,33 @@ def source_condition(dataset: Dataset, *, identity: str = "identity", url: str =
         identity: SQL of the identity.
         url: SQL of the URL.
     """
-    if are_none(dataset):
-        return _EVERYTHING
-    texts = [f"sha2({text}, 256)" for text in (identity, url)]
-    return _none_of(dataset, texts, _NAMES) or _not_in(names_query(dataset), texts)
+    return _source_condition(dataset, _few_rows(dataset), [f"sha2({text}, 256)" for text in (identity, url)])
 
 
-def bytes_condition(dataset: Dataset, checksums: Sequence[str]) -> str:
-    """SQL condition: none of some bytes is suppressed.
+def _source_condition(dataset: Dataset, rows: _Rows | None, texts: Sequence[str] = _NAMED) -> str:
+    if rows is None:
+        return _not_in(_names_query(dataset, rows), texts)
+    return _none_of(_checksums_of(rows, _NAMES), texts)
+
+
+def made_condition(dataset: Dataset, checksums: Sequence[str], *, identity: str = "identity", url: str = "url") -> str:
+    """SQL condition: neither a source is suppressed by its identity or URL, nor any of the bytes that were made of it.
 
     Args:
         dataset: the dataset.
-        checksums: SQL of their checksums, each of which may be null.
+        checksums: SQL of the checksums of the bytes, each of which may be null.
+        identity: SQL of the identity.
+        url: SQL of the URL.
     """
-    if are_none(dataset):
-        return _EVERYTHING
-    return _none_of(dataset, checksums, (SHA256,)) or _not_in(checksums_query(dataset), checksums)
+    rows = _few_rows(dataset)
+    of_source = _source_condition(dataset, rows, [f"sha2({text}, 256)" for text in (identity, url)])
+    return f"{of_source} AND {_bytes_condition(dataset, rows, checksums)}"
+
+
+def _bytes_condition(dataset: Dataset, rows: _Rows | None, checksums: Sequence[str]) -> str:
+    if rows is None:
+        return _not_in(_checksums_query(dataset), checksums)
+    return _none_of(_checksums_of(rows, (SHA256,)), checksums)
 
 
 def _not_in(query: str, texts: Sequence[str]) -> str:
@@ -130,15 +149,16 @@ def sample_condition(dataset: Dataset, alias: str = "") -> str:
         dataset: the dataset.
         alias: of the samples, where other relations beside them have the same columns.
     """
-    if are_none(dataset):
+    rows = _few_rows(dataset)
+    if rows == []:
         return _EVERYTHING
     at = f"{alias}." if alias else ""
     suppressed = f"""
       SELECT source_num AS suppressed_source FROM {dataset.sql_name("sources")}
-      WHERE NOT ({source_condition(dataset)})
+      WHERE NOT ({_source_condition(dataset, rows)})
     """
     of_source = f"NOT EXISTS (SELECT 1 FROM ({suppressed}) WHERE suppressed_source = {at}source_num)"
-    return f"{of_source} AND {bytes_condition(dataset, [f'{at}{stream}_sha256' for stream in STREAMS])}"
+    return f"{of_source} AND {_bytes_condition(dataset, rows, [f'{at}{stream}_sha256' for stream in STREAMS])}"
 
 
 def without_suppressed(spark: SparkSession, dataset: Dataset, samples: DataFrame) -> DataFrame:
@@ -149,23 +169,22 @@ def without_suppressed(spark: SparkSession, dataset: Dataset, samples: DataFrame
         dataset: the dataset that they are of.
         samples: rows with source_num and the checksum of each stream, as `samples` names them.
     """
-    if are_none(dataset):
+    rows = _few_rows(dataset)
+    if rows == []:
         return samples
     from pyspark.sql import functions as F
 
     sources = dataset.read(spark, "sources").select("source_num", "identity", "url")
-    are_good = _none_of(dataset, [f"sha2({text}, 256)" for text in ("identity", "url")], _NAMES)
-    have_good_bytes = _none_of(
-        dataset, [name for stream in STREAMS if (name := f"{stream}_sha256") in samples.columns], (SHA256,)
-    )
-    if are_good is not None and have_good_bytes is not None:
+    if rows is not None:
+        are_good = _source_condition(dataset, rows)
         # Of what was deleted there is no source any more, so most times there is nothing to join with.
         named = sources.where(f"NOT ({are_good})").select("source_num").toArrow() if are_good != _EVERYTHING else None
         if named is not None and named.num_rows:
             samples = samples.join(spark.createDataFrame(named), "source_num", "left_anti").select(samples.columns)
-        return samples.where(have_good_bytes)
+        streams = [name for stream in STREAMS if (name := f"{stream}_sha256") in samples.columns]
+        return samples.where(_bytes_condition(dataset, rows, streams))
     # As joins, not as a condition: a session may refuse a correlated column in the midst of a larger query.
-    names = spark.sql(names_query(dataset))
+    names = spark.sql(_names_query(dataset, rows))
     named = sources.where("false").select("source_num")
     for text in ("identity", "url"):
         named = named.union(
@@ -189,9 +208,10 @@ def flagged(spark: SparkSession, dataset: Dataset, rows: DataFrame, *texts: Colu
     from pyspark.sql import functions as F
 
     is_named = F.lit(False)
-    if are_none(dataset):
+    few = _few_rows(dataset)
+    if few == []:
         return rows, is_named
-    names = spark.sql(names_query(dataset))
+    names = spark.sql(_names_query(dataset, few))
     for number, text in enumerate(texts):
         by = f"suppressed_by_{number}"
         rows = rows.join(names.withColumnRenamed("suppressed", by), F.sha2(text, 256) == F.col(by), "left")
@@ -200,7 +220,7 @@ def flagged(spark: SparkSession, dataset: Dataset, rows: DataFrame, *texts: Colu
 
 
 def _without_checksums(spark: SparkSession, dataset: Dataset, rows: DataFrame) -> DataFrame:
-    checksums = spark.sql(checksums_query(dataset))
+    checksums = spark.sql(_checksums_query(dataset))
     for name in (f"{stream}_sha256" for stream in STREAMS):
         if name in rows.columns:
             rows = rows.join(checksums, rows[name] == checksums["suppressed"], "left_anti")

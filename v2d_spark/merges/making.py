@@ -100,6 +100,7 @@ def samples_query(dataset: Dataset, media: str, batch_id: int, first: int, last:
     }
     columns = dataset.arrow_schema("samples").names
     made = ", ".join(f"{from_source.get(column, f'm.`{column}`')} AS `{column}`" for column in columns)
+    checksums = [f"m.{stream}.sha256" for stream in STREAMS]
     return f"""
       SELECT {made}
       FROM (
@@ -107,8 +108,7 @@ def samples_query(dataset: Dataset, media: str, batch_id: int, first: int, last:
         WHERE batch_id = {batch_id} AND source_num BETWEEN {first} AND {last} AND is_sample AND status = '{OK}'
       ) m
       JOIN ({_not_newer(dataset, batch_id, first, last)}) o ON m.source_num = o.source_num
-      WHERE {suppressions.source_condition(dataset, identity="o.identity", url="o.url")}
-        AND {suppressions.bytes_condition(dataset, [f"m.{stream}.sha256" for stream in STREAMS])}
+      WHERE {suppressions.made_condition(dataset, checksums, identity="o.identity", url="o.url")}
     """
 
 
