@@ -11,9 +11,9 @@ from typing import Any
 
 from v2d_spark.config import Settings
 from v2d_spark.lease import living
-from v2d_spark.merges.due import FROM_SHARD, MADE
+from v2d_spark.merges.due import FROM_SHARD, MADE, tried_again
 from v2d_spark.tables import Dataset
-from v2d_spark.udfs.vocabulary import ERROR_CLASSES, FAILED
+from v2d_spark.udfs.vocabulary import FAILED
 
 _RUNS_SHOWN = 10
 # Why tables are reached as they are, by whether Python opens them.
@@ -74,15 +74,11 @@ def status(dataset: Dataset, *, settings: Settings | None = None) -> Status:
         settings: the settings: how often a later run tries a source; the defaults if not given.
     """
     max_attempts = (settings or Settings()).fetch.max_attempts
-    passing = ", ".join(f"'{name}'" for name, passes in ERROR_CLASSES.items() if passes)
     outcomes = dataset.ask(
         f"""
         SELECT status, error_class, count(*) AS sources, count(due) AS again, min(due) AS next_retry_at
         FROM (
-          SELECT status, error_class,
-            CASE WHEN status = '{FAILED}' AND error_class IN ({passing}) AND attempts < {max_attempts}
-              THEN next_retry_at END AS due
-          FROM sources
+          SELECT status, error_class, CASE WHEN {tried_again(max_attempts)} THEN next_retry_at END AS due FROM sources
         )
         GROUP BY status, error_class
         """,

@@ -24,7 +24,6 @@ from v2d_spark.inputs import InputOptions
 from v2d_spark.limits import money_of
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs.vocabulary import (
-    ERROR_CLASSES,
     FAILED,
     GONE,
     OK,
@@ -263,15 +262,15 @@ class _Rules:
 
     def _groups(self, relation: str, now: str, suppressed: str) -> str:
         return f"""
-            SELECT status, error_class, fingerprint, is_due, may_try, is_suppressed, from_shard, count(*) AS sources,
+            SELECT status, error_class, fingerprint, is_due, is_tried_again, is_suppressed, from_shard, count(*) AS sources,
                    min(next_retry_at) AS first_retry_at, max(next_retry_at) AS last_retry_at
             FROM (
               SELECT status, error_class, fingerprint, next_retry_at, next_retry_at <= {now} AS is_due,
-                     attempts < {self._max_attempts} AS may_try, {suppressed} AS is_suppressed,
+                     {merges.tried_again(self._max_attempts)} AS is_tried_again, {suppressed} AS is_suppressed,
                      {merges.FROM_SHARD} AS from_shard
               FROM {relation}
             )
-            GROUP BY status, error_class, fingerprint, is_due, may_try, is_suppressed, from_shard
+            GROUP BY status, error_class, fingerprint, is_due, is_tried_again, is_suppressed, from_shard
             """
 
     def kind(self, row: Mapping[str, Any]) -> str:
@@ -286,7 +285,7 @@ class _Rules:
         if status == PENDING:
             return choices.NEW if row["fingerprint"] is None else choices.CHANGED
         if status == FAILED:
-            if not (ERROR_CLASSES.get(error_class) and row["may_try"] and row["first_retry_at"]):
+            if not (row["is_tried_again"] and row["first_retry_at"]):
                 return FOR_GOOD
             return choices.FAILED if row["is_due"] else WAITING
         if status == OK or (status == SKIPPED and error_class in SKIP_CLASSES):

@@ -7,7 +7,7 @@ replay changes nothing.
 from __future__ import annotations
 
 from v2d_spark.merges.chain import merge_origins
-from v2d_spark.merges.due import FROM_SHARD, MADE, due_condition, kind_conditions, reset_sources
+from v2d_spark.merges.due import FROM_SHARD, MADE, due_condition, kind_conditions, reset_sources, tried_again
 from v2d_spark.merges.enrichment import due_samples, merge_enrichment
 from v2d_spark.merges.erase import erase_rows, erase_rows_with_bytes, forget_log, purge, rewrite_small_table
 from v2d_spark.merges.fill import merge_found
@@ -47,4 +47,5 @@ __all__ = [
     "rewrite_small_table",
     "run_merge",
     "samples_query",
+    "tried_again",
 ]

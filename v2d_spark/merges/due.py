@@ -87,6 +87,16 @@ FROM_SHARD = f"identity LIKE '{IMPORTED}%' AND url IS DISTINCT FROM identity"
 MADE = f"status = '{OK}' OR (status = '{SKIPPED}' AND error_class IN ({', '.join(sorted(map(repr, SKIP_CLASSES)))}))"
 
 
+def tried_again(max_attempts: int) -> str:
+    """SQL condition on `sources`: it failed, and a run takes it by itself once its `next_retry_at` has come.
+
+    Args:
+        max_attempts: failed sources with as many attempts rest.
+    """
+    passing = ", ".join(f"'{name}'" for name, passes in ERROR_CLASSES.items() if passes)
+    return f"status = '{FAILED}' AND error_class IN ({passing}) AND attempts < {max_attempts}"
+
+
 def kind_conditions(now: str, max_attempts: int, fingerprint: str) -> dict[str, str]:
     """SQL conditions on `sources`, by kind; of one source one holds at most.
 
@@ -95,11 +105,9 @@ def kind_conditions(now: str, max_attempts: int, fingerprint: str) -> dict[str, 
         max_attempts: failed sources with as many attempts rest.
         fingerprint: of the settings; what has another is stale.
     """
-    passing = ", ".join(f"'{name}'" for name, passes in ERROR_CLASSES.items() if passes)
     return {
         choices.NEW: f"status = '{PENDING}' AND fingerprint IS NULL",
         choices.CHANGED: f"status = '{PENDING}' AND fingerprint IS NOT NULL",
-        choices.FAILED: f"status = '{FAILED}' AND error_class IN ({passing}) AND next_retry_at <= {now} "
-        f"AND attempts < {max_attempts}",
+        choices.FAILED: f"{tried_again(max_attempts)} AND next_retry_at <= {now}",
         choices.STALE: f"fingerprint <> '{fingerprint}' AND ({MADE})",
     }
