@@ -47,6 +47,15 @@ class WrittenFile:
     stats: str
 
 
+def written_files(rows: Iterable[Any]) -> list[WrittenFile]:
+    """The files that tasks tell of.
+
+    Args:
+        rows: what tasks gave back, with `name`, `size` and `stats`; one without a name tells of no file.
+    """
+    return [WrittenFile(row["name"], row["size"], row["stats"]) for row in rows if row["name"]]
+
+
 class MediaWriter:
     """Takes rows, nearly in key order, closes files and row groups by bytes; a row group has its rows in order.
 

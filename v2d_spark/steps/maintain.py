@@ -32,7 +32,7 @@ from v2d_spark.spark_paths import literal
 from v2d_spark.steps import delete as deleting
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs import locations, orphans, rewrite, side_files
-from v2d_spark.udfs.media_writer import WrittenFile
+from v2d_spark.udfs.media_writer import written_files
 from v2d_spark.udfs.storage import Carried
 from v2d_spark.udfs.vocabulary import OK, ROLE_SOURCE, SKIPPED, ConfigError, DatasetError, LeaseHeldError
 
@@ -286,7 +286,7 @@ class _Work:
             .mapInArrow(Carried(task), rewrite.OUTPUT_DDL)
             .collect()
         )
-        written = [WrittenFile(row["name"], row["size"], row["stats"]) for row in told if row["name"]]
+        written = written_files(told)
         self._check()
         removed = {file: sizes[file] for file in {row["file"] for row in told}}
         if media_log.replace(self._dataset, name, table.version(), removed, written) is not None:

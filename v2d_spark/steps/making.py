@@ -21,7 +21,7 @@ from v2d_spark.session import is_on_this_host, parallelism, scratch_of_tasks
 from v2d_spark.steps import choosing
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs import spool
-from v2d_spark.udfs.media_writer import WrittenFile
+from v2d_spark.udfs.media_writer import WrittenFile, written_files
 from v2d_spark.udfs.report import Report
 from v2d_spark.udfs.storage import Carried
 from v2d_spark.udfs.task import OUTPUT_DDL, SampleTask
@@ -139,12 +139,11 @@ def collected(frame: DataFrame) -> tuple[list[WrittenFile], Report]:
     """
     with told_by_task():
         rows = frame.collect()
-    files = [WrittenFile(row["name"], row["size"], row["stats"]) for row in rows if row["name"]]
     report = Report()
     for row in rows:
         if row["report"]:
             report.add(Report.from_json(row["report"]))
-    return files, report
+    return written_files(rows), report
 
 
 def in_rounds(
