@@ -26,13 +26,10 @@ from v2d_spark.choice import Choice
 from v2d_spark.config import Settings
 from v2d_spark.inputs.sources import named
 from v2d_spark.lease import writer_lease
-from v2d_spark.limits import Budget, Limits
 from v2d_spark.planning import Plan
 from v2d_spark.session import get_session
 from v2d_spark.steps import making
-from v2d_spark.steps.making import Unwatched
 from v2d_spark.tables import Dataset
-from v2d_spark.udfs.download import DownloadTask
 from v2d_spark.udfs.report import Report
 
 MILLIONS = (1, 5, 10)
@@ -203,29 +200,10 @@ def do_batch(dataset: Dataset, settings: Settings, first: int, count: int, choic
         )
         found: list[batches.Batch] = []
 
-        def task(batch: batches.Batch, **common: object) -> DownloadTask:
-            raise AssertionError("nothing is fetched")
-
-        budget = Budget(Limits(), settings.cost)
-        work = making._Work(
-            spark,
-            dataset,
-            lease,
-            settings,
-            "download",
-            task,
-            due,
-            choice,
-            budget,
-            Unwatched(),
-            2,
-            frozenset(),
-        )
-
         def take() -> None:
             found.extend(batches.plan(spark, dataset, due, batch_sources=count))
             assert [batch.sources for batch in found] == [count], found
-            work._sources(found[0]).write.format("noop").mode("overwrite").save()
+            making.sources_of(spark, dataset, settings, found[0], due, choice).write.format("noop").mode("overwrite").save()
 
         took = seconds(take)
         batch_id = lease.next_batch_id()
@@ -235,7 +213,7 @@ def do_batch(dataset: Dataset, settings: Settings, first: int, count: int, choic
         report = Report(samples=count)
         report.statuses["ok"] = count
         now = datetime.now(timezone.utc)
-        outcome = batches.Outcome("download", batch_id, first, first + count - 1, files, report, now, work.cores)
+        outcome = batches.Outcome("download", batch_id, first, first + count - 1, files, report, now, cores=2)
         marked = seconds(lambda: batches.commit(spark, dataset, lease, outcome, run="night", settings=settings))
     return took, marked
 

@@ -298,6 +298,36 @@ def make(
     return result
 
 
+def sources_of(
+    spark: SparkSession, dataset: Dataset, settings: Settings, batch: batches.Batch, due: str, choice: Choice
+) -> DataFrame:
+    """The due sources of a batch, each with the clips that it has, as tasks are given them.
+
+    Args:
+        spark: the session.
+        dataset: the dataset.
+        settings: the settings.
+        batch: the batch.
+        due: the condition on `sources` of what is due.
+        choice: which sources.
+    """
+    from pyspark.sql import functions as F
+
+    in_range = f"source_num BETWEEN {batch.first} AND {batch.last}"
+    spans = F.expr("transform(spans, span -> struct(span.start_s, span.end_s, span.caption))")
+    sources = dataset.read(spark, "sources").where(f"{in_range} AND {due}").withColumn("spans", spans)
+    sources = sources.withColumns(choosing.told_of(choice, settings.fingerprint))
+    if not (settings.cuts_spans and merges.may_have_samples(dataset, batch.first, batch.last)):
+        return sources.withColumn("clips", F.lit(None).cast(CLIPS_DDL))
+    clips = (
+        dataset.read(spark, "samples")
+        .where(f"{in_range} AND clip_index IS NOT NULL")
+        .groupBy("source_num")
+        .agg(F.collect_set(F.struct("start_pts", "end_pts", "time_base", "clip_index")).alias("clips"))
+    )
+    return sources.join(clips, "source_num", "left")
+
+
 @dataclass
 class _Work:
     """How batches are computed.
@@ -378,7 +408,7 @@ class _Work:
 
         task = self._task(batch, batch_id, tasks)
         frame = (
-            self._sources(batch)
+            sources_of(self.spark, self.dataset, self.settings, batch, self.due, self.choice)
             .select(*task.columns)
             .repartitionByRange(tasks, F.expr(by))
             .sortWithinPartitions("source_num")
@@ -386,24 +416,6 @@ class _Work:
         )
         files, report = collected(frame)
         return batches.Outcome(self.step, batch_id, batch.first, batch.last, files, report, started_at, cores)
-
-    def _sources(self, batch: batches.Batch) -> DataFrame:
-        """The due sources of a batch, each with the clips that it has."""
-        from pyspark.sql import functions as F
-
-        in_range = f"source_num BETWEEN {batch.first} AND {batch.last}"
-        spans = F.expr("transform(spans, span -> struct(span.start_s, span.end_s, span.caption))")
-        sources = self.dataset.read(self.spark, "sources").where(f"{in_range} AND {self.due}").withColumn("spans", spans)
-        sources = sources.withColumns(choosing.told_of(self.choice, self.settings.fingerprint))
-        if not (self.settings.cuts_spans and merges.may_have_samples(self.dataset, batch.first, batch.last)):
-            return sources.withColumn("clips", F.lit(None).cast(CLIPS_DDL))
-        clips = (
-            self.dataset.read(self.spark, "samples")
-            .where(f"{in_range} AND clip_index IS NOT NULL")
-            .groupBy("source_num")
-            .agg(F.collect_set(F.struct("start_pts", "end_pts", "time_base", "clip_index")).alias("clips"))
-        )
-        return sources.join(clips, "source_num", "left")
 
     def _task(self, batch: batches.Batch, batch_id: int, tasks: int) -> SampleTask:
         settings = self.settings
