@@ -18,7 +18,7 @@ import psutil
 
 from benchmarks.common import Figure, Options, main
 from benchmarks.rows import FIRST_BATCH, commit_batch, stored_bytes
-from v2d_spark import api, media_log, merges
+from v2d_spark import api, merges
 from v2d_spark.schema import MEDIA
 from v2d_spark.session import get_session
 from v2d_spark.tables import Dataset
@@ -58,7 +58,7 @@ def measure(options: Options) -> list[Figure]:
             rows.write.format("noop").mode("overwrite").save()
 
         def merge(batch: int, first: int, last: int) -> None:
-            with media_log.batch_view(spark, dataset, batch) as media:
+            with dataset.media_log().batch_view(spark, batch) as media:
                 merges.merge_samples(spark, dataset, media, batch, first, last)
                 merges.merge_outcomes(spark, dataset, media, batch, first, last)
 

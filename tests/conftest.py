@@ -94,11 +94,12 @@ def new_dataset(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Call
         yield make
         return
     from tests.support.schemas import schemas
+    from v2d_spark.datasets import create_dataset
 
     with schemas(request.getfixturevalue("spark"), tmp_path / "warehouse" if is_managed else None) as new_schema:
 
         def make_by_name(name: str = "dataset", shard_size: int = 1000) -> Dataset:
             route = "spark" if is_managed else "auto"
-            return Dataset.create(new_schema(), shard_size=shard_size, files_root=str(tmp_path / name), media_route=route)
+            return create_dataset(new_schema(), shard_size=shard_size, files_root=str(tmp_path / name), media_route=route)
 
         yield make_by_name

@@ -18,6 +18,7 @@ from v2d_spark import catalogs, overview, planning, queries, storage
 from v2d_spark import config as configuration
 from v2d_spark.choice import Choice
 from v2d_spark.config import Settings
+from v2d_spark.datasets import create_dataset, dataset_exists, makes_managed, open_dataset, resolve
 from v2d_spark.inputs import InputOptions, shards
 from v2d_spark.inputs.checks import check_local
 from v2d_spark.lease import step_lease, trial_lease, writer_lease
@@ -44,7 +45,7 @@ from v2d_spark.steps.maintain import MaintainResult
 from v2d_spark.steps.making import MakeResult, Unwatched, Watcher
 from v2d_spark.steps.taking_over import Compared
 from v2d_spark.steps.trial import Comparison, Promoted
-from v2d_spark.tables import Dataset, makes_managed, resolve
+from v2d_spark.tables import Dataset
 from v2d_spark.udfs.vocabulary import ConfigError, DatasetError, InputError
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ def download(
     watcher.phase("looking for what is due" if not inputs and follow is None else "reading inputs")
     followed = None if follow is None else following.look_at(spark, follow, options)
     is_fed = inputs or followed is not None
-    opened = _opened_or_made(spark, dataset, inputs, options, settings) if is_fed else Dataset.open(dataset)
+    opened = _opened_or_made(spark, dataset, inputs, options, settings) if is_fed else open_dataset(dataset)
     with (
         _quick(spark, opened, inputs, more_bytes=followed.bytes if followed else 0),
         writer_lease(opened, "download") as lease,
@@ -380,7 +381,7 @@ def opened_as_of(dataset: str, as_of: str | int | None) -> Dataset:
     Raises:
         V2dError: with one sentence that says what to change.
     """
-    opened = Dataset.open(dataset)
+    opened = open_dataset(dataset)
     if as_of is None:
         return opened
     opened.require_direct("sql --as-of")
@@ -623,20 +624,18 @@ def _quick(
 def _open(dataset: str, settings: Settings) -> Dataset:
     """A dataset that is there."""
     _make_ready(dataset, settings)
-    opened = Dataset.open(dataset)
-    opened.check_route(settings.media_route)
-    return opened
+    return open_dataset(dataset, settings.media_route)
 
 
 def _exists(dataset: str, settings: Settings) -> bool:
     _make_ready(dataset, settings)
-    return Dataset.exists(dataset)
+    return dataset_exists(dataset)
 
 
 def _create(dataset: str, settings: Settings, shard_size: int) -> Dataset:
     """A dataset, which is made if it is not there."""
     _make_ready(dataset, settings)
-    return Dataset.create(dataset, shard_size=shard_size, files_root=settings.files_root, media_route=settings.media_route)
+    return create_dataset(dataset, shard_size=shard_size, files_root=settings.files_root, media_route=settings.media_route)
 
 
 def _direct(dataset: str, settings: Settings, verb: str) -> Dataset:
@@ -657,7 +656,7 @@ def _refuse_managed(dataset: str, settings: Settings, verb: str) -> None:
 def _create_direct(dataset: str, settings: Settings, shard_size: int, verb: str, made_from: str | None = None) -> Dataset:
     """A dataset, which is made if it is not there, for such a verb."""
     _refuse_managed(dataset, settings, verb)
-    return Dataset.create(
+    return create_dataset(
         dataset,
         shard_size=shard_size,
         made_from=made_from,
@@ -691,6 +690,6 @@ def _opened_or_made(
     """The dataset; a new one only for inputs that are there and have the columns that are named."""
     from v2d_spark.inputs.rows import read_inputs
 
-    if inputs and not Dataset.exists(dataset):
+    if inputs and not dataset_exists(dataset):
         read_inputs(spark, inputs, options)
     return _create(dataset, settings, settings.shard_size)

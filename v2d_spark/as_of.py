@@ -80,16 +80,16 @@ class Past(Dataset):
         """The version of each table."""
         return dict(self.moment.versions)
 
-    def delta(self, name: str) -> DeltaTable:
-        """A table as the deltalake library opens it, at its version.
+    def delta(self, name: str, version: int | None = None) -> DeltaTable:
+        """A table as the deltalake library opens it, at its version then, or at a version if one is given.
 
         What must not come back never does, whenever it was: of `suppressions` it is the newest.
 
         Raises:
             DatasetError: if its log is gone.
         """
-        if name == SUPPRESSIONS.name:
-            return super().delta(name)
+        if version is not None or name == SUPPRESSIONS.name:
+            return super().delta(name, version)
         table = _opened(self, name, self.moment)
         if table is None:
             raise self._gone(name)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from v2d_spark import changes, media_log, merges
+from v2d_spark import changes, merges
 from v2d_spark.config import Settings
 from v2d_spark.lease import Lease
 from v2d_spark.limits import cost_of
@@ -177,7 +177,7 @@ def commit(
     """
     # Before, since whoever has it now may have removed what no table names; after, since it may have been lost meanwhile.
     lease.check()
-    is_new = media_log.commit(dataset, outcome.step, outcome.batch_id, outcome.files)
+    is_new = dataset.media_log().commit(outcome.step, outcome.batch_id, outcome.files)
     lease.check()
     statuses = outcome.report.statuses
     # What failed, or is what it was, leaves samples alone: a merge of nothing would be a version of the table.
@@ -186,7 +186,7 @@ def commit(
         merges_needed.insert(0, merges.merge_samples)
     if sum(statuses.values()):
         files = outcome.files if is_new else None
-        viewed = media_log.batch_view(spark, dataset, outcome.batch_id, files=files)
+        viewed = dataset.media_log().batch_view(spark, outcome.batch_id, files=files)
         with viewed as media, ThreadPoolExecutor(2) as side_by_side:
             # Into different tables; what the one reads of sources is the same before and after the other.
             merging = [
@@ -286,10 +286,11 @@ def recover(spark: SparkSession, dataset: Dataset, lease: Lease, step: str, *, r
     """
     end_changes(spark, dataset, lease, run)
     ended = 0
-    for batch_id in list(media_log.uncommitted_batches(dataset, step, lease.epoch)):
+    log = dataset.media_log()
+    for batch_id in list(log.uncommitted_batches(step, lease.epoch)):
         commit(spark, dataset, lease, _from_media(spark, dataset, step, batch_id), run=run, settings=None)
         ended += 1
-    media_log.sweep(dataset)
+    log.sweep()
     return ended
 
 
@@ -307,7 +308,7 @@ def end_changes(spark: SparkSession, dataset: Dataset, lease: Lease, run: str) -
 
 def _from_media(spark: SparkSession, dataset: Dataset, step: str, batch_id: int) -> Outcome:
     """What a committed batch counted, as `media` tells."""
-    with media_log.batch_view(spark, dataset, batch_id) as media:
+    with dataset.media_log().batch_view(spark, batch_id) as media:
         rows = spark.sql(
             f"""
             SELECT status, error_class, count_if(role = '{ROLE_SOURCE}') AS sources, count_if(is_sample) AS samples,

@@ -116,6 +116,21 @@ def fault(error: Exception) -> str:
     return f"{name.strip()}: {explain(Exception(message))}" if message else name.strip()
 
 
+def first_line(error: Exception) -> str:
+    """What an error says, without a full stop: its first line, or of an error of a store what the store answered.
+
+    Args:
+        error: an error of Python's, of gRPC, or of the deltalake library.
+    """
+    told = re.search(r"<Code>(.*?)</Code>(?:.*?<Message>(.*?)</Message>)?", str(error), re.DOTALL)
+    if told:
+        return f"its store answers {told[1]}" + (f", {told[2].rstrip('.')}" if told[2] else "")
+    if str(error).startswith("Generic S3 error"):
+        lines = [_COLOUR.sub("", line).replace("↳", "").strip() for line in str(error).splitlines()]
+        return "its store does not answer: " + (next(reversed([line for line in lines if line])))[:200].rstrip(".")
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+
+
 def _text(error: Exception) -> str:
     """What an error says, without the colours of deltalake's."""
     return _COLOUR.sub("", str(error))

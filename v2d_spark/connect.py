@@ -12,6 +12,7 @@ import sys
 import warnings
 from typing import TYPE_CHECKING
 
+from v2d_spark.complaints import first_line
 from v2d_spark.udfs.vocabulary import SessionError
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ def connected() -> SparkSession:
         _greet(spark)
     except ImportError as error:
         raise SessionError(
-            f"Spark Connect needs packages that are missing ({_first_line(error)}); run: pip install 'v2d_spark[connect]'."
+            f"Spark Connect needs packages that are missing ({first_line(error)}); run: pip install 'v2d_spark[connect]'."
         ) from None
     return spark
 
@@ -86,8 +87,4 @@ def _greet(spark: SparkSession) -> None:
 def _told(error: Exception) -> str:
     """What gRPC says of a call that failed."""
     details = re.search(r'^\s*details = "(.*)"$', str(error), re.MULTILINE)
-    return details[1].rstrip(".") if details else _first_line(error)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    return details[1].rstrip(".") if details else first_line(error)

@@ -1,9 +1,7 @@
 """The lease: one process at a time writes `media` and `sources` of a dataset, and one each enrichment's tables.
 
 A taker raises the dataset's epoch; batch ids are made of it, so that what a process does after it lost the lease is
-older than what its successor does. The table is written with the deltalake library, whose commits on one table exclude
-each other: of two takers one fails and looks again. Where a catalog manages it, statements of Spark's do the same, and hearts
-beat in files.
+older than what its successor does. Of two takers one fails and looks again (`lease_table`).
 
 A holder on this host is asked of the system whether it lives. One on another host tells it by its heartbeat: without one for
 a minute it is taken for dead. Clocks of two hosts may differ, so a taker looks at the heartbeat until it would have moved.
@@ -17,22 +15,19 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta, timezone
-from typing import Any, Protocol
+from typing import Any
 
-import pyarrow as pa
-from deltalake import CommitProperties, DeltaTable
-from deltalake.exceptions import CommitFailedError, DeltaError
+from deltalake.exceptions import DeltaError
 
-from v2d_spark import commits, connect, schema
+from v2d_spark import commits, connect
 from v2d_spark.conflicts import pause
-from v2d_spark.managed import ManagedDataset, ManagedLeases
+from v2d_spark.lease_table import BATCHES_PER_EPOCH, LeaseTable
 from v2d_spark.session import session_there
 from v2d_spark.tables import Dataset, was_asked_again
 from v2d_spark.udfs import processes
 from v2d_spark.udfs.vocabulary import LeaseHeldError, StorageError
 
 WRITER = "writer"
-BATCHES_PER_EPOCH = 10**6
 HEARTBEAT_EVERY_S = 15.0
 # A holder on another host cannot be looked at; only its heartbeat tells that it lives.
 FOREIGN_HOLDER_IS_DEAD_AFTER = timedelta(seconds=60)
@@ -41,7 +36,6 @@ _WATCHED_S = 25.0
 _LOOKS = 10
 # Beats after which old entries of the log, and files of old versions, are removed: about once an hour.
 _BEATS_OF_A_TIDYING = 240
-_KEPT_HOURS = 1
 # What a Spark Connect server does for a client goes on when that dies: Spark ends it when nobody has asked for it for five
 # minutes (spark.connect.execute.manager.detachedTimeout).
 CONNECT_HOLDER_IS_DEAD_AFTER = timedelta(minutes=7)
@@ -52,30 +46,6 @@ _TRIES_OF_STORE = 3
 # How many of this process hold a lease, or are taking it: where the dataset is, name, epoch. Two may want the same at once.
 _HELD: Counter[tuple[str, str, int]] = Counter()
 _COUNTING = threading.Lock()
-
-
-class LeaseTable(Protocol):
-    """The table of leases: writers of the same row exclude each other."""
-
-    def rows(self) -> list[dict[str, Any]]:
-        """All rows, as they are now."""
-
-    def write(self, row: Mapping[str, Any], expected: int | None) -> bool | None:
-        """Write a row if the one that is there has the expected epoch (None: if there is none).
-
-        Args:
-            row: all its columns.
-            expected: the epoch.
-
-        Returns:
-            Whether it was written; None if the table has changed since it was looked at.
-        """
-
-    def beat(self, row: Mapping[str, Any], expected: int) -> bool | None:
-        """Move the heartbeat of a lease that is held; arguments and result as `write`, which alone tells for sure."""
-
-    def tidy(self) -> None:
-        """Remove what the heartbeats of hours leave."""
 
 
 class Lease:
@@ -237,7 +207,7 @@ def take(dataset: Dataset, name: str, command: str) -> Lease:
     Raises:
         LeaseHeldError: if a living process holds it.
     """
-    table: LeaseTable = ManagedLeases(dataset) if isinstance(dataset, ManagedDataset) else DirectLeases(dataset)
+    table = dataset.leases()
     for attempt in range(_TRIES):
         rows = table.rows()
         held = next((row for row in rows if row["name"] == name), None)
@@ -272,12 +242,7 @@ def living(dataset: Dataset) -> list[dict[str, Any]]:
     Args:
         dataset: the dataset.
     """
-    return [row for row in _rows(dataset) if not row["released"] and _lives(dataset, row)]
-
-
-def _rows(dataset: Dataset) -> list[dict[str, Any]]:
-    """All leases, as they are now."""
-    return ManagedLeases(dataset).rows() if isinstance(dataset, ManagedDataset) else dataset.read_control("leases")
+    return [row for row in dataset.leases().rows() if not row["released"] and _lives(dataset, row)]
 
 
 def _lives(dataset: Dataset, held: dict[str, Any]) -> bool:
@@ -314,7 +279,7 @@ def _beats(dataset: Dataset, held: dict[str, Any]) -> bool:
         return False
     for _ in range(_LOOKS):
         time.sleep(_WATCHED_S / _LOOKS)
-        now = next((row for row in _rows(dataset) if row["name"] == held["name"]), held)
+        now = next((row for row in dataset.leases().rows() if row["name"] == held["name"]), held)
         if (now["epoch"], now["heartbeat"]) != (held["epoch"], held["heartbeat"]):
             return now["released"] is False
     return False
@@ -332,62 +297,3 @@ def _row(name: str, epoch: int, command: str, *, released: bool = False) -> dict
         "heartbeat": datetime.now(timezone.utc),
         "released": released,
     }
-
-
-class DirectLeases:
-    """The table of leases where Python opens tables: two commits to it exclude each other, whatever they write.
-
-    Args:
-        dataset: the dataset.
-    """
-
-    def __init__(self, dataset: Dataset) -> None:
-        self._dataset = dataset
-        # Held open: what others committed since is read, and not the whole log, at each of many heartbeats.
-        self._table: DeltaTable | None = None
-        # What was looked at is what the next write depends on.
-        self._is_looked_at = False
-
-    def rows(self) -> list[dict[str, Any]]:
-        """All rows, as they are now; what is written next is written only if they still are."""
-        self._table, self._is_looked_at = self._dataset.delta("leases"), True
-        rows: list[dict[str, Any]] = self._table.to_pyarrow_table().to_pylist()
-        return rows
-
-    def write(self, row: Mapping[str, Any], expected: int | None) -> bool | None:
-        """As `LeaseTable.write`."""
-        table, self._table = self._table, None
-        if table is None:
-            table = self._dataset.delta("leases")
-        elif not self._is_looked_at:
-            table.update_incremental()
-        self._is_looked_at = False
-        columns = {column: f"s.{column}" for column in schema.LEASES.column_names}
-        merge = table.merge(
-            pa.Table.from_pylist([dict(row)], schema=schema.LEASES.arrow_schema),
-            predicate="t.name = s.name",
-            source_alias="s",
-            target_alias="t",
-            commit_properties=CommitProperties(max_commit_retries=0),
-        )
-        try:
-            if expected is None:
-                done = merge.when_not_matched_insert(columns).execute()
-            else:
-                done = merge.when_matched_update(columns, predicate=f"t.epoch = {expected}").execute()
-        except CommitFailedError:
-            return None
-        self._table = table
-        return bool(done["num_target_rows_inserted"] + done["num_target_rows_updated"])
-
-    def beat(self, row: Mapping[str, Any], expected: int) -> bool | None:
-        """As `LeaseTable.beat`."""
-        return self.write(row, expected)
-
-    def tidy(self) -> None:
-        """Remove entries of the log, and files of old versions."""
-        self._table = None
-        table = self._dataset.delta("leases")
-        table.create_checkpoint()
-        table.cleanup_metadata()
-        table.vacuum(_KEPT_HOURS, dry_run=False, enforce_retention_duration=False)

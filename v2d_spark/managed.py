@@ -1,9 +1,9 @@
 """Datasets whose tables a catalog manages: no path leads to them, so all goes by their names, through Spark.
 
 This is the second of two routes. On the first, `direct`, Python opens the folders of tables (`tables.Dataset`), which takes
-milliseconds where a Spark job takes a second; here, `spark`, it opens none of them. What both do stands behind the methods
-of `Dataset`, the functions of `media_log`, and `lease.LeaseTable`. Folders outside the tables are Python's on both: side
-files, what is staged, scratch.
+milliseconds where a Spark job takes a second; here, `spark`, it opens none of them. All that differs is behind the methods
+that `ManagedDataset` overrides, among them `leases` and `media_log`, each of which gives an object of another kind. Folders
+outside the tables are Python's on both routes: side files, what is staged, scratch.
 """
 
 from __future__ import annotations
@@ -21,9 +21,13 @@ from deltalake.exceptions import DeltaError
 
 from v2d_spark import schema
 from v2d_spark.catalogs import CatalogSchema
-from v2d_spark.complaints import explain
+from v2d_spark.complaints import explain, first_line
 from v2d_spark.config import SPARK
 from v2d_spark.conflicts import is_conflict
+from v2d_spark.lease_table import LeaseTable
+from v2d_spark.managed_media import ManagedMediaLog
+from v2d_spark.media_log import MediaLog
+from v2d_spark.merges.statements import append
 from v2d_spark.schema import (
     FILES_ROOT_PROPERTY,
     MEDIA_ROUTE_PROPERTY,
@@ -36,7 +40,7 @@ from v2d_spark.schema import (
     Table,
 )
 from v2d_spark.spark_paths import quoted
-from v2d_spark.tables import Dataset, as_rows, first_line, is_table, spark_schema
+from v2d_spark.tables import Dataset, as_rows, check_version, is_table, spark_schema
 from v2d_spark.udfs import locations
 from v2d_spark.udfs.vocabulary import DatasetError, StorageError
 
@@ -77,11 +81,7 @@ class ManagedDataset(Dataset):
 
     def __init__(self, catalog: CatalogSchema, properties: Mapping[str, str]) -> None:
         version = int(properties[SCHEMA_VERSION_PROPERTY])
-        if version > SCHEMA_VERSION:
-            raise DatasetError(
-                f"The dataset at {catalog.name} has schema version {version}, and this v2d_spark knows {SCHEMA_VERSION}; "
-                "update v2d_spark on the machine that runs this."
-            )
+        check_version(catalog.name, version)
         super().__init__(
             properties[FILES_ROOT_PROPERTY], int(properties[SHARD_SIZE_PROPERTY]), schema_version=version, catalog=catalog
         )
@@ -94,7 +94,7 @@ class ManagedDataset(Dataset):
 
         Args:
             catalog: the schema.
-            files_root: folder of what lies beside the tables, as `resolve` gives it.
+            files_root: folder of what lies beside the tables, as `datasets.resolve` gives it.
             shard_size: sources in a shard.
 
         Raises:
@@ -111,6 +111,14 @@ class ManagedDataset(Dataset):
             list(pool.map(lambda table: _create_table(catalog, table, files_root, shard_size), others))
         # The mark comes last: a dataset whose making was cut off is made again.
         _create_table(catalog, schema.SOURCES, files_root, shard_size)
+
+    def leases(self) -> LeaseTable:
+        """As `Dataset.leases`."""
+        return ManagedLeases(self)
+
+    def media_log(self, name: str = schema.MEDIA.name) -> MediaLog:
+        """As `Dataset.media_log`."""
+        return ManagedMediaLog(self, name)
 
     @property
     def tables_location(self) -> str:
@@ -183,7 +191,7 @@ class ManagedDataset(Dataset):
             f"there; {_IN_A_FOLDER}."
         )
 
-    def delta(self, name: str) -> NoReturn:
+    def delta(self, name: str, version: int | None = None) -> NoReturn:
         """As `table_path`."""
         self.table_path(name)
 
@@ -250,18 +258,7 @@ class ManagedDataset(Dataset):
         return as_rows(rows.cast(pa.schema(utc)))
 
     def _append(self, name: str, rows: pa.Table, transaction: tuple[str, int] | None) -> None:
-        self.append_rows(name, self.spark.createDataFrame(rows), transaction=transaction)
-
-    def append_rows(self, name: str, rows: DataFrame, *, transaction: tuple[str, int] | None = None) -> None:
-        """Append rows to a table.
-
-        Args:
-            name: the table.
-            rows: its rows.
-            transaction: an application's identifier and number: what was appended under it before is not appended again.
-        """
-        options = {"txnAppId": transaction[0], "txnVersion": str(transaction[1])} if transaction else {}
-        rows.write.format("delta").mode("append").options(**options).saveAsTable(self.sql_name(name))
+        append(self.spark.createDataFrame(rows), self, name, transaction=transaction)
 
     def require_direct(self, verb: str) -> None:
         """As `Dataset.require_direct`.
@@ -298,7 +295,7 @@ class ManagedLeases:
         return rows
 
     def write(self, row: Mapping[str, Any], expected: int | None) -> bool | None:
-        """As `lease.LeaseTable.write`; a lease that is held already is only looked at."""
+        """As `LeaseTable.write`; a lease that is held already is only looked at."""
         try:
             return self._write(row, expected)
         except Exception as error:
@@ -307,7 +304,7 @@ class ManagedLeases:
             return None
 
     def beat(self, row: Mapping[str, Any], expected: int) -> bool | None:
-        """As `lease.LeaseTable.beat`."""
+        """As `LeaseTable.beat`."""
         beats = self._beats(row["name"], expected)
         locations.makedirs(self._dataset.staging_path)
         with locations.write_whole(beats) as file:

@@ -6,8 +6,6 @@ an export is about to read.
 
 from __future__ import annotations
 
-import contextlib
-import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
@@ -15,99 +13,83 @@ from urllib.parse import unquote
 
 import pyarrow as pa
 
-from v2d_spark.managed import ManagedDataset
+from v2d_spark.media_log import MediaLog, transaction
+from v2d_spark.merges.statements import append
 from v2d_spark.schema import MEDIA
-from v2d_spark.session import narrowly_read
 from v2d_spark.spark_paths import literal
 from v2d_spark.udfs import locations
 from v2d_spark.udfs.media_reader import FILES_SCHEMA
 from v2d_spark.udfs.media_writer import WrittenFile
-from v2d_spark.udfs.vocabulary import STREAMS, StorageError
+from v2d_spark.udfs.vocabulary import STREAMS
 from v2d_spark.with_bytes import passing_bytes, rows_of_a_group
 
 if TYPE_CHECKING:
-    from pyspark.sql import DataFrame
+    from pyspark.sql import DataFrame, SparkSession
+
+    from v2d_spark.managed import ManagedDataset
+    from v2d_spark.tables import Dataset
 
 # Below the staging folder; the number of the batch follows.
 _WRITTEN = "media-"
 
 
-def folder_of_batch(dataset: ManagedDataset, batch_id: int) -> str:
-    """The folder that the tasks of a batch write into."""
-    folder = locations.join(dataset.staging_path, f"{_WRITTEN}{batch_id}")
-    locations.makedirs(folder)
-    return folder
-
-
-def commit(dataset: ManagedDataset, step: str, batch_id: int, files: Sequence[WrittenFile]) -> None:
-    """Append what a batch's tasks wrote to `media`. A batch that was committed before is left as it is.
+class ManagedMediaLog(MediaLog):
+    """As `MediaLog`, of a table that a catalog manages.
 
     Args:
         dataset: the dataset.
-        step: the step that made them.
-        batch_id: the batch.
-        files: what its tasks wrote; may be none.
-
-    Raises:
-        StorageError: if files are gone.
+        name: the table.
     """
-    if not files:
-        return
-    folder = folder_of_batch(dataset, batch_id)
-    there = {location.rpartition("/")[2] for location in locations.list_files(folder)}
-    gone = sum(file.name not in there for file in files)
-    if gone:
-        raise StorageError(
-            f"{gone} of {len(files)} files that were written for {MEDIA.name} of {dataset.name} are gone, removed while this "
-            "process hung or by hand; nothing of the batch is committed, run it again."
+
+    def __init__(self, dataset: ManagedDataset, name: str = MEDIA.name) -> None:
+        super().__init__(dataset, name)
+        self._spark = dataset.spark
+
+    def folder_of_batch(self, batch_id: int) -> str:
+        """As `MediaLog.folder_of_batch`: one of its own, until Spark has appended what is in it."""
+        folder = locations.join(self._dataset.staging_path, f"{_WRITTEN}{batch_id}")
+        locations.makedirs(folder)
+        return folder
+
+    def sweep(self) -> None:
+        """As `MediaLog.sweep`."""
+        for name in locations.list_folders(self._dataset.staging_path):
+            if name.startswith(_WRITTEN):
+                locations.remove_tree(locations.join(self._dataset.staging_path, name))
+
+    def _commit(self, step: str, batch_id: int, files: Sequence[WrittenFile]) -> bool:
+        folder = self.folder_of_batch(batch_id)
+        there = {location.rpartition("/")[2] for location in locations.list_files(folder)}
+        self._check_there([file.name in there for file in files])
+        kind = self._dataset.read(self._spark, self._name).schema
+        # Those that are named: a task that failed, or was overtaken by its double, may have left others.
+        rows = self._spark.read.schema(kind).parquet(*(literal(locations.join(folder, file.name)) for file in files))
+        with passing_bytes(self._spark, rows_of_a_group(rows, STREAMS)):
+            # With this id Delta appends a batch once.
+            append(rows, self._dataset, self._name, transaction=(transaction(step, batch_id), 0))
+        locations.remove_tree(folder)
+        # The rows are in files that Spark wrote.
+        return False
+
+    def uncommitted_batches(self, step: str, epoch: int) -> Iterator[int]:
+        """As `MediaLog.uncommitted_batches`, of all steps.
+
+        Each ends with its row in `runs` before the next is committed, so they are newer than all that have one: Delta finds
+        them by its statistics. What a process commits that lost its lease is older; its sources are as they were, and due.
+        """
+        newest = self._dataset.highest("runs", "batch_id") or 0
+        rows = self._dataset.ask(
+            f"SELECT DISTINCT batch_id FROM {self._name} WHERE batch_id > {newest} ORDER BY batch_id", self._name
         )
-    spark = dataset.spark
-    kind = spark.read.table(dataset.sql_name(MEDIA.name)).schema
-    # Those that are named: a task that failed, or was overtaken by its double, may have left others.
-    rows = spark.read.schema(kind).parquet(*(literal(locations.join(folder, file.name)) for file in files))
-    with passing_bytes(spark, rows_of_a_group(rows, STREAMS)):
-        # With this id Delta appends a batch once.
-        dataset.append_rows(MEDIA.name, rows, transaction=(f"v2d/{step}/{batch_id}", 0))
-    locations.remove_tree(folder)
+        yield from (row["batch_id"] for row in rows)
 
-
-def uncommitted_batches(dataset: ManagedDataset) -> list[int]:
-    """Batches that are in `media`, but whose round of commits did not end, oldest first.
-
-    Each ends with its row in `runs` before the next is committed, so they are newer than all that have one: Delta finds them
-    by its statistics. What a process commits that lost its lease is older; its sources are as they were, and due.
-    """
-    newest = dataset.highest("runs", "batch_id") or 0
-    rows = dataset.ask(f"SELECT DISTINCT batch_id FROM media WHERE batch_id > {newest} ORDER BY batch_id", "media")
-    return [row["batch_id"] for row in rows]
-
-
-def sweep(dataset: ManagedDataset) -> None:
-    """Remove what the tasks of batches wrote that came to nothing; the lease is held, so no other batch is under way."""
-    for name in locations.list_folders(dataset.staging_path):
-        if name.startswith(_WRITTEN):
-            locations.remove_tree(locations.join(dataset.staging_path, name))
-
-
-@contextlib.contextmanager
-def batch_view(dataset: ManagedDataset, batch_id: int) -> Iterator[str]:
-    """A view of a batch's rows of `media`, found by their statistics.
-
-    Yields:
-        The view's name.
-    """
-    spark = dataset.spark
-    view = f"v2d_{uuid.uuid4().hex}"
-    dataset.read(spark, MEDIA.name).where(f"batch_id = {batch_id}").createTempView(view)
-    try:
-        with narrowly_read(spark):
-            yield view
-    finally:
-        spark.catalog.dropTempView(view)
+    def _rows(self, spark: SparkSession, batch_id: int, files: Sequence[WrittenFile] | None) -> DataFrame:
+        """A batch's rows, found by their statistics."""
+        return self._dataset.read(spark, self._name).where(f"batch_id = {batch_id}")
 
 
 def copy_out(
-    dataset: ManagedDataset,
+    dataset: Dataset,
     version: int,
     wanted: DataFrame,
     sources: range,
@@ -131,7 +113,7 @@ def copy_out(
     """
     from pyspark.sql import functions as F
 
-    spark = dataset.spark
+    spark = wanted.sparkSession
     in_range = (
         f"source_num BETWEEN {sources[0]} AND {sources[-1]} AND batch_id BETWEEN {batches[0]} AND {batches[-1]} AND is_sample"
     )

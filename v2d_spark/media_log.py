@@ -3,7 +3,7 @@
 Bytes never cross into the JVM: tasks write Parquet files into the table's folder, and here their names become add
 actions of one commit, which carries the batch's own transaction id. Rows are read from the files that the log names.
 
-Where a catalog manages the tables, no file's name can be committed or found: what is done there is in `managed_media`.
+Where a catalog manages the tables, no file's name can be committed or found: `managed_media` does the same otherwise.
 """
 
 from __future__ import annotations
@@ -22,13 +22,10 @@ from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction, RemoveAction
 
-from v2d_spark import managed_media
-from v2d_spark.lease import BATCHES_PER_EPOCH
-from v2d_spark.managed import ManagedDataset
+from v2d_spark.lease_table import BATCHES_PER_EPOCH
 from v2d_spark.schema import IMPORT_ROOTS_PROPERTY, MEDIA
 from v2d_spark.session import narrowly_read
 from v2d_spark.spark_paths import literal
-from v2d_spark.tables import Dataset, open_table
 from v2d_spark.udfs import locations
 from v2d_spark.udfs.media_reader import FILES_SCHEMA
 from v2d_spark.udfs.media_writer import WrittenFile
@@ -36,7 +33,9 @@ from v2d_spark.udfs.references import with_roots
 from v2d_spark.udfs.vocabulary import DatasetError, StorageError
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from pyspark.sql import DataFrame, SparkSession
+
+    from v2d_spark.tables import Dataset
 
 # A number may be taken by a batch that came to nothing, with the next one computed already.
 _NUMBERS_LOOKED_AHEAD = 2
@@ -45,74 +44,163 @@ _EPOCHS_LOOKED_BACK = 1000
 _THREADS = 16
 
 
-def folder_of_batch(dataset: Dataset, batch_id: int) -> str:
-    """The folder that the tasks of a batch write its rows of `media` into.
+class MediaLog:
+    """The log of a table with bytes: how batches become part of it, and are found there.
 
     Args:
         dataset: the dataset.
+        name: the table.
+    """
+
+    def __init__(self, dataset: Dataset, name: str = MEDIA.name) -> None:
+        self._dataset = dataset
+        self._name = name
+
+    def folder_of_batch(self, batch_id: int) -> str:
+        """The folder that the tasks of a batch write its rows into.
+
+        Args:
+            batch_id: the batch.
+        """
+        return self._dataset.table_path(self._name)
+
+    def sweep(self) -> None:
+        """Remove what tasks wrote outside the table that came to nothing. The lease is held: no batch is under way."""
+
+    def commit(self, step: str, batch_id: int, files: Sequence[WrittenFile]) -> bool:
+        """Make a batch's files part of the table. A batch that was committed before is left as it is.
+
+        Args:
+            step: the step that made them.
+            batch_id: the batch.
+            files: what its tasks wrote; may be none.
+
+        Returns:
+            Whether this did it, and these are all files that the batch's rows are in.
+
+        Raises:
+            StorageError: if files are gone: a table that names them could be read no more.
+        """
+        return bool(files) and self._commit(step, batch_id, files)
+
+    def _commit(self, step: str, batch_id: int, files: Sequence[WrittenFile]) -> bool:
+        table = self._dataset.delta(self._name)
+        identifier = transaction(step, batch_id)
+        # The library records the id but does not refuse one that is there.
+        if table.transaction_version(identifier) is not None:
+            return False
+        folder = self._dataset.table_path(self._name)
+        with ThreadPoolExecutor(_THREADS) as pool:
+            there = list(pool.map(lambda file: locations.exists(locations.join(folder, file.name)), files))
+        self._check_there(there)
+        now_ms = int(time.time() * 1000)
+        try:
+            table.create_write_transaction(
+                [AddAction(file.name, file.size, {}, now_ms, True, file.stats) for file in files],
+                "append",
+                table.schema(),
+                commit_properties=CommitProperties(app_transactions=[Transaction(identifier, 0)]),
+            )
+        except CommitFailedError:
+            # A store may do what it is asked and lose the answer: the library asks again, and finds the commit there.
+            if self._dataset.delta(self._name).transaction_version(identifier) is None:
+                raise
+            return False
+        return True
+
+    def _check_there(self, there: Sequence[bool]) -> None:
+        """Make sure that the files of a batch are there.
+
+        Args:
+            there: of each, whether it is.
+
+        Raises:
+            StorageError: if one is not.
+        """
+        if not all(there):
+            raise StorageError(
+                f"{there.count(False)} of {len(there)} files that were written for {self._name} of {self._dataset.name} are "
+                "gone, removed while this process hung or by hand; nothing of the batch is committed, run it again."
+            )
+
+    def uncommitted_batches(self, step: str, epoch: int) -> Iterator[int]:
+        """Batches of a step that are in the table, but whose round of commits did not end, oldest first.
+
+        In an epoch batches are numbered from 1, and each ends with its row in `runs` before the next is committed: so the
+        ones to look at are those that follow the last that has a row.
+
+        Args:
+            step: the step.
+            epoch: the newest epoch; all up to it are looked at.
+        """
+        last = dict.fromkeys(range(max(1, epoch - _EPOCHS_LOOKED_BACK), epoch + 1), 0)
+        for row in self._dataset.read_control("runs", ["batch_id"]):
+            of_epoch, number = divmod(row["batch_id"], BATCHES_PER_EPOCH)
+            if of_epoch in last:
+                last[of_epoch] = max(last[of_epoch], number)
+        table = self._dataset.delta(self._name)
+        for of_epoch in sorted(last):
+            batch_id = of_epoch * BATCHES_PER_EPOCH + last[of_epoch]
+            missing = 0
+            while missing < _NUMBERS_LOOKED_AHEAD:
+                batch_id += 1
+                if table.transaction_version(transaction(step, batch_id)) is None:
+                    missing += 1
+                else:
+                    missing = 0
+                    yield batch_id
+
+    @contextlib.contextmanager
+    def batch_view(self, spark: SparkSession, batch_id: int, *, files: Sequence[WrittenFile] | None = None) -> Iterator[str]:
+        """A view of what a batch's rows are in; there may be rows of other batches in it.
+
+        Delta would list all files of the table first, with several Spark jobs at each commit that it did not make itself.
+
+        Args:
+            spark: the session.
+            batch_id: the batch.
+            files: the files, where this process has just committed them; else the log is searched, which has all files of
+                the table.
+
+        Yields:
+            The view's name.
+
+        Raises:
+            DatasetError: as `candidate_files`.
+        """
+        view = f"v2d_{uuid.uuid4().hex}"
+        self._rows(spark, batch_id, files).createTempView(view)
+        try:
+            with narrowly_read(spark):
+                yield view
+        finally:
+            spark.catalog.dropTempView(view)
+
+    def _rows(self, spark: SparkSession, batch_id: int, files: Sequence[WrittenFile] | None) -> DataFrame:
+        """Rows that a batch's are among; arguments as `batch_view`."""
+        from pyspark.sql.types import StructType
+
+        table = self._dataset.delta(self._name)
+        if files is None:
+            there = _files(self._dataset, table, self._name)
+            chosen = there.filter(_may_hold(there, "batch", batch_id, batch_id))["path"].to_pylist()
+        else:
+            check_direct(self._dataset, table, self._name)
+            chosen = [file.name for file in files]
+        schema = StructType.fromJson(json.loads(table.schema().to_json()))
+        folder = self._dataset.table_path(self._name)
+        paths = [literal(locations.join(folder, path)) for path in chosen]
+        return spark.read.schema(schema).parquet(*paths) if paths else spark.createDataFrame([], schema)
+
+
+def transaction(step: str, batch_id: int) -> str:
+    """The application's identifier of a batch's commit; its number is 0.
+
+    Args:
+        step: the step.
         batch_id: the batch.
     """
-    if isinstance(dataset, ManagedDataset):
-        return managed_media.folder_of_batch(dataset, batch_id)
-    return dataset.table_path(MEDIA.name)
-
-
-def sweep(dataset: Dataset) -> None:
-    """Remove what tasks wrote outside the tables that came to nothing. The writer's lease is held.
-
-    Args:
-        dataset: the dataset.
-    """
-    if isinstance(dataset, ManagedDataset):
-        managed_media.sweep(dataset)
-
-
-def commit(dataset: Dataset, step: str, batch_id: int, files: Sequence[WrittenFile], *, table_name: str = "media") -> bool:
-    """Make a batch's files part of `media`. A batch that was committed before is left as it is.
-
-    Args:
-        dataset: the dataset.
-        step: the step that made them.
-        batch_id: the batch.
-        files: what its tasks wrote; may be none.
-        table_name: the table that they were written for.
-
-    Returns:
-        Whether this did it: then these are all files that the batch's rows are in.
-
-    Raises:
-        StorageError: if files are gone: a table that names them could be read no more.
-    """
-    if isinstance(dataset, ManagedDataset):
-        managed_media.commit(dataset, step, batch_id, files)
-        # The rows are in files that Spark wrote.
-        return False
-    table = dataset.delta(table_name)
-    identifier = _transaction(step, batch_id)
-    # The library records the id but does not refuse one that is there.
-    if not files or table.transaction_version(identifier) is not None:
-        return False
-    with ThreadPoolExecutor(_THREADS) as pool:
-        there = list(pool.map(lambda file: locations.exists(locations.join(dataset.table_path(table_name), file.name)), files))
-    if not all(there):
-        raise StorageError(
-            f"{there.count(False)} of {len(files)} files that were written for {table_name} of {dataset.name} are gone, "
-            "removed while this process hung or by hand; nothing of the batch is committed, run it again."
-        )
-    now_ms = int(time.time() * 1000)
-    try:
-        table.create_write_transaction(
-            [AddAction(file.name, file.size, {}, now_ms, True, file.stats) for file in files],
-            "append",
-            table.schema(),
-            commit_properties=CommitProperties(app_transactions=[Transaction(identifier, 0)]),
-        )
-    except CommitFailedError:
-        # A store may do what it is asked and lose the answer: the library asks again, and finds the commit there.
-        if dataset.delta(table_name).transaction_version(identifier) is None:
-            raise
-        return False
-    return True
+    return f"v2d/{step}/{batch_id}"
 
 
 def replace(dataset: Dataset, name: str, version: int, removed: Mapping[str, int], added: Sequence[WrittenFile]) -> int | None:
@@ -128,7 +216,7 @@ def replace(dataset: Dataset, name: str, version: int, removed: Mapping[str, int
     Returns:
         The version that this made; None if the table has changed meanwhile, and nothing was done.
     """
-    table = open_table(dataset.table_path(name), version)
+    table = dataset.delta(name, version)
     now_ms = int(time.time() * 1000)
     actions: list[AddAction | RemoveAction] = [
         *(AddAction(file.name, file.size, {}, now_ms, True, file.stats) for file in added),
@@ -142,39 +230,6 @@ def replace(dataset: Dataset, name: str, version: int, removed: Mapping[str, int
     except CommitFailedError:
         return None
     return version + 1
-
-
-def uncommitted_batches(dataset: Dataset, step: str, epoch: int, *, table_name: str = "media") -> Iterator[int]:
-    """Batches of a step that are in `media`, but whose round of commits did not end, oldest first.
-
-    In an epoch batches are numbered from 1, and each ends with its row in `runs` before the next is committed: so the
-    ones to look at are those that follow the last that has a row.
-
-    Args:
-        dataset: the dataset.
-        step: the step.
-        epoch: the newest epoch; all up to it are looked at.
-        table_name: the table that its files are in.
-    """
-    if isinstance(dataset, ManagedDataset):
-        yield from managed_media.uncommitted_batches(dataset)
-        return
-    last = dict.fromkeys(range(max(1, epoch - _EPOCHS_LOOKED_BACK), epoch + 1), 0)
-    for row in dataset.read_control("runs", ["batch_id"]):
-        of_epoch, number = divmod(row["batch_id"], BATCHES_PER_EPOCH)
-        if of_epoch in last:
-            last[of_epoch] = max(last[of_epoch], number)
-    table = dataset.delta(table_name)
-    for of_epoch in sorted(last):
-        batch_id = of_epoch * BATCHES_PER_EPOCH + last[of_epoch]
-        missing = 0
-        while missing < _NUMBERS_LOOKED_AHEAD:
-            batch_id += 1
-            if table.transaction_version(_transaction(step, batch_id)) is None:
-                missing += 1
-            else:
-                missing = 0
-                yield batch_id
 
 
 def candidate_files(dataset: Dataset, version: int, first: int, last: int, *, name: str = MEDIA.name) -> pa.Table:
@@ -193,63 +248,11 @@ def candidate_files(dataset: Dataset, version: int, first: int, last: int, *, na
     Raises:
         DatasetError: if the files are not all there is to the table: rows deleted beside them, columns renamed.
     """
-    table = open_table(dataset.table_path(name), version)
+    table = dataset.delta(name, version)
     files = _files(dataset, table, name)
     held = files.filter(_may_hold(files, "source", first, last)).sort_by("path")
     # At that version too: what was imported later is in none of these files.
     return with_roots(held, json.loads(table.metadata().configuration.get(IMPORT_ROOTS_PROPERTY) or "[]"))
-
-
-@contextlib.contextmanager
-def batch_view(
-    spark: SparkSession,
-    dataset: Dataset,
-    batch_id: int,
-    *,
-    name: str = MEDIA.name,
-    files: Sequence[WrittenFile] | None = None,
-) -> Iterator[str]:
-    """A view of the files that a batch's rows are in; there may be rows of other batches in them.
-
-    Delta would list all files of the table first, with several Spark jobs at each commit that it did not make itself.
-
-    Args:
-        spark: the session.
-        dataset: the dataset.
-        batch_id: the batch.
-        name: the table's name.
-        files: the files, where this process has just committed them; else the log is searched, which has all files of the
-            table.
-
-    Yields:
-        The view's name.
-
-    Raises:
-        DatasetError: as `candidate_files`.
-    """
-    if isinstance(dataset, ManagedDataset):
-        with managed_media.batch_view(dataset, batch_id) as view:
-            yield view
-        return
-    from pyspark.sql.types import StructType
-
-    table = dataset.delta(name)
-    if files is None:
-        there = _files(dataset, table, name)
-        chosen = there.filter(_may_hold(there, "batch", batch_id, batch_id))["path"].to_pylist()
-    else:
-        check_direct(dataset, table, name)
-        chosen = [file.name for file in files]
-    schema = StructType.fromJson(json.loads(table.schema().to_json()))
-    paths = [literal(locations.join(dataset.table_path(name), path)) for path in chosen]
-    rows = spark.read.schema(schema).parquet(*paths) if paths else spark.createDataFrame([], schema)
-    view = f"v2d_{uuid.uuid4().hex}"
-    rows.createTempView(view)
-    try:
-        with narrowly_read(spark):
-            yield view
-    finally:
-        spark.catalog.dropTempView(view)
 
 
 def check_direct(dataset: Dataset, table: DeltaTable, name: str) -> None:
@@ -293,7 +296,3 @@ def _may_hold(files: pa.Table, what: str, first: int, last: int) -> pa.ChunkedAr
     """Of each file, whether its statistics allow it a number of a range; one without statistics may hold anything."""
     outside = pc.or_kleene(pc.greater(files[f"first_{what}"], last), pc.less(files[f"last_{what}"], first))
     return pc.invert(pc.fill_null(outside, False))
-
-
-def _transaction(step: str, batch_id: int) -> str:
-    return f"v2d/{step}/{batch_id}"

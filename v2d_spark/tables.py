@@ -1,7 +1,7 @@
-"""A dataset: the folder that holds the tables, how they are made, opened and read, and the small tables' writer.
+"""A dataset in a folder that holds its tables: how they are made, opened and read, and the small tables' writer.
 
 Its tables may be entered in a schema of a catalog (`catalogs`); then it is called by that name. Where a catalog manages them,
-and no path leads to them, `managed` has the same methods by another route.
+and no path leads to them, `managed` has the same methods by another route; `datasets` opens and makes either.
 
 Tables are created, and the control tables (`runs`, `exports`, `suppressions`) appended to, with the deltalake library:
 it takes milliseconds where a Spark job takes seconds. All that changes `sources` and `samples` is in `merges.py`.
@@ -22,10 +22,12 @@ import pyarrow.compute as pc
 from deltalake import CommitProperties, DeltaTable, QueryBuilder, Schema, Transaction, write_deltalake
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
-from v2d_spark import catalogs, schema
-from v2d_spark.catalogs import CatalogSchema, Entry
-from v2d_spark.config import AUTO, DIRECT, SPARK, Settings
+from v2d_spark import schema
+from v2d_spark.complaints import first_line
+from v2d_spark.config import DIRECT, SPARK, Settings
 from v2d_spark.conflicts import pause
+from v2d_spark.lease_table import DirectLeases, LeaseTable
+from v2d_spark.media_log import MediaLog
 from v2d_spark.schema import (
     IMPORT_ROOTS_PROPERTY,
     MADE_FROM_PROPERTY,
@@ -45,6 +47,8 @@ from v2d_spark.udfs.vocabulary import STEP_DOWNLOAD, STEP_SUBSAMPLE, DatasetErro
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
     from pyspark.sql.types import StructType
+
+    from v2d_spark.catalogs import CatalogSchema
 
 # Written first and read as the mark of a dataset.
 _MARK = schema.SOURCES
@@ -94,43 +98,35 @@ class Dataset:
         return locations.real_place(self.path)
 
     @classmethod
-    def open(cls, path: str) -> Dataset:
+    def open(cls, path: str, catalog: CatalogSchema | None = None) -> Dataset:
         """Open a dataset that is there.
 
         Args:
-            path: its folder, or its name in a catalog.
+            path: its folder.
+            catalog: the schema that its tables are entered in, if it is called by that name.
 
         Raises:
             DatasetError: if there is none, it cannot be read, or a newer version of this package made it.
         """
-        folder, catalog = resolve(path), None
-        if _is_name(folder):
-            catalog = CatalogSchema.find(folder)
-            entry = catalog.entry(_MARK.name)
-            if entry is not None and entry.is_on_spark_route:
-                return _managed(catalog)
-            folder = _folder_of(catalog, entry)
+        folder = resolve_folder(path)
+        called = path if catalog is None else catalog.name
         try:
             configuration = open_table(f"{folder}/{_MARK.name}").metadata().configuration
         except (DeltaError, OSError) as error:
             if catalog is not None:
                 raise DatasetError(
-                    f"The tables of {path} are in {folder}, where Python reads and writes them too, and cannot: "
+                    f"The tables of {called} are in {folder}, where Python reads and writes them too, and cannot: "
                     f"{first_line(error)}; let this process and the executors reach that place."
                 ) from None
             if not isinstance(error, TableNotFoundError):
-                raise DatasetError(f"The dataset at {path} cannot be read: {first_line(error)}.") from None
+                raise DatasetError(f"The dataset at {called} cannot be read: {first_line(error)}.") from None
             raise DatasetError(
-                f"There is no dataset at {path}; `v2d ingest` or `v2d download` with an input makes one."
+                f"There is no dataset at {called}; `v2d ingest` or `v2d download` with an input makes one."
             ) from None
         version = configuration.get(SCHEMA_VERSION_PROPERTY)
         if version is None:
-            raise DatasetError(f"{path} holds a table {_MARK.name} that is none of v2d_spark's; choose another folder.")
-        if int(version) > SCHEMA_VERSION:
-            raise DatasetError(
-                f"The dataset at {path} has schema version {version}, and this v2d_spark knows {SCHEMA_VERSION}; "
-                "update v2d_spark on the machine that runs this."
-            )
+            raise DatasetError(f"{called} holds a table {_MARK.name} that is none of v2d_spark's; choose another folder.")
+        check_version(called, int(version))
         return cls(
             folder,
             int(configuration.get(SHARD_SIZE_PROPERTY) or DEFAULT_SHARD_SIZE),
@@ -146,97 +142,64 @@ class Dataset:
 
     @classmethod
     def exists(cls, path: str) -> bool:
-        """Whether there is a dataset, of whatever version.
+        """Whether there is a dataset in a folder, of whatever version.
+
+        Args:
+            path: the folder.
 
         Raises:
-            DatasetError: if its store, or its catalog, does not say.
+            DatasetError: if its store does not say.
         """
-        folder = resolve(path)
-        if _is_name(folder):
-            return CatalogSchema.find(folder).has(_MARK.name)
         try:
-            return is_table(f"{folder}/{_MARK.name}")
+            return is_table(f"{resolve_folder(path)}/{_MARK.name}")
         except (DeltaError, OSError) as error:
             raise DatasetError(f"Whether there is a dataset at {path} cannot be told: {first_line(error)}.") from None
 
     @classmethod
-    def create(
-        cls,
-        path: str,
-        *,
-        shard_size: int = DEFAULT_SHARD_SIZE,
-        made_from: str | None = None,
-        files_root: str = "",
-        media_route: str = AUTO,
-    ) -> Dataset:
+    def create(cls, path: str, *, shard_size: int = DEFAULT_SHARD_SIZE, made_from: str | None = None) -> Dataset:
         """Open a dataset, or make one with all its tables, empty.
 
         Args:
-            path: its folder, or its name in a catalog.
+            path: its folder.
             shard_size: sources in a shard, for a new dataset; one that is there keeps its own.
             made_from: `identifier` of the dataset that it is made from; None for one that is made from URLs.
-            files_root: folder of a new dataset that has a name in a catalog; a dataset that is there already gets the name.
-            media_route: how the tables of such a new dataset are reached; `makes_managed` tells what auto is.
 
         Raises:
-            DatasetError: if the folder cannot be written, is another's or not the one that is named, has shards of another
-                size, or was made from something else; or if the tables cannot be entered in the catalog.
+            DatasetError: if the folder cannot be written, is another's, has shards of another size, or was made from something
+                else.
         """
-        folder = resolve(path)
-        if files_root and not _is_name(folder) and resolve(files_root) != folder:
-            raise DatasetError(f"{path} is a folder; files_root is for a dataset that is named CATALOG.SCHEMA, leave it out.")
-        if media_route == SPARK and not _is_name(folder):
-            raise DatasetError(_no_managed_folder(path))
         if not cls.exists(path):
-            if makes_managed(path, files_root, media_route):
-                _make_managed(folder, files_root, shard_size)
-            elif _is_name(folder):
-                _enter(cls, folder, files_root, shard_size, made_from)
-            else:
-                # The mark comes last: a dataset whose making was cut off is made again.
-                for table in (*(table for table in TABLES if table is not _MARK), _MARK):
-                    _create_table(f"{folder}/{table.name}", table, shard_size, made_from)
+            folder = resolve_folder(path)
+            # The mark comes last: a dataset whose making was cut off is made again.
+            for table in (*(table for table in TABLES if table is not _MARK), _MARK):
+                _create_table(f"{folder}/{table.name}", table, shard_size, made_from)
         dataset = cls.open(path)
-        dataset.check_route(media_route)
-        if files_root and resolve(files_root) != dataset.path:
+        dataset.check_made(path, shard_size, made_from)
+        return dataset
+
+    def check_made(self, called: str, shard_size: int, made_from: str | None) -> None:
+        """Make sure that a dataset that was there already is as one would be made now.
+
+        Args:
+            called: what it is called where this is told.
+            shard_size: sources in a shard; the default fits any.
+            made_from: `identifier` of the dataset that it is made from.
+
+        Raises:
+            DatasetError: if it is not.
+        """
+        if self.made_from != made_from:
+            raise DatasetError(_other_origin(called, self.made_from, made_from))
+        if shard_size not in (self.shard_size, DEFAULT_SHARD_SIZE):
             raise DatasetError(
-                f"The tables and files of {path} are in {dataset.path}, and not in {files_root}; leave files_root out."
-            )
-        if dataset.catalog is not None and dataset.is_direct:
-            # What was made meanwhile by those who call it by its folder.
-            for name in dataset.table_names():
-                if not dataset.catalog.has(name):
-                    dataset.catalog.enter(name, dataset.table_path(name))
-        if dataset.made_from != made_from:
-            raise DatasetError(_other_origin(path, dataset.made_from, made_from))
-        if shard_size not in (dataset.shard_size, DEFAULT_SHARD_SIZE):
-            raise DatasetError(
-                f"shard_size is {dataset.shard_size} since the dataset at {path} was made, and cannot become {shard_size}; "
+                f"shard_size is {self.shard_size} since the dataset at {called} was made, and cannot become {shard_size}; "
                 "leave the setting out, or choose another folder."
             )
-        return dataset
 
     @property
     def route(self) -> str:
         """How its tables are reached: `direct` or `spark`."""
         return DIRECT if self.is_direct else SPARK
-
-    def check_route(self, wanted: str) -> None:
-        """Refuse a setting `media_route` that is not the dataset's.
-
-        Args:
-            wanted: the setting.
-
-        Raises:
-            DatasetError: if it is another one.
-        """
-        if wanted == SPARK and self.catalog is None:
-            raise DatasetError(_no_managed_folder(self.name))
-        if wanted not in (AUTO, self.route):
-            raise DatasetError(
-                f"The tables of {self.name} are reached by media_route={self.route} since it was made, and not by {wanted}; "
-                "leave media_route out, or make another dataset."
-            )
 
     def require_direct(self, verb: str) -> None:
         """Refuse what is not served where a catalog manages the tables; here all is.
@@ -247,6 +210,18 @@ class Dataset:
         Raises:
             DatasetError: if it is not served.
         """
+
+    def leases(self) -> LeaseTable:
+        """The table of leases, as those who want one write it."""
+        return DirectLeases(self)
+
+    def media_log(self, name: str = schema.MEDIA.name) -> MediaLog:
+        """How batches become part of a table with bytes, and are found there.
+
+        Args:
+            name: the table: `media`, or that of an enrichment.
+        """
+        return MediaLog(self, name)
 
     @property
     def tables_location(self) -> str:
@@ -424,9 +399,9 @@ class Dataset:
         except TableNotFoundError:
             return []
 
-    def delta(self, name: str) -> DeltaTable:
-        """A table as the deltalake library opens it, newest version."""
-        return open_table(self.table_path(name))
+    def delta(self, name: str, version: int | None = None) -> DeltaTable:
+        """A table as the deltalake library opens it, at a version; the newest by default."""
+        return open_table(self.table_path(name), version)
 
     def version(self, name: str) -> int:
         """The newest version of a table."""
@@ -625,18 +600,16 @@ def was_asked_again(error: Exception) -> bool:
     return re.search(r"after \d+ retries", str(error)) is not None
 
 
-def resolve(path: str) -> str:
-    """What a dataset is called, as all of the code has it: its folder, absolute, no slash at the end; or its name.
+def resolve_folder(path: str) -> str:
+    """A dataset's folder as all of the code has it: absolute, no slash at the end.
 
     Args:
-        path: a local path, `file:` URL, or URL of an object store; or a name in a catalog.
+        path: a local path, `file:` URL, or URL of an object store.
 
     Raises:
         DatasetError: if it is none of these.
         InputError: if it is below the home folder of somebody who is not known here.
     """
-    if catalogs.is_name(path):
-        return catalogs.canonical(path)
     if re.search(r"[\[\]\\]", path):
         raise DatasetError(
             f"{path} has a bracket or a backslash in its name, which not all Delta libraries can open; choose another."
@@ -652,78 +625,21 @@ def resolve(path: str) -> str:
     return str(locations.local_path(path).absolute())
 
 
-def _is_name(resolved: str) -> bool:
-    """Whether what `resolve` gave is a name: folders are absolute."""
-    return "/" not in resolved
-
-
-def makes_managed(path: str, files_root: str, media_route: str) -> bool:
-    """Whether a new dataset would have tables that its catalog manages.
+def check_version(called: str, version: int) -> None:
+    """Refuse a dataset that a newer version of this package made.
 
     Args:
-        path: what it is called.
-        files_root: folder of what lies beside the tables.
-        media_route: `auto`, `direct` or `spark`; `auto` is that where `files_root` is in a volume of Unity Catalog, in which
-            no table may be.
+        called: what it is called.
+        version: the schema version of its tables.
+
+    Raises:
+        DatasetError: if it is one.
     """
-    if not _is_name(resolve(path)):
-        return False
-    return media_route == SPARK or (media_route == AUTO and files_root.startswith("/Volumes/"))
-
-
-def _make_managed(name: str, files_root: str, shard_size: int) -> None:
-    """Make the tables of a dataset that its catalog manages."""
-    from v2d_spark.managed import ManagedDataset
-
-    catalog = CatalogSchema.find(name)
-    if not files_root or _is_name(resolve(files_root)):
-        raise DatasetError(_no_files_root(name))
-    catalog.check_lasting()
-    catalog.check_keeps_tables()
-    ManagedDataset.make(catalog, resolve(files_root), shard_size)
-
-
-def _managed(catalog: CatalogSchema) -> Dataset:
-    """The dataset of a schema whose tables the catalog manages."""
-    from v2d_spark.managed import ManagedDataset
-
-    return ManagedDataset(catalog, catalog.properties(_MARK.name))
-
-
-def _no_files_root(name: str) -> str:
-    return (
-        f"There is no dataset in {name} yet: say by files_root=FOLDER where its tables and files are to be (for a folder "
-        f"of that name, give ./{name} as the dataset)."
-    )
-
-
-def _no_managed_folder(path: str) -> str:
-    return f"{path} is a folder, which media_route=spark is not for: name the dataset CATALOG.SCHEMA, or leave media_route out."
-
-
-def _folder_of(catalog: CatalogSchema, entry: Entry | None) -> str:
-    """The folder of a dataset that is entered in a schema."""
-    if entry is None:
+    if version > SCHEMA_VERSION:
         raise DatasetError(
-            f"There is no dataset in {catalog.name}; `v2d ingest` or `v2d download` with an input and files_root=FOLDER makes "
-            f"one (for a folder of that name, give ./{catalog.name})."
+            f"The dataset at {called} has schema version {version}, and this v2d_spark knows {SCHEMA_VERSION}; "
+            "update v2d_spark on the machine that runs this."
         )
-    folder, _, name = entry.location.rpartition("/")
-    if name != _MARK.name:
-        raise DatasetError(f"{catalog.name} has a table {_MARK.name} that is none of v2d_spark's; choose another schema.")
-    return folder
-
-
-def _enter(kind: type[Dataset], name: str, files_root: str, shard_size: int, made_from: str | None) -> None:
-    """Enter the tables of a folder, which are made if they are not there, in a schema that has none of them."""
-    catalog = CatalogSchema.find(name)
-    if not files_root or _is_name(resolve(files_root)):
-        raise DatasetError(_no_files_root(name))
-    catalog.check_lasting()
-    made = kind.create(files_root, shard_size=shard_size, made_from=made_from)
-    # The mark comes last here too.
-    for table in sorted(made.table_names(), key=lambda table: table == _MARK.name):
-        catalog.enter(table, made.table_path(table))
 
 
 def spark_types(columns: pa.Schema) -> list[tuple[str, str]]:
@@ -792,18 +708,3 @@ def _create_table(path: str, table: Table, shard_size: int, made_from: str | Non
         _asked_again(path, create)
     except (DeltaError, OSError) as error:
         raise DatasetError(f"The table {table.name} cannot be made in {path}: {first_line(error)}.") from None
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, without a full stop: its first line, or of an error of a store what the store answered.
-
-    Args:
-        error: an error of Python's, or of the deltalake library.
-    """
-    told = re.search(r"<Code>(.*?)</Code>(?:.*?<Message>(.*?)</Message>)?", str(error), re.DOTALL)
-    if told:
-        return f"its store answers {told[1]}" + (f", {told[2].rstrip('.')}" if told[2] else "")
-    if str(error).startswith("Generic S3 error"):
-        lines = [re.sub(r"\x1b\[[0-9;]*m|↳", "", line).strip() for line in str(error).splitlines()]
-        return "its store does not answer: " + (next(reversed([line for line in lines if line])))[:200].rstrip(".")
-    return (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from v2d_spark import batches, lease, media_log, merges, suppressions
+from v2d_spark.media_log import MediaLog
 from v2d_spark.merges import upkeep
 from v2d_spark.steps.export import destination, tasks
 from v2d_spark.udfs import locations
@@ -22,7 +23,7 @@ class CrashError(Exception):
 _CHANGING = ("append", "merge", "remove", "reset", "erase", "purge", "forget", "rewrite")
 # What a command does to the tables, one after the other: each changes one, or makes sure that it may.
 _STEPS: list[tuple[Any, str]] = [
-    (media_log, "commit"),
+    (MediaLog, "commit"),
     (media_log, "replace"),
     (batches, "append_run"),
     (suppressions, "append"),

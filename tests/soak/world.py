@@ -22,6 +22,7 @@ from tests.support.server import MediaServer
 from tests.support.tables import ask
 from v2d_spark import changes, config, lease, merges
 from v2d_spark.inputs import InputOptions
+from v2d_spark.lease_table import BATCHES_PER_EPOCH
 from v2d_spark.steps.export.destination import MARK
 from v2d_spark.steps.making import Unwatched
 from v2d_spark.tables import Dataset
@@ -337,14 +338,14 @@ class World:
 
     @property
     def _since(self) -> str:
-        return f"batch_id > {self._newest + 1} * {lease.BATCHES_PER_EPOCH}"
+        return f"batch_id > {self._newest + 1} * {BATCHES_PER_EPOCH}"
 
     def _find_written(self, path: str) -> set[str]:
         dataset = Dataset.open(path)
         written = {row["identity"] for row in ask(dataset, f"SELECT identity FROM sources WHERE {self._since}")}
         known = {row["source_num"]: row["identity"] for row in ask(dataset, "SELECT source_num, identity FROM sources")}
         for one in changes.begun(dataset):
-            if one.batch_id > (self._newest + 1) * lease.BATCHES_PER_EPOCH:
+            if one.batch_id > (self._newest + 1) * BATCHES_PER_EPOCH:
                 for name in (changes.COMPARED, changes.GONE):
                     folder = Path(changes.staging(dataset, one.batch_id)) / name
                     numbers = pq.read_table(folder, columns=["source_num"])["source_num"].to_pylist() if folder.exists() else []

@@ -15,7 +15,7 @@ from deltalake import write_deltalake
 from tests.support.rows import Row, add_batch, end_batch, made_row, stream, write_made
 from tests.support.sources import add_sources
 from tests.support.versions import DELTA
-from v2d_spark import media_log, queries, schema
+from v2d_spark import queries, schema
 from v2d_spark.as_of import READS_OLD, Past, find
 from v2d_spark.cli import main
 from v2d_spark.steps.export import ExportResult, export
@@ -34,7 +34,7 @@ def add_flow(dataset: Dataset, batch: int, numbers: range) -> None:
     """What the enrichment says of samples of the first batch, in place of what it said."""
     rows = [made_row(number, batch, f"flow {number} {batch}".encode(), sample_batch=FIRST) for number in numbers]
     rows = [row | {"key": f"{row['source_num'] // 4:08d}{row['source_num'] % 4:04d}"} for row in rows]
-    media_log.commit(dataset, STEP, batch, write_made(dataset.table_path(f"{STEP}_media"), rows), table_name=f"{STEP}_media")
+    dataset.media_log(f"{STEP}_media").commit(STEP, batch, write_made(dataset.table_path(f"{STEP}_media"), rows))
     told = [row | {f"{STEP}_size": row[STEP]["size"], f"{STEP}_sha256": row[STEP]["sha256"]} for row in rows]
     if dataset.delta(STEP).version():
         dataset.delta(STEP).delete(f"source_num BETWEEN {numbers.start} AND {numbers.stop - 1}")

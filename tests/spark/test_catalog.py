@@ -16,10 +16,10 @@ from tests.support.schemas import schemas
 from tests.support.server import MediaServer
 from v2d_spark import api, batches
 from v2d_spark.cli import main
+from v2d_spark.datasets import create_dataset, dataset_exists, open_dataset
 from v2d_spark.lease import writer_lease
 from v2d_spark.merges import statements
 from v2d_spark.schema import TABLES
-from v2d_spark.tables import Dataset
 from v2d_spark.udfs.enrichers.optical_flow import OpticalFlow
 from v2d_spark.udfs.vocabulary import DatasetError, LeaseHeldError
 
@@ -100,7 +100,7 @@ def test_the_main_job_by_a_name(
     work.v2d("export", "--to", str(tmp_path / "tars"))
     assert content(tmp_path / "tars")["000000000001.mp4"] == BODIES["1.mp4"]
     # It answers to its folder too, and is the same.
-    with writer_lease(Dataset.open(str(work.root)), "test"), pytest.raises(LeaseHeldError, match=work.name):
+    with writer_lease(open_dataset(str(work.root)), "test"), pytest.raises(LeaseHeldError, match=work.name):
         api.retry(work.name)
 
 
@@ -113,7 +113,7 @@ def test_the_next_runs_by_a_name(
     # What is committed now goes into tables that have rows.
     work.v2d("download", work.list({"2.mp4": "new", "0.mp4": "another"}), f"files_root={work.root}")
     assert [row["caption"] for row in work.ask("SELECT caption FROM samples ORDER BY key")] == ["another", "1", "new"]
-    first = min(row["batch_id"] for row in Dataset.open(work.name).read_control("runs") if row["step"] == "download")
+    first = min(row["batch_id"] for row in open_dataset(work.name).read_control("runs") if row["step"] == "download")
     assert work.ask("SELECT count(*) AS n FROM samples", "--as-of", str(first)) == [{"n": 2}]
     assert "Pending again: 1 source" in work.v2d("retry")
     work.v2d("download")
@@ -127,61 +127,61 @@ def test_what_cannot_be_a_name_is_told(spark: SparkSession, new_schema: NewSchem
     name, root = new_schema(), str(tmp_path / "files")
 
     with pytest.raises(DatasetError, match=r"lab\.videos names a schema in a catalog.* give \./lab\.videos"):
-        Dataset.open("lab.videos")
+        open_dataset("lab.videos")
     with pytest.raises(DatasetError, match=r"make it by CREATE SCHEMA spark_catalog\.nowhere"):
-        Dataset.create("spark_catalog.nowhere", files_root=root)
+        create_dataset("spark_catalog.nowhere", files_root=root)
     with pytest.raises(DatasetError, match=f"There is no dataset in {name}; `v2d ingest`"):
-        Dataset.open(name)
+        open_dataset(name)
     with pytest.raises(DatasetError, match="say by files_root=FOLDER"):
-        Dataset.create(name)
+        create_dataset(name)
     with pytest.raises(DatasetError, match="say by files_root=FOLDER"):
-        Dataset.create(name, files_root="lab.other")
+        create_dataset(name, files_root="lab.other")
     assert not (tmp_path / "files").exists()
 
     spark.sql(f"CREATE TABLE {name}.samples (a INT) USING DELTA")
     with pytest.raises(DatasetError, match=f"{name} has another table samples already, in .*; choose another schema"):
-        Dataset.create(name, files_root=root)
-    assert not Dataset.exists(name)
+        create_dataset(name, files_root=root)
+    assert not dataset_exists(name)
     spark.sql(f"CREATE TABLE {name}.sources (a INT) USING PARQUET")
     with pytest.raises(DatasetError, match=r"table sources that is none of v2d_spark's; choose another schema"):
-        Dataset.open(name)
+        open_dataset(name)
     spark.sql(f"DROP TABLE {name}.samples")
     spark.sql(f"DROP TABLE {name}.sources")
 
     # What was begun is ended.
-    dataset = Dataset.create(name, files_root=root)
+    dataset = create_dataset(name, files_root=root)
     assert (dataset.name, dataset.path) == (name, root)
     assert entered(spark, name) == NAMES
     with pytest.raises(DatasetError, match=f"The tables and files of {name} are in {root}, and not in"):
-        Dataset.create(name, files_root=str(tmp_path / "others"))
-    assert Dataset.create(name).path == Dataset.create(name.upper(), files_root=root).path == root
+        create_dataset(name, files_root=str(tmp_path / "others"))
+    assert create_dataset(name).path == create_dataset(name.upper(), files_root=root).path == root
 
 
 @pytest.mark.classic
 def test_a_catalog_that_ends_with_the_session_takes_no_names(spark: SparkSession, tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"forgets spark_catalog\.default at its end: give a folder"):
-        Dataset.create("spark_catalog.default", files_root=str(tmp_path / "files"))
+        create_dataset("spark_catalog.default", files_root=str(tmp_path / "files"))
     assert not (tmp_path / "files").exists()
 
 
 def test_a_folder_gets_a_name_and_its_new_tables_too(spark: SparkSession, new_schema: NewSchema, tmp_path: Path) -> None:
-    folder = Dataset.create(str(tmp_path / "pets"), shard_size=10)
+    folder = create_dataset(str(tmp_path / "pets"), shard_size=10)
     name = new_schema()
 
-    named = Dataset.create(name, files_root=folder.path)
+    named = create_dataset(name, files_root=folder.path)
 
     assert (named.identifier, named.shard_size) == (folder.identifier, 10)
     # Made by somebody who calls it by its folder; until it is entered, Spark goes to it by its path.
     folder.make_step(OpticalFlow)
     assert named.read(spark, "optical_flow").count() == 0
     assert entered(spark, name) == NAMES
-    Dataset.create(name)
+    create_dataset(name)
     assert entered(spark, name) == NAMES | {"optical_flow", "optical_flow_media"}
-    assert Dataset.open(name).sql_name("optical_flow").endswith(".`optical_flow`")
+    assert open_dataset(name).sql_name("optical_flow").endswith(".`optical_flow`")
     # What the catalog knows of, and is there no more.
     (tmp_path / "pets").rename(tmp_path / "moved")
     with pytest.raises(DatasetError, match=f"{name}"):
-        Dataset.open(name)
+        open_dataset(name)
 
 
 @pytest.mark.chaos
@@ -268,8 +268,8 @@ def test_a_run_that_is_cut_off_is_ended_by_the_next(
 
     assert (made.recovered, made.batches) == (1, 0)
     assert spark.table(f"{name}.samples").collect() == before != []
-    dataset = Dataset.open(name)
+    dataset = open_dataset(name)
     again = dataset.read(spark, "samples").withColumn("key", F.lit("again"))
     for _ in range(2):
-        statements.append(again, dataset, "samples", txnAppId="twice", txnVersion="1")
+        statements.append(again, dataset, "samples", transaction=("twice", 1))
     assert spark.table(f"{name}.samples").count() == 2 * len(before)

@@ -20,7 +20,7 @@ from tests.support.rows import append_samples, commit_media, content_of, made_ro
 from tests.support.server import MediaServer
 from tests.support.sources import add_sources
 from tests.support.tables import ask, rows
-from v2d_spark import api, batches, cli, lease, media_log, merges, queries
+from v2d_spark import api, batches, cli, lease, merges, queries
 from v2d_spark.config import Settings
 from v2d_spark.schema import SOURCES
 from v2d_spark.steps.delete import Holding, delete, end_cut_off, erasing
@@ -267,7 +267,7 @@ def small(tmp_path: Path) -> Dataset:
     made.make_step(OpticalFlow)
     flow = [made_row(number, FIRST + 1, f"the flow of {number}".encode() * 9) for number in range(5)]
     step = f"{OpticalFlow.name}_media"
-    media_log.commit(made, OpticalFlow.name, FIRST + 1, write_made(made.table_path(step), flow), table_name=step)
+    made.media_log(step).commit(OpticalFlow.name, FIRST + 1, write_made(made.table_path(step), flow))
     narrow = [{name: value for name, value in row.items() if name != OpticalFlow.name} for row in flow]
     told = pa.Table.from_pylist(narrow, schema=made.arrow_schema(OpticalFlow.name))
     write_deltalake(made.table_path(OpticalFlow.name), told, mode="append")

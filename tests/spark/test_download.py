@@ -14,9 +14,10 @@ import pytest
 from tests.support.server import MediaServer
 from tests.support.sources import add_sources
 from tests.support.tables import ask, rows, update
-from v2d_spark import batches, config, media_log, merges, schema
+from v2d_spark import batches, config, merges, schema
 from v2d_spark import lease as leases
 from v2d_spark.config import Settings
+from v2d_spark.media_log import MediaLog
 from v2d_spark.steps import download as step
 from v2d_spark.steps import making
 from v2d_spark.steps.making import MakeResult
@@ -223,7 +224,7 @@ def test_what_is_merged_is_read_from_narrow_leaves(spark: SparkSession, download
         plan = spark.sql(f"EXPLAIN FORMATTED {query}").collect()[0][0]
         return " ".join(line for line in plan.splitlines() if line.startswith("ReadSchema: "))
 
-    with media_log.batch_view(spark, dataset, 1_000_001) as media:
+    with dataset.media_log().batch_view(spark, 1_000_001) as media:
         samples, outcomes = merges.samples_query(dataset, media, 1_000_001, 0, 0), merges.outcomes_query(media, 1_000_001, 0, 0)
         assert "sha256" in read(samples)
         assert "inline" not in read(samples)
@@ -239,7 +240,7 @@ class CrashError(Exception):
 
 _PROTOCOL = [
     (leases.Lease, "check"),
-    (media_log, "commit"),
+    (MediaLog, "commit"),
     (merges, "merge_samples"),
     (merges, "merge_outcomes"),
     (batches, "append_run"),
@@ -307,9 +308,9 @@ def test_what_a_process_commits_after_it_lost_the_lease_changes_nothing_newer(
     if not dataset.is_direct:
         # There whoever took the lease has removed what it wrote.
         with pytest.raises(StorageError, match="are gone"):
-            media_log.commit(dataset, outcome.step, outcome.batch_id, outcome.files)
+            dataset.media_log().commit(outcome.step, outcome.batch_id, outcome.files)
         return
-    media_log.commit(dataset, outcome.step, outcome.batch_id, outcome.files)
+    dataset.media_log().commit(outcome.step, outcome.batch_id, outcome.files)
     result = run(spark, dataset, settings(tmp_path))
 
     assert result.recovered == 1
@@ -352,7 +353,7 @@ def test_clips_that_no_longer_come_are_removed_and_the_others_stay(spark: SparkS
 
     def commit_clips(lease: leases.Lease, clips: dict[str, list[int]]) -> None:
         batch_id = lease.next_batch_id()
-        folder = media_log.folder_of_batch(dataset, batch_id)
+        folder = dataset.media_log().folder_of_batch(batch_id)
         writer = MediaWriter(folder, schema.MEDIA.arrow_schema, row_group_bytes=1 << 20, file_bytes=1 << 30)
         for number, (key, indices) in enumerate(clips.items()):
             common = {"source_key": key, "source_num": number, "batch_id": batch_id, "status": "ok", "url": "http://a"}

@@ -17,7 +17,7 @@ import webdataset as wds
 from tests.support.media import make_audio, make_video
 from tests.support.rows import Row, append_samples, commit_media, media_row, sample_row, stream
 from tests.support.tables import ask
-from v2d_spark import config, media_log, merges, queries
+from v2d_spark import config, merges, queries
 from v2d_spark.lease import step_lease, writer_lease
 from v2d_spark.schema import SAMPLES
 from v2d_spark.steps.enrich import enrich
@@ -257,7 +257,7 @@ def test_a_batch_that_was_cut_off_is_ended_by_the_next_run(
     assert (batch["step"], batch["sources"], batch["samples"]) == (STEP, 4, 2)
     # A replay changes nothing.
     before = told(dataset)
-    with media_log.batch_view(spark, dataset, batch["batch_id"], name=f"{STEP}_media") as media:
+    with dataset.media_log(f"{STEP}_media").batch_view(spark, batch["batch_id"]) as media:
         merges.merge_enrichment(spark, dataset, STEP, media, batch["batch_id"], 0, 3)
     assert told(dataset) == before
 

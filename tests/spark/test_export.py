@@ -19,6 +19,7 @@ from tfrecord.reader import tfrecord_loader
 from tests.support.rows import Row, append_samples, commit_media, content_of, media_row, sample_row, stream, write_media
 from tests.support.schemas import schemas
 from v2d_spark import config
+from v2d_spark.datasets import create_dataset
 from v2d_spark.media_log import candidate_files
 from v2d_spark.steps.export import export
 from v2d_spark.steps.export.packing import repacked
@@ -99,7 +100,7 @@ def datasets(
 def _managed(spark: SparkSession, new_schema: Callable[[], str], top: Path) -> dict[str, Dataset]:
     """As much of that as there is where a catalog manages the tables: Spark writes all files."""
     made = {
-        name: Dataset.create(new_schema(), shard_size=SHARD, files_root=str(top / name), media_route="spark")
+        name: create_dataset(new_schema(), shard_size=SHARD, files_root=str(top / name), media_route="spark")
         for name in ("one", "many")
     }
     for dataset in made.values():

@@ -15,8 +15,9 @@ import pytest
 import webdataset
 
 from tests.support.tables import ask
-from v2d_spark import api, media_log, merges
+from v2d_spark import api, merges
 from v2d_spark.inputs.sources import not_named
+from v2d_spark.media_log import MediaLog
 from v2d_spark.steps import importing
 from v2d_spark.steps.importing import ImportResult
 from v2d_spark.tables import Dataset
@@ -223,7 +224,7 @@ def test_a_run_that_is_cut_off_anywhere_is_ended_by_the_next(
     def crash(*arguments: object, **more: object) -> None:
         raise RuntimeError("cut off")
 
-    after = media_log.commit
+    after = MediaLog.commit
 
     def committed_and_crashed(*arguments: Any, **more: Any) -> None:
         after(*arguments, **more)
@@ -232,7 +233,7 @@ def test_a_run_that_is_cut_off_anywhere_is_ended_by_the_next(
     places: list[tuple[Any, str, Any]] = [
         (merges, "append_sources", crash),
         (importing._Work, "_note", crash),
-        (media_log, "commit", committed_and_crashed),
+        (MediaLog, "commit", committed_and_crashed),
         (merges, "merge_outcomes", crash),
     ]
     for home, name, broken in places:

@@ -322,7 +322,7 @@ def test_tables_of_enrichments_are_looked_after_and_old_schemas_migrated(spark: 
     # Another look at the first sample, which replaces what was said of it.
     key = before[0]["key"]
     written = write_made(dataset.table_path("optical_flow_media"), [made_row(0, 5_000_001, b"flow")])
-    media_log.commit(dataset, "optical_flow", 5_000_001, written, table_name="optical_flow_media")
+    dataset.media_log("optical_flow_media").commit("optical_flow", 5_000_001, written)
     dataset.delta("optical_flow").update({"batch_id": "5000001"}, predicate=f"key = '{key}'")
     run_row(dataset, 5_000_001)
 

@@ -19,9 +19,9 @@ from tests.support.server import MediaServer
 from v2d_spark import api, managed_media
 from v2d_spark import lease as leases
 from v2d_spark.cli import main
+from v2d_spark.datasets import create_dataset, dataset_exists, open_dataset
 from v2d_spark.schema import SAMPLES, SCHEMA_VERSION, TABLES
 from v2d_spark.steps.export import rounds
-from v2d_spark.tables import Dataset
 from v2d_spark.udfs.vocabulary import DatasetError, LeaseHeldError
 
 if TYPE_CHECKING:
@@ -145,8 +145,8 @@ def test_what_is_not_served_is_refused_before_anything_is_done(
     spark: SparkSession, new_schema: NewSchema, tmp_path: Path
 ) -> None:
     name = new_schema()
-    dataset = Dataset.create(name, files_root=str(tmp_path / "files"), media_route="spark")
-    direct = Dataset.create(str(tmp_path / "direct"))
+    dataset = create_dataset(name, files_root=str(tmp_path / "files"), media_route="spark")
+    direct = create_dataset(str(tmp_path / "direct"))
     (tmp_path / "tars").mkdir()
     (tmp_path / "tars" / "00000.tar").touch()
     for table in TABLES:
@@ -173,18 +173,18 @@ def test_what_is_not_served_is_refused_before_anything_is_done(
     with pytest.raises(DatasetError, match="reached by media_route=spark since it was made, and not by direct"):
         api.status(name, overrides=["media_route=direct"])
     with pytest.raises(DatasetError, match="and not in"):
-        Dataset.create(name, files_root=str(tmp_path / "others"))
+        create_dataset(name, files_root=str(tmp_path / "others"))
     other = new_schema()
     with pytest.raises(DatasetError, match=f"holds the files of {name}; choose another files_root"):
-        Dataset.create(other, files_root=str(tmp_path / "files"), media_route="spark")
+        create_dataset(other, files_root=str(tmp_path / "files"), media_route="spark")
     with pytest.raises(DatasetError, match="holds the tables of a dataset already"):
-        Dataset.create(other, files_root=str(tmp_path / "direct"), media_route="spark")
+        create_dataset(other, files_root=str(tmp_path / "direct"), media_route="spark")
     with pytest.raises(DatasetError, match="`v2d import` makes no dataset whose tables a catalog manages"):
         api.import_shards([str(tmp_path / "tars")], other, overrides=["media_route=spark", f"files_root={tmp_path / 'new'}"])
-    assert not Dataset.exists(other)
+    assert not dataset_exists(other)
     # A session of ours keeps what it manages among its own temporary files, unless the schema says where.
     with schemas(spark) as passing, pytest.raises(DatasetError, match=r"removed when .* make it by CREATE SCHEMA … LOCATION"):
-        Dataset.create(passing(), files_root=str(tmp_path / "more"), media_route="spark")
+        create_dataset(passing(), files_root=str(tmp_path / "more"), media_route="spark")
     assert not (tmp_path / "more").exists()
 
 
@@ -262,8 +262,8 @@ def test_an_export_copies_out_a_few_shards_at_a_time(
 @pytest.mark.matrix
 @pytest.mark.timeout(900)
 def test_columns_come_to_tables_that_are_there(spark: SparkSession, new_schema: NewSchema, tmp_path: Path) -> None:
-    dataset = Dataset.create(new_schema(), files_root=str(tmp_path / "files"), media_route="spark")
-    direct = Dataset.create(str(tmp_path / "direct"))
+    dataset = create_dataset(new_schema(), files_root=str(tmp_path / "files"), media_route="spark")
+    direct = create_dataset(str(tmp_path / "direct"))
     inner = pa.struct([pa.field("x", pa.int32(), metadata={"comment": "it's one"})])
     first = pa.field("told", pa.struct([pa.field("a", pa.int32()), pa.field("list", pa.list_(inner))]))
     wider = pa.struct([*inner, pa.field("y", pa.string())])
@@ -290,11 +290,11 @@ def test_one_writer_at_a_time(
     spark: SparkSession, new_schema: NewSchema, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     name = new_schema()
-    dataset = Dataset.create(name, files_root=str(tmp_path / "files"), media_route="spark")
+    dataset = create_dataset(name, files_root=str(tmp_path / "files"), media_route="spark")
 
     def take(_: int) -> leases.Lease | None:
         try:
-            return leases.take(Dataset.open(name), leases.WRITER, "test")
+            return leases.take(open_dataset(name), leases.WRITER, "test")
         except LeaseHeldError:
             return None
 
@@ -315,7 +315,7 @@ def test_one_writer_at_a_time(
         long_ago = (datetime.now(timezone.utc) - timedelta(minutes=5)).isoformat(sep=" ")
         spark.sql(f"UPDATE {dataset.sql_name('leases')} SET host = 'elsewhere', heartbeat = TIMESTAMP '{long_ago}'")
         monkeypatch.setattr(leases, "_WATCHED_S", 0.1)
-        with leases.writer_lease(Dataset.open(name), "another") as other:
+        with leases.writer_lease(open_dataset(name), "another") as other:
             assert other.epoch == lease.epoch + 1
             with pytest.raises(LeaseHeldError, match="Another process took over"):
                 lease.check()
@@ -333,5 +333,5 @@ def test_one_writer_at_a_time(
     # One that hangs, and beats again, is none that has it now.
     lease.beat()
     (tmp_path / "files" / "_staging" / f"lease-writer-{other.epoch}").unlink()
-    with leases.writer_lease(Dataset.open(name), "next") as after:
+    with leases.writer_lease(open_dataset(name), "next") as after:
         assert after.epoch == other.epoch + 1

@@ -21,7 +21,7 @@ from tests.support.server import MediaServer
 from tests.support.standalone import WORKER
 from tests.support.tables import ask, rows
 from v2d_spark import config
-from v2d_spark.tables import Dataset
+from v2d_spark.datasets import open_dataset
 from v2d_spark.udfs import locations
 from v2d_spark.udfs.engine import media_child
 
@@ -283,7 +283,7 @@ def _command_line(process: psutil.Process) -> list[str]:
 
 def state(dataset: Path | str) -> dict[str, Any]:
     """What does not depend on how often a job was killed."""
-    opened = Dataset.open(str(dataset))
+    opened = open_dataset(str(dataset))
     return {
         "sources": ask(opened, "SELECT key, url, caption, spans, status, error_class FROM sources ORDER BY key"),
         "samples": ask(opened, "SELECT key, url, caption, clips, video_sha256, video_size FROM samples ORDER BY key"),
@@ -292,7 +292,7 @@ def state(dataset: Path | str) -> dict[str, Any]:
 
 def check_files(dataset: Path | str) -> None:
     """Every sample's bytes are in `media` once, whole, inline or as a side file; and every batch is in `runs` once."""
-    opened = Dataset.open(str(dataset))
+    opened = open_dataset(str(dataset))
     media = ask(opened, "SELECT key, batch_id, video FROM media WHERE video IS NOT NULL")
     found = {(row["key"], row["batch_id"]): row["video"] for row in media}
     assert len(found) == len(media)

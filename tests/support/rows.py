@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from tests.support.tables import append
-from v2d_spark import media_log
 from v2d_spark.schema import MEDIA, SAMPLES, step_tables
 from v2d_spark.udfs.enrichers.optical_flow import OpticalFlow
 from v2d_spark.udfs.media_writer import MediaWriter, WrittenFile
@@ -94,9 +93,9 @@ def write_made(folder: str, rows: Sequence[Row]) -> list[WrittenFile]:
 
 def commit_media(dataset: Dataset, batch: int, files: Sequence[Sequence[Row]], *, step: str = "download", **more: Any) -> None:
     """Write rows as files of a dataset's media and commit them as one batch of a step; `more` is for `write_media`."""
-    folder = media_log.folder_of_batch(dataset, batch)
+    folder = dataset.media_log().folder_of_batch(batch)
     written = [file for rows in files for file in write_media(folder, rows, **more)]
-    media_log.commit(dataset, step, batch, written)
+    dataset.media_log().commit(step, batch, written)
 
 
 def append_samples(dataset: Dataset, rows: Sequence[Row]) -> None:

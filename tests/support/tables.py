@@ -9,6 +9,7 @@ import pyarrow as pa
 from deltalake import QueryBuilder, write_deltalake
 
 from v2d_spark.managed import ManagedDataset
+from v2d_spark.merges import statements
 from v2d_spark.tables import Dataset
 
 
@@ -33,7 +34,7 @@ def ask(dataset: Dataset, query: str) -> list[dict[str, Any]]:
 def append(dataset: Dataset, name: str, rows: pa.Table) -> None:
     """Append rows to a table."""
     if isinstance(dataset, ManagedDataset):
-        dataset.append_rows(name, dataset.spark.createDataFrame(rows))
+        statements.append(dataset.spark.createDataFrame(rows), dataset, name)
     else:
         write_deltalake(dataset.table_path(name), rows, mode="append")
 

@@ -21,7 +21,7 @@ SPARK_PACKAGES = {"pyspark", "py4j", "delta", "deltalake"}
 MAY_CHANGE_TABLES = {f"v2d_spark/merges/{path.name}" for path in (ROOT / "v2d_spark/merges").glob("*.py")}
 MAY_CHANGE_TABLES |= {"v2d_spark/managed.py"}
 #: Modules that may write tables with the deltalake library: making them, committing media, the small control tables.
-MAY_WRITE_DELTA = MAY_CHANGE_TABLES | {"v2d_spark/tables.py", "v2d_spark/lease.py", "v2d_spark/media_log.py"}
+MAY_WRITE_DELTA = MAY_CHANGE_TABLES | {"v2d_spark/tables.py", "v2d_spark/lease_table.py", "v2d_spark/media_log.py"}
 
 CHANGING_SQL = re.compile(
     r"\b(MERGE\s+INTO|INSERT\s+(INTO|OVERWRITE)|UPDATE\s+\S+\s+(\w+\s+)?SET|DELETE\s+FROM|(ALTER|DROP|TRUNCATE|REPLACE|CREATE)\s+(OR\s+REPLACE\s+)?TABLE)\b",
@@ -70,6 +70,24 @@ def imports(path: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
+def needed(path: Path) -> set[Path]:
+    """The modules of `v2d_spark`, without `udfs`, that a file imports at its top or inside a function, but for types alone."""
+    found: list[str] = []
+
+    def look(node: ast.AST) -> None:
+        if isinstance(node, ast.If) and getattr(node.test, "id", "") == "TYPE_CHECKING":
+            return
+        if isinstance(node, ast.Import):
+            found.extend(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            found.extend([str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)])
+        for inner in ast.iter_child_nodes(node):
+            look(inner)
+
+    look(parsed(path))
+    return {BY_MODULE[name] for name in found if name in BY_MODULE} - {path}
+
+
 def texts(path: Path) -> Iterator[tuple[int, str]]:
     """Every string of a file that is no docstring, with its line; an f-string as one text, its values as `x`."""
     tree = parsed(path)
@@ -89,6 +107,11 @@ def texts(path: Path) -> Iterator[tuple[int, str]]:
 
 PRODUCT = modules("v2d_spark", "udfs", "jobs")
 DRIVER = modules("v2d_spark")
+BY_MODULE = {name_of(path).removesuffix(".py").removesuffix("/__init__").replace("/", "."): path for path in DRIVER}
+#: The modules of the route on which Python opens no table.
+THE_OTHER_ROUTE = {"v2d_spark/managed.py", "v2d_spark/managed_media.py"}
+#: Who may call `Dataset.open` and its like, which know one of two routes: what chooses between them.
+MAY_CHOOSE_A_ROUTE = {"v2d_spark/datasets.py", "v2d_spark/tables.py"}
 
 
 @pytest.mark.parametrize("path", modules("udfs"), ids=name_of)
@@ -106,6 +129,31 @@ def test_the_vocabulary_imports_nothing() -> None:
 @pytest.mark.parametrize("path", DRIVER, ids=name_of)
 def test_the_driver_imports_no_job(path: Path) -> None:
     assert not [name for name in imports(path) if name.startswith(("jobs", "v2d_spark.jobs", "udfs"))]
+
+
+def test_no_modules_need_each_other() -> None:
+    """Nor in a circle of several; not even by an import inside a function."""
+    first: list[Path] = []
+    left = {path: needed(path) for path in DRIVER}
+    while free := [path for path, wanted in left.items() if not wanted - set(first)]:
+        first += free
+        left = {path: wanted for path, wanted in left.items() if path not in free}
+    assert not sorted(map(name_of, left)), "these need each other, or what does"
+
+
+@pytest.mark.parametrize("path", DRIVER, ids=name_of)
+def test_one_module_knows_by_which_route_tables_are_reached(path: Path) -> None:
+    names = {node.id for node in ast.walk(parsed(path)) if isinstance(node, ast.Name)}
+    assert "ManagedDataset" not in names or name_of(path) in {"v2d_spark/datasets.py", *THE_OTHER_ROUTE}
+    opened = [
+        node
+        for node in ast.walk(parsed(path))
+        if isinstance(node, ast.Attribute)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == "Dataset"
+        and node.attr in ("open", "create", "exists")
+    ]
+    assert not opened or name_of(path) in MAY_CHOOSE_A_ROUTE
 
 
 def test_jobs_parse_call_and_nothing_else() -> None:

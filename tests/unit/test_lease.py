@@ -14,6 +14,8 @@ import psutil
 import pytest
 
 from v2d_spark import lease as leases
+from v2d_spark import lease_table
+from v2d_spark.lease_table import DirectLeases
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs import processes
 from v2d_spark.udfs.vocabulary import LeaseHeldError
@@ -206,7 +208,7 @@ def test_a_holder_whose_clock_is_wrong_lives_while_its_heart_beats(
     long_ago = datetime.now(timezone.utc) - timedelta(hours=2)
     held = lease_of_another_host(dataset, monkeypatch, long_ago)
     row = leases._row(leases.WRITER, held.epoch, "x") | {"host": "elsewhere", "heartbeat": long_ago + timedelta(seconds=15)}
-    beat = threading.Timer(0.5, lambda: leases.DirectLeases(dataset).write(row, held.epoch))
+    beat = threading.Timer(0.5, lambda: dataset.leases().write(row, held.epoch))
     beat.start()
 
     with pytest.raises(LeaseHeldError, match="on elsewhere"):
@@ -249,7 +251,7 @@ def test_a_process_that_was_stopped_and_wakes_up_after_its_lease_was_taken_commi
 
 def test_heartbeats_of_hours_leave_little(new_dataset: NewDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = new_dataset()
-    monkeypatch.setattr(leases, "_KEPT_HOURS", 0)
+    monkeypatch.setattr(lease_table, "_KEPT_HOURS", 0)
     held = leases.take(dataset, leases.WRITER, "x")
     for _ in range(5):
         held.check()
@@ -284,14 +286,14 @@ def test_a_lease_that_could_not_be_given_back_is_not_held(new_dataset: NewDatase
     def fail(*_: object) -> None:
         raise OSError(5, "the store does not answer")
 
-    write = leases.DirectLeases.write
+    write = DirectLeases.write
     with monkeypatch.context() as broken:
         with leases.writer_lease(dataset, "first") as first:
             with pytest.raises(LeaseHeldError):
                 leases.take(dataset, leases.WRITER, "beside it")
-            broken.setattr(leases.DirectLeases, "write", fail)
+            broken.setattr(DirectLeases, "write", fail)
         # It is taken, and the answer is lost: nobody holds it either.
-        broken.setattr(leases.DirectLeases, "write", lambda *given: (write(*given), fail())[0])
+        broken.setattr(DirectLeases, "write", lambda *given: (write(*given), fail())[0])
         with pytest.raises(OSError, match="does not answer"):
             leases.take(dataset, leases.WRITER, "lost")
     assert leases.living(dataset) == []

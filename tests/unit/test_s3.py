@@ -15,7 +15,6 @@ import pytest
 from tests.support.rows import media_row
 from tests.support.s3 import KEY, SECRET, Fault, S3Server, told_by_environment
 from v2d_spark import lease as leases
-from v2d_spark import media_log
 from v2d_spark.batches import append_run
 from v2d_spark.schema import EXPORTS, LEASES, MEDIA
 from v2d_spark.tables import Dataset, open_table
@@ -248,7 +247,7 @@ def test_a_row_of_runs_and_a_batch_whose_answer_is_lost_are_there_once(server: S
         server.harm(Fault("PUT", rf"lost-run/{name}/_delta_log/\d+\.json", lose=True))
 
     append_run(dataset, "download", 7, run="r", started_at=datetime.now(timezone.utc), report=Report())
-    media_log.commit(dataset, "download", 7, files)
+    dataset.media_log().commit("download", 7, files)
 
     assert sum(asked["harmed"] for asked in server.requests()) == 2
     assert [row["batch_id"] for row in dataset.read_control("runs")] == [7]

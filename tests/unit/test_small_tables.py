@@ -12,7 +12,6 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from v2d_spark import media_log
 from v2d_spark.lease import take
 from v2d_spark.merges import erase, upkeep
 from v2d_spark.schema import EXPORTS
@@ -102,5 +101,5 @@ def test_a_batch_whose_files_are_gone_is_not_committed(new_dataset: NewDataset) 
     dataset = new_dataset()
     version = dataset.delta("media").version()
     with pytest.raises(StorageError, match="1 of 1 files that were written for media"):
-        media_log.commit(dataset, "download", 1_000_001, [WrittenFile("gone.parquet", 1, "{}")])
+        dataset.media_log().commit("download", 1_000_001, [WrittenFile("gone.parquet", 1, "{}")])
     assert dataset.delta("media").version() == version

@@ -8,10 +8,11 @@ import pyarrow as pa
 import pytest
 from deltalake import DeltaTable, write_deltalake
 
-from v2d_spark import api, migrations, tables
+from v2d_spark import api, datasets, migrations, tables
+from v2d_spark.datasets import create_dataset, makes_managed
 from v2d_spark.lease import writer_lease
 from v2d_spark.schema import SCHEMA_VERSION, TABLES, arrow_type, measured
-from v2d_spark.tables import Dataset, makes_managed
+from v2d_spark.tables import Dataset
 from v2d_spark.udfs.subsamplers import subsamplers
 from v2d_spark.udfs.subsamplers.cuts import Cuts
 from v2d_spark.udfs.vocabulary import ConfigError, DatasetError
@@ -78,18 +79,18 @@ def test_what_is_no_dataset_is_told(tmp_path: Path) -> None:
     [("s3a://bucket/ds/", "s3a://bucket/ds"), ("/a/b/", "/a/b"), ("file:///a%20b", "/a b")],
 )
 def test_paths_are_named_in_one_way(given: str, resolved: str) -> None:
-    assert tables.resolve(given) == resolved
+    assert datasets.resolve(given) == resolved
 
 
 def test_a_scheme_that_is_not_served_is_refused() -> None:
     with pytest.raises(DatasetError, match="no path and no URL that is served"):
-        tables.resolve("dbfs:/data/pets")
+        datasets.resolve("dbfs:/data/pets")
 
 
 @pytest.mark.parametrize("path", ["a[1]", "a]", "a\\b"])
 def test_names_that_not_all_libraries_open_are_refused(path: str) -> None:
     with pytest.raises(DatasetError, match="choose another"):
-        tables.resolve(path)
+        datasets.resolve(path)
 
 
 @pytest.mark.parametrize(
@@ -97,20 +98,20 @@ def test_names_that_not_all_libraries_open_are_refused(path: str) -> None:
     [("lab.videos", "lab.videos"), ("Lab.VIDEOS", "lab.videos"), ("`my-lab`.`videos`", "`my-lab`.videos")],
 )
 def test_names_in_a_catalog_are_told_from_paths(given: str, resolved: str) -> None:
-    assert tables.resolve(given) == resolved
+    assert datasets.resolve(given) == resolved
 
 
 def test_a_folder_with_a_dot_in_its_name_is_a_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert tables.resolve("./lab.videos") == str(tmp_path / "lab.videos")
-    assert tables.resolve("lab.videos.v1") == str(tmp_path / "lab.videos.v1")
+    assert datasets.resolve("./lab.videos") == str(tmp_path / "lab.videos")
+    assert datasets.resolve("lab.videos.v1") == str(tmp_path / "lab.videos.v1")
     (tmp_path / "lab.videos").mkdir()
-    assert tables.resolve("lab.videos") == str(tmp_path / "lab.videos")
+    assert datasets.resolve("lab.videos") == str(tmp_path / "lab.videos")
 
 
 def test_a_folder_takes_no_other_folder_for_its_files(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match=r"is a folder; files_root is for a dataset that is named CATALOG\.SCHEMA"):
-        Dataset.create(str(tmp_path / "dataset"), files_root=str(tmp_path / "files"))
+        create_dataset(str(tmp_path / "dataset"), files_root=str(tmp_path / "files"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -239,9 +240,9 @@ def test_which_new_datasets_a_catalog_manages(tmp_path: Path) -> None:
 def test_a_folder_has_the_direct_route_alone(tmp_path: Path) -> None:
     path = str(tmp_path / "dataset")
     with pytest.raises(DatasetError, match="is a folder, which media_route=spark is not for"):
-        Dataset.create(path, media_route="spark")
+        create_dataset(path, media_route="spark")
     assert not Path(path).exists()
-    dataset = Dataset.create(path, media_route="direct")
+    dataset = create_dataset(path, media_route="direct")
     assert (dataset.route, dataset.tables_location) == ("direct", path)
     dataset.require_direct("maintain")
     with pytest.raises(DatasetError, match="is a folder, which media_route=spark is not for"):

@@ -49,7 +49,7 @@ def merge_samples(spark: SparkSession, dataset: Dataset, media: str, batch_id: i
             files = min(MOST_FILES, 1 + (last - first) // SOURCES_OF_A_FILE)
             found = found.repartitionByRange(files, "source_num")
         # The transaction's id makes a second append of this batch, at once or later, come to nothing.
-        append(found, dataset, "samples", txnAppId=f"v2d/samples/{batch_id}", txnVersion="1")
+        append(found, dataset, "samples", transaction=(f"v2d/samples/{batch_id}", 1))
         return
     run_merge(
         spark,

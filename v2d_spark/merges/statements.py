@@ -36,20 +36,21 @@ def run_merge(spark: SparkSession, statement: str) -> int:
             attempt += 1
 
 
-def append(rows: DataFrame, dataset: Dataset, name: str, **options: str) -> None:
+def append(rows: DataFrame, dataset: Dataset, name: str, *, transaction: tuple[str, int] | None = None) -> None:
     """Append rows to a table.
 
     Args:
         rows: its rows; columns left out are null.
         dataset: the dataset.
         name: the table.
-        options: of Delta's writer.
+        transaction: an application's identifier and number: what was appended under it before is not appended again.
     """
     from pyspark.sql import functions as F
 
     # Where Delta 4.0 has to cast one column itself, it makes structs of nulls of all structs that are null.
     types = dict(spark_types(dataset.arrow_schema(name)))
     typed = rows.select(*(F.col(f"`{column}`").cast(types[column]).alias(column) for column in rows.columns))
+    options = {"txnAppId": transaction[0], "txnVersion": str(transaction[1])} if transaction else {}
     writer = typed.write.format("delta").mode("append").options(**options)
     if dataset.is_entered(name):
         writer.saveAsTable(dataset.sql_name(name))

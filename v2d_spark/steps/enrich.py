@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING
 
 from v2d_spark import batches, gpus, media_log, merges, migrations, queries, schema
 from v2d_spark.config import Settings
-from v2d_spark.lease import BATCHES_PER_EPOCH, Lease
+from v2d_spark.lease import Lease
+from v2d_spark.lease_table import BATCHES_PER_EPOCH
 from v2d_spark.schema import STEP_MEDIA
 from v2d_spark.session import is_on_this_host, parallelism, scratch_of_tasks
 from v2d_spark.steps.making import MakeResult, Unwatched, Watcher, collected, in_rounds
@@ -195,13 +196,13 @@ def _commit(
     spark: SparkSession, dataset: Dataset, lease: Lease, outcome: batches.Outcome, *, run: str, settings: Settings | None
 ) -> None:
     """Do the round of commits of a batch, in its order; each changes nothing when it is done again."""
-    name = f"{outcome.step}{STEP_MEDIA}"
+    log = dataset.media_log(f"{outcome.step}{STEP_MEDIA}")
     lease.check()
-    is_new = media_log.commit(dataset, outcome.step, outcome.batch_id, outcome.files, table_name=name)
+    is_new = log.commit(outcome.step, outcome.batch_id, outcome.files)
     lease.check()
     if outcome.report.statuses:
         files = outcome.files if is_new else None
-        with media_log.batch_view(spark, dataset, outcome.batch_id, name=name, files=files) as media:
+        with log.batch_view(spark, outcome.batch_id, files=files) as media:
             merges.merge_enrichment(spark, dataset, outcome.step, media, outcome.batch_id, outcome.first, outcome.last)
     batches.append_run(
         dataset,
@@ -216,11 +217,11 @@ def _commit(
 
 def _recover(spark: SparkSession, dataset: Dataset, lease: Lease, step: str, *, run: str) -> int:
     """End the batches whose round of commits was cut off; return how many there were."""
-    name = f"{step}{STEP_MEDIA}"
+    log = dataset.media_log(f"{step}{STEP_MEDIA}")
     made = f"sum({step}.size)" if enricher(step).made else "0"
-    cut_off = list(media_log.uncommitted_batches(dataset, step, lease.epoch, table_name=name))
+    cut_off = list(log.uncommitted_batches(step, lease.epoch))
     for batch_id in cut_off:
-        with media_log.batch_view(spark, dataset, batch_id, name=name) as media:
+        with log.batch_view(spark, batch_id) as media:
             rows = spark.sql(
                 f"""
                 SELECT status, error_class, count(*) AS samples, {made} AS bytes,

@@ -23,7 +23,8 @@ import pyarrow as pa
 
 from v2d_spark import batches, media_log, migrations
 from v2d_spark.config import Settings
-from v2d_spark.lease import BATCHES_PER_EPOCH, WRITER, Lease, living, step_lease, writer_lease
+from v2d_spark.lease import WRITER, Lease, living, step_lease, writer_lease
+from v2d_spark.lease_table import BATCHES_PER_EPOCH
 from v2d_spark.merges import upkeep
 from v2d_spark.merges.upkeep import Amount
 from v2d_spark.schema import STEP_MEDIA, STREAM

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Protocol
 
-from v2d_spark import batches, media_log, merges, migrations, overview, schema, suppressions
+from v2d_spark import batches, merges, migrations, overview, schema, suppressions
 from v2d_spark.choice import Choice
 from v2d_spark.config import Settings
 from v2d_spark.lease import Lease
@@ -427,7 +427,7 @@ class _Work:
         return self.task(
             batch,
             dataset_path=self.dataset.path,
-            media_path=media_log.folder_of_batch(self.dataset, batch_id),
+            media_path=self.dataset.media_log().folder_of_batch(batch_id),
             media_schema=self.dataset.arrow_schema("media"),
             batch_id=batch_id,
             fingerprint=settings.fingerprint,

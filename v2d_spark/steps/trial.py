@@ -20,6 +20,7 @@ import pyarrow as pa
 from v2d_spark import batches, config, merges, migrations, queries, schema, suppressions
 from v2d_spark.choice import CHANGED, NEW, Choice
 from v2d_spark.config import Settings
+from v2d_spark.datasets import create_dataset, open_dataset
 from v2d_spark.lease import Lease
 from v2d_spark.limits import cost_of
 from v2d_spark.session import parallelism
@@ -170,7 +171,7 @@ def try_settings(
         with locations.write_whole(locations.join(path, _MARK)) as file:
             file.write(json.dumps(told).encode())
         mark = told
-    trial = Dataset.open(path)
+    trial = open_dataset(path)
     # What the other settings leave out is pending no more afterwards; all the others wait for nothing.
     made = downloading.download(spark, trial, lease, settings, watcher=watcher, choice=Choice(only=(NEW, CHANGED)))
     return compare(spark, dataset, name, settings), made
@@ -187,7 +188,7 @@ def _sampled(spark: SparkSession, dataset: Dataset, lease: Lease, sources: int, 
 
 def _copy(spark: SparkSession, dataset: Dataset, path: str, lease: Lease, sampled: str) -> dict[str, Any]:
     """Make the trial's tables; return how many sources it has, and the versions at which they hold what was before."""
-    trial = Dataset.create(path, shard_size=dataset.shard_size)
+    trial = create_dataset(path, shard_size=dataset.shard_size)
     # What the copied samples were measured with, be it by other settings than those that are tried.
     own = set(schema.SAMPLES.column_names)
     trial.widen([column for column in dataset.arrow_schema("samples") if column.name not in own])
@@ -226,7 +227,7 @@ def compare(spark: SparkSession, dataset: Dataset, name: str, settings: Settings
     from pyspark.sql import functions as F
 
     path, mark = _opened(dataset, name)
-    trial = Dataset.open(path)
+    trial = open_dataset(path)
     old = trial.read(spark, "samples", version=mark["before"]["samples"])
     new = trial.read(spark, "samples")
     before, after = old.select("key", F.lit(True).alias("was")), new.select("key", F.lit(True).alias("stays"))
@@ -341,7 +342,7 @@ def promote(spark: SparkSession, dataset: Dataset, lease: Lease, name: str) -> P
         DatasetError: if there is no such trial, or it is not complete.
     """
     path, mark = _opened(dataset, name)
-    trial = Dataset.open(path)
+    trial = open_dataset(path)
     settings = config.load(mark["settings"])
     if pending := trial.read(spark, "sources").where(f"status = '{PENDING}'").count():
         raise DatasetError(

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from v2d_spark import batches, migrations
+from v2d_spark.datasets import open_dataset
 from v2d_spark.lease import Lease, step_lease, trial_lease, writer_lease
 from v2d_spark.steps.taking_over import DATASET_FORMAT
 from v2d_spark.tables import Dataset
@@ -41,7 +42,7 @@ def family_of(dataset: Dataset) -> tuple[list[tuple[Dataset, Dataset]], list[str
                 continue
             seen.add(path)
             try:
-                made = Dataset.open(path)
+                made = open_dataset(path)
             except (V2dError, OSError):
                 made = None
             # Another dataset may be there now.

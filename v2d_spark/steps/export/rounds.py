@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from v2d_spark.managed import ManagedDataset
 from v2d_spark.managed_media import copy_out
 from v2d_spark.session import parallelism
 from v2d_spark.steps.export.destination import STAGING, own_folder
 from v2d_spark.steps.export.selection import BYTES
 from v2d_spark.steps.export.tasks import job, task_of
 from v2d_spark.steps.export.work import Work
+from v2d_spark.tables import Dataset
 from v2d_spark.udfs import locations
 from v2d_spark.udfs.media_reader import FILES_SCHEMA
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _NAMES_HELD = 500_000
 
 
-def written_in_rounds(work: Work, dataset: ManagedDataset) -> list[Row]:
+def written_in_rounds(work: Work, dataset: Dataset) -> list[Row]:
     """Write all shards, in as many jobs as it takes.
 
     Args:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 from v2d_spark.as_of import Past
 from v2d_spark.config import Settings
-from v2d_spark.managed import ManagedDataset
 from v2d_spark.schema import STEP_MEDIA
 from v2d_spark.steps.export import destination, tasks
 from v2d_spark.steps.export.asked import Asked, check
@@ -153,7 +152,7 @@ def _export(
             # From here on a key's shard is settled: whoever goes on after a kill finds it here.
             destination.prepare(folder, mark | {"shards": places})
         if selection.found["samples"]:
-            written = written_in_rounds(work, read) if isinstance(read, ManagedDataset) else tasks.plan(work).collect()
+            written = tasks.plan(work).collect() if read.is_direct else written_in_rounds(work, read)
             done = sorted(written, key=lambda row: row["shard"])
     finally:
         locations.remove_tree(staging)
