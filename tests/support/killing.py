@@ -136,7 +136,7 @@ class Job:
             raise AssertionError(f"{process.args} does not end:\n{told.decode()}") from None
         return process.returncode, told.decode()
 
-    def run_and_kill(self, dataset: Path, kinds: Sequence[str], chance: random.Random) -> bool:
+    def run_and_kill(self, dataset: Path | str, kinds: Sequence[str], chance: random.Random) -> bool:
         """Run the command, and do harm to parts of it, one after the other, each at a random moment.
 
         Args:
@@ -299,7 +299,7 @@ def check_files(dataset: Path | str) -> None:
     for sample in rows(opened, "samples"):
         video = found[sample["key"], sample["batch_id"]]
         inline = video["inline"]
-        body = locations.read_bytes(locations.join(str(dataset), video["uri"])) if inline is None else inline
+        body = locations.read_bytes(locations.join(opened.path, video["uri"])) if inline is None else inline
         assert hashlib.sha256(body).hexdigest() == sample["video_sha256"]
     batches = [row["batch_id"] for row in ask(opened, "SELECT batch_id FROM runs")]
     assert len(batches) == len(set(batches))
