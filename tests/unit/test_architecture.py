@@ -80,7 +80,9 @@ def needed(path: Path) -> set[Path]:
         if isinstance(node, ast.Import):
             found.extend(alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            found.extend([str(node.module), *(f"{node.module}.{alias.name}" for alias in node.names)])
+            # Of a package either a module is meant, or what its own file has.
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            found.extend(name if name in BY_MODULE else str(node.module) for name in names)
         for inner in ast.iter_child_nodes(node):
             look(inner)
 
