@@ -36,9 +36,10 @@ from tests.support import cli
 from tests.support.s3 import S3Server
 from v2d_spark import api, schema
 from v2d_spark.config import Settings
+from v2d_spark.delta_tables import open_table
 from v2d_spark.session import get_session
 from v2d_spark.steps.making import Unwatched
-from v2d_spark.tables import Dataset, open_table
+from v2d_spark.tables import Dataset
 from v2d_spark.udfs import locations, storage
 from v2d_spark.udfs.report import Report
 from v2d_spark.udfs.storage import Store

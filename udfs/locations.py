@@ -42,6 +42,8 @@ _SCHEME = re.compile(r"(?:([A-Za-z][A-Za-z0-9+.\-]*)://)|(?:(file):)", re.IGNORE
 _ETAGS = ("ETag", "etag")
 _CHANGED = ("LastModified", "last_modified", "updated", "mtime", "modified", "modificationTime")
 _COPIED_BYTES = 1 << 20
+# What s3fs makes of 500 and 503.
+_NO_ANSWER = (errno.EIO, errno.EBUSY, getattr(errno, "EREMOTEIO", errno.EIO))
 # A file that is being written: hidden, beside its final place, named by its owner.
 _UNFINISHED = re.compile(r"\..*~(?P<host>[^~]*)~(?P<pid>[0-9]+)~(?P<mark>[^~]+)~[0-9a-f]{8}\.unfinished")
 
@@ -679,7 +681,10 @@ def _store(location: str, **options: Any) -> tuple[Any, str]:
         raise InputError(f"{scheme(location)}: locations need a package that is not installed: {error}{package}") from error
     except ValueError as error:
         raise InputError(f"{scheme(location)}: is no kind of location that fsspec knows") from error
-    return (_Plain(filesystem, location) if is_s3 else filesystem), path
+    if is_s3:
+        filesystem.retries = storage.ROUNDS  # it takes no option for that
+        filesystem = _Plain(filesystem, location)
+    return filesystem, path
 
 
 class _Plain:
@@ -705,15 +710,17 @@ class _Plain:
 @contextmanager
 def _plain_errors(location: str) -> Iterator[None]:
     """Around what talks to S3: s3fs lets errors of its libraries through that are no OSError."""
+    bucket = "/".join(_store_url(location).split("/")[:3])
     try:
         yield
-    except OSError:
-        raise
+    except OSError as error:
+        if error.errno not in _NO_ANSWER:
+            raise
+        raise OSError(errno.EIO, f"{bucket} does not answer: {error.strerror or error}", location) from error
     except Exception as error:
         library = type(error).__module__.partition(".")[0]
         if library not in ("aiobotocore", "aiohttp", "botocore"):
             raise
-        bucket = "/".join(_store_url(location).split("/")[:3])
         if "Credentials" in type(error).__name__:
             raise PermissionError(
                 errno.EACCES, f"there are no credentials for {bucket} on this machine: {error}", location

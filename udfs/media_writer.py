@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
@@ -254,7 +254,8 @@ class _OpenFile:
         with ExitStack() as stack:
             file = stack.enter_context(locations.write_new(self._path))
             # Arrow gathers what it writes: each call of Python's file waits for the interpreter, which fetching threads hold.
-            self._sink = pa.BufferedOutputStream(pa.PythonFile(file, mode="w"), _GATHERED_BYTES)
+            self._gate = _Gate(file)
+            self._sink = pa.BufferedOutputStream(pa.PythonFile(self._gate, mode="w"), _GATHERED_BYTES)
             self._writer = pq.ParquetWriter(
                 self._sink,
                 schema,
@@ -290,8 +291,37 @@ class _OpenFile:
 
     def abort(self) -> None:
         """Let go of the file, which then is none: its place may have been full."""
+        self._gate.is_shut = True
+        with suppress(OSError):
+            self._sink.close()
         with suppress(_Aborted, OSError), self._stack:
             raise _Aborted
+
+
+class _Gate:
+    """What Arrow writes to: nothing more passes once the file is given up, since Arrow still writes what it holds then.
+
+    Args:
+        file: the file.
+    """
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.is_shut = False
+
+    @property
+    def closed(self) -> bool:
+        return self._file.closed
+
+    def write(self, data: bytes) -> int:
+        return len(data) if self.is_shut else self._file.write(data)
+
+    def flush(self) -> None:
+        if not self.is_shut:
+            self._file.flush()
+
+    def close(self) -> None:
+        """It is closed by whoever opened it."""
 
 
 class _Aborted(Exception):

@@ -14,7 +14,12 @@ from typing import Any
 
 SCHEMES = ("s3", "s3a", "s3n")
 ANY = "s3://"
+#: Seconds that a store which does not answer is asked again for, about, before whoever asks gives up.
+PATIENCE_S = 120
+# What s3fs's library asks for it tries so often, with pauses of up to 20 s, and all of that s3fs does so often: that is for
+# answers that are cut in the middle, which the library does not see.
 _TRIES = 10
+ROUNDS = 3
 _DEFAULT_REGION = "us-east-1"
 
 
@@ -88,6 +93,11 @@ class Store:
             "aws_virtual_hosted_style_request": "false" if self._path_style() else None,
             "aws_skip_signature": "true" if self.anonymous else None,
             "aws_request_payer": "true" if self.requester_pays else None,
+            # By itself it asks ten times within three seconds.
+            "max_retries": "100",
+            "retry_timeout": f"{PATIENCE_S}s",
+            "backoff_config.init_backoff": "200ms",
+            "backoff_config.max_backoff": "10s",
         }
         if self.access_key is not None:
             told |= {

@@ -18,8 +18,9 @@ import pyarrow as pa
 from deltalake import DeltaTable
 from deltalake.exceptions import DeltaError
 
+from v2d_spark.delta_tables import open_table
 from v2d_spark.schema import RUNS, SOURCES, STEP_MEDIA, SUPPRESSIONS
-from v2d_spark.tables import Dataset, open_table
+from v2d_spark.tables import Dataset
 from v2d_spark.udfs import locations
 from v2d_spark.udfs.vocabulary import ConfigError, DatasetError, V2dError
 

@@ -19,8 +19,8 @@ _DIED = re.compile(r"Python worker exited unexpectedly|ExecutorLostFailure")
 # What Python, and Java, call a disk or a store that does not answer. One that lacks a file answers. The numbers: EIO, ENXIO,
 # ENODEV, ENETUNREACH, ETIMEDOUT, EHOSTUNREACH, ESTALE, EREMOTEIO.
 _NO_ANSWER = re.compile(
-    r"OSError: (?:\[Errno (?:5|6|19|101|110|113|116|121)\]|Generic \w+ error|.*does not answer)"
-    r"|(?:TimeoutError|Connection\w*Error|(?:IO|FileSystem|SocketTimeout|AWS\w+|Sdk\w+)Exception): "
+    r"OSError: (?:\[Errno (?:5|6|19|101|110|113|116|121)\]|.*does not answer)|\w+Error: (?:.* )?Generic \w+ error"
+    r"|(?:TimeoutError|Connection\w*Error|(?:IO|FileSystem|SocketTimeout|HttpChannelEOF|AWS\w+|Sdk\w+|Api\w+)Exception): "
 )
 _AGAIN = "then run the same command again: what was committed stays."
 

@@ -76,11 +76,14 @@ def end(code: int) -> None:
 
     signal.signal(signal.SIGINT, ending)
     if code:
-        _cancel_jobs()
+        # A thread of ours may still wait for one: Python ends no sooner.
+        cancel_jobs()
 
 
-def _cancel_jobs() -> None:
-    """End what a thread of ours still waits for: Python ends no sooner."""
+def cancel_jobs() -> None:
+    """End all jobs of Spark's that a command of ours waits for; in a process that is somebody else's nothing is done."""
+    if _first is None:
+        return
     pyspark = sys.modules.get("pyspark")
     if pyspark is None:
         return

@@ -19,13 +19,14 @@ from typing import Any
 
 from deltalake.exceptions import DeltaError
 
-from v2d_spark import commits, connect
+from v2d_spark import commits, connect, interrupts
 from v2d_spark.conflicts import pause
+from v2d_spark.delta_tables import TRIES_OF_STORE, was_asked_again
 from v2d_spark.lease_table import BATCHES_PER_EPOCH, LeaseTable
 from v2d_spark.session import session_there
-from v2d_spark.tables import Dataset, was_asked_again
-from v2d_spark.udfs import processes
-from v2d_spark.udfs.vocabulary import LeaseHeldError, StorageError
+from v2d_spark.tables import Dataset
+from v2d_spark.udfs import locations, processes
+from v2d_spark.udfs.vocabulary import LeaseHeldError, StorageError, V2dError
 
 WRITER = "writer"
 HEARTBEAT_EVERY_S = 15.0
@@ -41,8 +42,9 @@ _BEATS_OF_A_TIDYING = 240
 CONNECT_HOLDER_IS_DEAD_AFTER = timedelta(minutes=7)
 _THROUGH_CONNECT = " (through Spark Connect)"
 _TRIES = 20
-# Of a store that fails at times: its libraries ask again by themselves, but not where an answer is cut in the middle.
-_TRIES_OF_STORE = 3
+# A store that did not take a heartbeat for so long is dead, whatever is still asked of it: each of a task's attempts asks on
+# for minutes. One heartbeat is tried for two minutes.
+_SILENT_AFTER_S = 240.0
 # How many of this process hold a lease, or are taking it: where the dataset is, name, epoch. Two may want the same at once.
 _HELD: Counter[tuple[str, str, int]] = Counter()
 _COUNTING = threading.Lock()
@@ -67,6 +69,8 @@ class Lease:
         self._batches = 0
         self._lock = threading.Lock()
         self._is_held = True
+        self._is_in_store = not locations.is_local(dataset.path)
+        self._answered_at = time.monotonic()
         self.epoch = epoch
 
     def next_batch_id(self) -> int:
@@ -92,11 +96,18 @@ class Lease:
         """Move its heartbeat; whether it is lost is found out where something is about to be committed."""
         self._renew(self._table.beat)
 
+    @property
+    def is_in_silence(self) -> bool:
+        """Whether the dataset's store has not answered for so long that it is taken for dead; a disk tells by itself."""
+        return self._is_in_store and time.monotonic() - self._answered_at > _SILENT_AFTER_S
+
     def release(self) -> None:
         """Give it back; nothing happens if it is lost already."""
         if self._is_held:
             self._is_held = False
             _count(self._dataset, self._name, self.epoch, -1)
+        if self.is_in_silence:
+            return
         # One that cannot be given back is taken by whoever wants it: it is not held, or its process will be dead.
         with contextlib.suppress(LeaseHeldError, StorageError, OSError, DeltaError):
             self._renew(self._table.write, released=True)
@@ -109,10 +120,11 @@ class Lease:
                     done = write(row, self.epoch)
             except (OSError, DeltaError) as error:
                 # Whether it was written makes no difference to one who looks, and writes, again.
-                if attempt + 1 >= _TRIES_OF_STORE or was_asked_again(error):
+                if attempt + 1 >= TRIES_OF_STORE or was_asked_again(error):
                     raise
                 done = None
             if done is not None:
+                self._answered_at = time.monotonic()
                 return done
             pause(attempt)
         raise LeaseHeldError(_many(self._dataset))
@@ -185,14 +197,26 @@ def _held(dataset: Dataset, name: str, command: str) -> Iterator[Lease]:
                 lease.beat()
                 if beats % _BEATS_OF_A_TIDYING == 0:
                     lease.tidy()
+            if lease.is_in_silence:
+                interrupts.cancel_jobs()
 
     heart = threading.Thread(target=beat, name="lease", daemon=True)
     heart.start()
     try:
         yield lease
+    except V2dError:
+        raise
+    except Exception as error:
+        if not lease.is_in_silence:
+            raise
+        raise StorageError(
+            f"The store of {dataset.name} has not answered for {_SILENT_AFTER_S / 60:.0f} minutes; see that it does, then run "
+            "the same command again: what was committed stays."
+        ) from error
     finally:
         ended.set()
-        heart.join()
+        # In silence it goes on asking for a while, which nothing needs to wait for.
+        heart.join(0 if lease.is_in_silence else None)
         lease.release()
 
 

@@ -24,6 +24,7 @@ from v2d_spark.catalogs import CatalogSchema
 from v2d_spark.complaints import explain, first_line
 from v2d_spark.config import SPARK
 from v2d_spark.conflicts import is_conflict
+from v2d_spark.delta_tables import is_table
 from v2d_spark.lease_table import LeaseTable
 from v2d_spark.managed_media import ManagedMediaLog
 from v2d_spark.media_log import MediaLog
@@ -40,7 +41,7 @@ from v2d_spark.schema import (
     Table,
 )
 from v2d_spark.spark_paths import quoted
-from v2d_spark.tables import Dataset, as_rows, check_version, is_table, spark_schema
+from v2d_spark.tables import Dataset, as_rows, check_version, spark_schema
 from v2d_spark.udfs import locations
 from v2d_spark.udfs.vocabulary import DatasetError, StorageError
 

@@ -22,6 +22,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction, RemoveAction
 
+from v2d_spark.delta_tables import asked_again
 from v2d_spark.lease_table import BATCHES_PER_EPOCH
 from v2d_spark.schema import IMPORT_ROOTS_PROPERTY, MEDIA
 from v2d_spark.session import narrowly_read
@@ -84,6 +85,10 @@ class MediaLog:
         return bool(files) and self._commit(step, batch_id, files)
 
     def _commit(self, step: str, batch_id: int, files: Sequence[WrittenFile]) -> bool:
+        # Asked again, it finds what it has done: the batch's transaction.
+        return asked_again(self._dataset.table_path(self._name), lambda: self._add(step, batch_id, files))
+
+    def _add(self, step: str, batch_id: int, files: Sequence[WrittenFile]) -> bool:
         table = self._dataset.delta(self._name)
         identifier = transaction(step, batch_id)
         # The library records the id but does not refuse one that is there.

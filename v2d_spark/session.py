@@ -39,6 +39,18 @@ MAVEN_URL = "https://repo1.maven.org/maven2/"
 ARCHIVE = Path(sys.prefix) / "var" / "v2d_spark" / "classes.jsa"
 DELTA_EXTENSION = "io.delta.sql.DeltaSparkSessionExtension"
 
+#: How long Hadoop asks a store of S3 that does not answer, of what stands behind `fs.s3a.`: minutes, as Python's
+#: libraries do. By itself it waits for an answer for 200 s, and asks a store that wants fewer requests 20 times, each time
+#: twice as long after the one before: for two days.
+PATIENCE = {
+    "attempts.maximum": "2",
+    "retry.limit": "6",
+    "retry.throttle.limit": "9",
+    "connection.timeout": "20s",
+    "connection.establish.timeout": "15s",
+    "connection.request.timeout": "30s",
+}
+
 # Marks a session as made here.
 _OWN = "spark.v2d.local"
 # Set in a session of ours whose workers have been started.
@@ -425,6 +437,7 @@ def _reaching_s3(delta: _Jars, for_s3: _Jars) -> dict[str, str]:
     for scheme in stores.SCHEMES:
         conf[f"spark.delta.logStore.{scheme}.impl"] = commits.LOG_STORE
         conf[f"spark.hadoop.fs.{scheme}.impl"] = "org.apache.hadoop.fs.s3a.S3AFileSystem"
+    conf |= {f"spark.hadoop.fs.s3a.{name}": value for name, value in PATIENCE.items()}
     # Who asks, Hadoop takes from the environment too, and where by itself only of AWS.
     reached = stores.Store(stores.ANY)
     if endpoint := reached.deltalake_options().get("aws_endpoint_url"):

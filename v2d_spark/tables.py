@@ -12,9 +12,9 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
@@ -26,6 +26,7 @@ from v2d_spark import schema
 from v2d_spark.complaints import first_line
 from v2d_spark.config import DIRECT, SPARK, Settings
 from v2d_spark.conflicts import pause
+from v2d_spark.delta_tables import asked_again, is_table, open_table, was_asked_again
 from v2d_spark.lease_table import DirectLeases, LeaseTable
 from v2d_spark.media_log import MediaLog
 from v2d_spark.schema import (
@@ -55,8 +56,6 @@ _MARK = schema.SOURCES
 DEFAULT_SHARD_SIZE = Settings().shard_size
 _STAGING_FOLDER = "_staging"
 _TRIES = 8
-_TRIES_OF_STORE = 3
-_Told = TypeVar("_Told")
 
 
 class Dataset:
@@ -526,7 +525,10 @@ class Dataset:
                     storage_options=locations.deltalake_options(self.table_path(name)),
                 )
                 return
-            except CommitFailedError:
+            except (OSError, DeltaError) as error:
+                is_of_store = not isinstance(error, CommitFailedError)
+                if is_of_store and (locations.is_local(self.path) or was_asked_again(error)):
+                    raise
                 if transaction is not None and _has(self.delta(name), transaction):
                     return  # a store had done it, and lost the answer
                 if attempt == _TRIES - 1:
@@ -552,52 +554,6 @@ def as_rows(table: pa.Table) -> list[dict[str, Any]]:
         {key: dict(value) if key in maps and value is not None else value for key, value in row.items()}
         for row in table.to_pylist()
     ]
-
-
-def open_table(path: str, version: int | None = None) -> DeltaTable:
-    """A table as the deltalake library opens it, which reaches its store as all of the code does.
-
-    Args:
-        path: folder of the table.
-        version: the version; the newest by default.
-    """
-    options = locations.deltalake_options(path)
-    return _asked_again(path, lambda: DeltaTable(path, version=version, storage_options=options))
-
-
-def is_table(path: str) -> bool:
-    """Whether there is a Delta table in a folder."""
-    options = locations.deltalake_options(path)
-    return _asked_again(path, lambda: DeltaTable.is_deltatable(path, storage_options=options))
-
-
-def _asked_again(path: str, ask: Callable[[], _Told]) -> _Told:
-    """What a table's store tells, asked for again where it fails: the library does not where a listing is cut in the middle.
-
-    Args:
-        path: folder of the table.
-        ask: changes nothing when it is done again.
-    """
-    tries = 1 if locations.is_local(path) else _TRIES_OF_STORE
-    for attempt in range(tries - 1):
-        try:
-            return ask()
-        except TableNotFoundError:
-            raise
-        except (OSError, DeltaError) as error:
-            if was_asked_again(error):
-                raise
-            pause(attempt)
-    return ask()
-
-
-def was_asked_again(error: Exception) -> bool:
-    """Whether the deltalake library has asked a store as often as it does, for minutes.
-
-    Args:
-        error: what it failed with.
-    """
-    return re.search(r"after \d+ retries", str(error)) is not None
 
 
 def resolve_folder(path: str) -> str:
@@ -705,6 +661,6 @@ def _create_table(path: str, table: Table, shard_size: int, made_from: str | Non
             raise_if_key_not_exists=False,
             storage_options=locations.deltalake_options(path),
         )
-        _asked_again(path, create)
+        asked_again(path, create)
     except (DeltaError, OSError) as error:
         raise DatasetError(f"The table {table.name} cannot be made in {path}: {first_line(error)}.") from None

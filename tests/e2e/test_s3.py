@@ -20,7 +20,8 @@ from tests.support.media import make_video
 from tests.support.s3 import SECRET, Fault, S3Server
 from tests.support.server import MediaServer
 from tests.support.tables import ask
-from v2d_spark.tables import Dataset, open_table
+from v2d_spark.delta_tables import open_table
+from v2d_spark.tables import Dataset
 from v2d_spark.udfs import locations, storage
 from v2d_spark.udfs.storage import Store
 

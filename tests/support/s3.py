@@ -32,7 +32,7 @@ KEY, SECRET = "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"
 REGION = "eu-central-1"
 #: What makes every AWS program talk to such a server; the rest of the environment is to be cleared of AWS_….
 NAMES = ("AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_REGION", "AWS_DEFAULT_REGION")
-_KEPT_HEADERS = ("authorization", "if-none-match", "x-amz-request-payer", "x-amz-security-token")
+_KEPT_HEADERS = ("authorization", "if-none-match", "user-agent", "x-amz-request-payer", "x-amz-security-token")
 
 
 @dataclass

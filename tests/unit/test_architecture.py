@@ -216,7 +216,7 @@ def test_nothing_reaches_past_the_dataframe_api(path: Path) -> None:
 def test_tables_are_opened_and_tasks_are_given_with_what_it_takes_to_reach_their_store(path: Path) -> None:
     calls = [node for node in ast.walk(parsed(path)) if isinstance(node, ast.Call)]
     opened = [call for call in calls if _called(call) in ("DeltaTable", "is_deltatable")]
-    assert not opened or name_of(path) == "v2d_spark/tables.py"
+    assert not opened or name_of(path) == "v2d_spark/delta_tables.py"
     tasks = [call.args[0] for call in calls if _called(call) == "mapInArrow" and name_of(path) != "v2d_spark/session.py"]
     assert all(isinstance(task, ast.Call) and _called(task) == "Carried" for task in tasks)
 

@@ -214,10 +214,14 @@ def test_a_module_that_this_process_lacks_is_none_of_theirs() -> None:
             "Generic S3 error: Error performing PUT http://127.0.0.1/b/x in 3.2s, after 10 retries",
             "Storage failed (OSError: Generic",
         ),
+        (
+            "Kernel error -> Generic S3 error\n↳ Error getting list response body\n↳ HTTP error",
+            "Storage failed (OSError: Kernel error -> Generic",
+        ),
     ],
 )
 def test_what_fails_beside_us_is_told_with_what_to_do(text: str, told: str) -> None:
-    kind = OSError if text.startswith(("Generic S3", "Generic Local")) else Exception
+    kind = OSError if text.startswith(("Generic S3", "Generic Local", "Kernel")) else Exception
     sentence = of_resources(kind(text))
 
     assert sentence is not None and sentence.startswith(told), sentence

@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
+import gc
 import re
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
+from pathlib import Path
 
 import pyarrow as pa
 import pytest
 
 from tests.support.rows import media_row
 from tests.support.s3 import KEY, SECRET, Fault, S3Server, told_by_environment
+from v2d_spark import interrupts
 from v2d_spark import lease as leases
 from v2d_spark.batches import append_run
+from v2d_spark.delta_tables import open_table
 from v2d_spark.schema import EXPORTS, LEASES, MEDIA
-from v2d_spark.tables import Dataset, open_table
+from v2d_spark.tables import Dataset
 from v2d_spark.udfs import locations, storage
 from v2d_spark.udfs.fetch.local import LocalFetcher
 from v2d_spark.udfs.media_file import MediaFile
 from v2d_spark.udfs.media_writer import MediaWriter
 from v2d_spark.udfs.report import Report
 from v2d_spark.udfs.storage import Store
-from v2d_spark.udfs.vocabulary import DatasetError
+from v2d_spark.udfs.vocabulary import DatasetError, StorageError
 
 PART = 50 << 20  # what s3fs sends at once
 
@@ -273,6 +278,64 @@ def test_a_lease_is_ours_where_the_answer_to_its_taking_is_lost(server: S3Server
     lease.release()
     (row,) = dataset.read_control("leases")
     assert row["released"]
+
+
+def test_a_writer_that_gives_up_leaves_nothing_and_says_nothing(
+    bucket: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for folder in (str(tmp_path), f"{bucket}/given-up"):
+        columns = pa.schema({"key": pa.string(), "source_num": pa.int64(), "batch_id": pa.int64()})
+        writer = MediaWriter(folder, columns, row_group_bytes=10, file_bytes=10**6)
+        writer.add({"key": "0", "source_num": 0, "batch_id": 1})
+
+        writer.abort()
+
+        del writer
+        gc.collect()
+        assert locations.list_files(folder) == []
+    # Arrow tells of what it cannot write when it lets go.
+    assert capfd.readouterr().err == ""
+
+
+def test_a_listing_that_is_cut_ends_no_batch(server: S3Server, bucket: str) -> None:
+    dataset = Dataset.create(f"{bucket}/cut", shard_size=10)
+    writer = MediaWriter(dataset.table_path("media"), dataset.arrow_schema("media"), row_group_bytes=1000, file_bytes=10**6)
+    writer.add(media_row(0, 7))
+    files = writer.close()
+    for name in ("runs", "media"):
+        server.harm(Fault("GET", f"list-type=2.*cut%2F{name}", times=3, cut=10))
+
+    append_run(dataset, "download", 7, run="r", started_at=datetime.now(timezone.utc), report=Report())
+    assert dataset.media_log().commit("download", 7, files)
+
+    assert sum(asked["harmed"] for asked in server.requests()) == 6
+    assert dataset.version("media") == 1
+    assert [row["batch_id"] for row in dataset.read_control("runs")] == [7]
+
+
+def test_a_store_that_is_silent_ends_the_command_with_a_sentence(
+    server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(leases, "session_there", lambda: None)
+    monkeypatch.setattr(leases, "HEARTBEAT_EVERY_S", 0.1)
+    monkeypatch.setattr(leases, "_SILENT_AFTER_S", 0.5)
+    monkeypatch.setattr(storage, "PATIENCE_S", 1)
+    cancelled = threading.Event()
+    monkeypatch.setattr(interrupts, "cancel_jobs", cancelled.set)
+    dataset = Dataset.create(f"{bucket}/silent", shard_size=10)
+
+    def download() -> None:
+        with leases.writer_lease(dataset, "download"):
+            server.harm(Fault("", "silent", times=10**6, status=503))
+            # So does a job of Spark's.
+            assert cancelled.wait(30)
+            raise RuntimeError("Job 7 was cancelled")
+
+    with pytest.raises(StorageError, match=r"silent has not answered for .* minutes; .* run the same command again"):
+        download()
+
+    server.heal()
+    leases.take(dataset, leases.WRITER, "download").check()
 
 
 def test_a_bucket_that_is_not_there_is_told_in_a_sentence(server: S3Server, bucket: str) -> None:
