@@ -59,11 +59,11 @@ types: $(STAMP) ## mypy --strict on the product and the benchmarks
 	$(BIN)/mypy
 
 wheel: $(STAMP) ## build the wheel, install it elsewhere and run a small job with it
-	rm -rf build dist
+	rm -rf build dist/*.whl
 	$(BIN)/python -m build --wheel
 	$(BIN)/python tests/wheel_check.py dist/*.whl
 
-pack: $(STAMP) ## an environment for executors that have none, to dist/; with an extra: EXTRAS=tfrecord
+pack: $(STAMP) ## an environment for executors that have none, to dist/; with extras: EXTRAS=s3,tfrecord
 	rm -rf build $(DIST)/v2d_spark-*.tar.gz
 	$(PYTHON) -m venv build/env
 	build/env/bin/python -m pip install --quiet --disable-pip-version-check '.$(if $(EXTRAS),[$(EXTRAS)])'
