@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 #: The class by which Spark commits to S3 as the deltalake library does: only where nothing is.
 LOG_STORE = "v2d.S3ConditionalLogStore"
 #: The first Hadoop whose S3A can do that.
-_HADOOP = (3, 4, 2)
+HADOOP = (3, 4, 2)
 
 
 def jar() -> Path:
@@ -55,10 +55,10 @@ def check(spark: SparkSession, dataset: str) -> None:
         )
     found = _hadoop(spark)
     version = tuple(int(number) for number in re.findall(r"\d+", found)[:3])
-    if version and version < _HADOOP:
+    if version and version < HADOOP:
         raise SessionError(
             f"Two drivers could overwrite each other's commits to {dataset}: Hadoop is {found}, and {LOG_STORE} needs "
-            f"{'.'.join(map(str, _HADOOP))}; use a newer Spark, or see docs/storage.md for storage.….one_driver."
+            f"{'.'.join(map(str, HADOOP))}; use a newer Spark, or see docs/storage.md for storage.….one_driver."
         )
 
 

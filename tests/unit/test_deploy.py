@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import configparser
 import json
+import os
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from importlib.metadata import entry_points
+from importlib.metadata import entry_points, version
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,11 @@ import kubernetes_validate
 import pytest
 import yaml
 from databricks.bundles.jobs import Job
+from packaging.requirements import Requirement
+from packaging.version import Version
 
-from v2d_spark import cli
+from v2d_spark import cli, commits
+from v2d_spark.session import PATIENCE
 from v2d_spark.udfs.vocabulary import V2dError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,7 +39,13 @@ SPARK_PREFIXES = (
     "spark.kubernetes.",
     "spark.ui.",
     "spark.dynamicAllocation.",
+    "spark.delta.logStore.",
+    "spark.hadoop.fs.s3.impl",
+    "spark.hadoop.fs.s3a.",
 )
+#: What lets Spark's commits to S3 exclude others, and how long it asks a store.
+FOR_S3 = {f"spark.delta.logStore.{scheme}.impl": commits.LOG_STORE for scheme in ("s3", "s3a")}
+FOR_S3 |= {f"spark.hadoop.fs.s3a.{name}": value for name, value in PATIENCE.items()}
 
 
 def settings_of(path: Path) -> dict[str, str]:
@@ -74,7 +85,7 @@ def jobs() -> dict[str, Any]:
     return jobs
 
 
-@pytest.mark.parametrize("name", ["download", "maintain"])
+@pytest.mark.parametrize("name", ["download", "command", "maintain"])
 def test_a_job_of_the_bundle_is_one_as_databricks_declares_it(name: str) -> None:
     job = jobs()[name]
     assert Job.from_dict(job).as_dict() == job
@@ -117,6 +128,19 @@ def test_emr_has_the_same_settings_in_both_places() -> None:
     assert serverless == settings_of(CONF / "spark-defaults.emr.conf")
 
 
+def test_a_session_that_is_not_ours_is_given_what_ours_has_for_s3() -> None:
+    settings = settings_of(CONF / "spark-defaults.s3.conf")
+    assert settings == FOR_S3 | {"spark.hadoop.fs.s3.impl": "org.apache.hadoop.fs.s3a.S3AFileSystem"}
+
+
+def test_emr_may_write_to_s3() -> None:
+    settings = settings_of(CONF / "spark-defaults.emr.conf")
+    assert settings.items() >= FOR_S3.items()
+    assert settings["spark.jars"].endswith(f",s3://BUCKET/v2d/{commits.jar().name}")
+    page = (ROOT / "docs" / "deploy" / "emr.md").read_text(encoding="utf-8")
+    assert f"aws s3 cp conf/{commits.jar().name} " in page
+
+
 def aws_errors(service: str, operation: str, words: dict[str, Any]) -> str:
     """What AWS's description of its interface has against the arguments of a call."""
     model = botocore.session.get_session().get_service_model(service)
@@ -130,6 +154,24 @@ def test_what_aws_is_given_is_what_it_takes() -> None:
     steps = json.loads((CONF / "emr" / "step.json").read_text(encoding="utf-8"))
     assert not aws_errors("emr", "AddJobFlowSteps", {"JobFlowId": "j-1", "Steps": steps})
     assert "Unknown parameter" in aws_errors("emr", "AddJobFlowSteps", {"JobFlowId": "j-1", "Steps": [{**steps[0], "Nam": ""}]})
+
+
+def test_what_the_page_of_emr_types_is_what_aws_takes(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (ROOT / "docs" / "deploy" / "emr.md").read_text(encoding="utf-8")
+    told = {option: json.loads(text) for option, text in re.findall(r"--([a-z-]+) '([{\[].*?[\]}])'", page, re.DOTALL)}
+    assert set(told) == {"assume-role-policy-document", "configurations", "network-configuration"}
+    cluster = {"Name": "v2d", "Instances": {}, "Configurations": told["configurations"]}
+    assert not aws_errors("emr", "RunJobFlow", cluster)
+    application = {
+        "type": "SPARK",
+        "releaseLabel": "x",
+        "clientToken": "x",
+        "networkConfiguration": told["network-configuration"],
+    }
+    assert not aws_errors("emr-serverless", "CreateApplication", application)
+    (word,) = re.findall(r"```json\n(.*)\n```", page)
+    assert cli.main(["config", "show", json.loads(word)]) == 0
+    assert "one_driver: true" in capsys.readouterr().out
 
 
 def test_the_policy_of_emr_allows_nothing_but_the_bucket() -> None:
@@ -158,6 +200,8 @@ def test_settings_of_spark_are_settings(path: Path) -> None:
 
 def scripts() -> Iterator[Path]:
     yield CONF / "slurm" / "v2d.sbatch"
+    yield CONF / "emr" / "bootstrap.sh"
+    yield CONF / "gpus.sh"
     yield ROOT / ".ci" / "run"
 
 
@@ -171,6 +215,120 @@ def test_the_image_has_nothing_that_hadolint_knows() -> None:
     image = CONF / "kubernetes" / "Dockerfile"
     done = subprocess.run([Path(sys.executable).parent / "hadolint", image], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def stand_in(folder: Path, name: str, text: str) -> Path:
+    """A command that a script runs in place of the one of that name."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name
+    path.write_text(f"#!/usr/bin/env bash\n{text}\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_the_script_for_gpus_says_them_as_spark_wants_it(tmp_path: Path) -> None:
+    stand_in(tmp_path, "nvidia-smi", "printf '0\\n1\\n'")
+    env = os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    done = subprocess.run([CONF / "gpus.sh"], env=env, capture_output=True, text=True, timeout=60, check=True)
+    assert json.loads(done.stdout) == {"name": "gpu", "addresses": ["0", "1"]}
+    stand_in(tmp_path, "nvidia-smi", "exit 9")
+    assert subprocess.run([CONF / "gpus.sh"], env=env, capture_output=True, timeout=60).returncode == 9
+
+
+def slurm_settings(folder: Path, *, of_ours: str, **variables: str) -> dict[str, str]:
+    """The settings that the script for Slurm makes, in which the later of two lines holds. `of_ours` are Delta's jars."""
+    python = f"""case "$2" in
+*pyspark.__file__*) echo {folder / "spark"} ;;
+*v2d_spark.jobs*) echo /jobs ;;
+*delta_jars*) echo {of_ours} ;;
+*delta_coordinates*) echo io.delta:delta:1 ;;
+*) echo secret ;;
+esac"""
+    stand_in(folder / "env" / "bin", "python", python)
+    stand_in(folder / "spark" / "bin", "spark-class", "echo Starting Spark master at spark://here:1; exec sleep 60")
+    stand_in(folder / "spark" / "bin", "spark-submit", f'cp "$SPARK_CONF_DIR/spark-defaults.conf" {folder / "told"}')
+    stand_in(folder / "bin", "srun", "exec sleep 60")
+    env = {"PATH": f"{folder / 'bin'}:{os.environ['PATH']}", "V2D_ENV": str(folder / "env"), **variables}
+    env |= {"SLURM_JOB_ID": "1", "SLURM_JOB_NUM_NODES": "2", "SLURM_CPUS_ON_NODE": "8"}
+    script = [CONF / "slurm" / "v2d.sbatch", "status"]
+    done = subprocess.run(script, cwd=folder, env=env, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    lines = (folder / "told").read_text().splitlines()
+    return dict(re.split(r"[\s=]+", line, maxsplit=1) for line in lines if line.strip() and not line.startswith("#"))  # type: ignore[misc]
+
+
+def test_settings_for_slurm_are_the_users_but_for_what_the_script_must_say(tmp_path: Path) -> None:
+    settings = slurm_settings(tmp_path, of_ours="/delta.jar")
+    assert (settings["spark.driver.memory"], settings["spark.executor.memory"]) == ("4g", "8g")
+    assert (settings["spark.cores.max"], settings["spark.jars"]) == ("16", "/delta.jar")
+    assert "spark.jars.packages" not in settings
+    assert slurm_settings(tmp_path, of_ours="", V2D_DRIVER_MEMORY="9g")["spark.driver.memory"] == "9g"
+
+    mine = tmp_path / "mine.conf"
+    mine.write_text(
+        "# spark.jars /no.jar\nspark.speculation true\nspark.cores.max 1\nspark.authenticate false\n"
+        "spark.jars=/s3.jar\nspark.jars.packages  org:hadoop-aws:1"
+    )
+    settings = slurm_settings(tmp_path, of_ours="/delta.jar", V2D_SETTINGS=str(mine))
+    assert (settings["spark.speculation"], settings["spark.cores.max"], settings["spark.authenticate"]) == (
+        "true",
+        "16",
+        "true",
+    )
+    assert (settings["spark.jars"], settings["spark.jars.packages"]) == ("/delta.jar,/s3.jar", "org:hadoop-aws:1")
+    settings = slurm_settings(tmp_path, of_ours="", V2D_SETTINGS=str(mine))
+    assert (settings["spark.jars"], settings["spark.jars.packages"]) == ("/s3.jar", "io.delta:delta:1,org:hadoop-aws:1")
+
+
+def documents() -> Iterator[Path]:
+    """What users read and copy from."""
+    yield from (ROOT / "README.md", ROOT / "Makefile", *ROOT.glob("docs/*.md"), *PAGES)
+    yield from (path for path in CONF.rglob("*") if path.is_file() and path.suffix != ".jar")
+
+
+def extras() -> dict[str, list[Requirement]]:
+    parser = configparser.ConfigParser()
+    parser.read(ROOT / "setup.cfg", encoding="utf-8")
+    section = parser["options.extras_require"]
+    return {name: [Requirement(line) for line in section[name].split("\n") if line] for name in section}
+
+
+def test_versions_that_users_are_told_are_those_that_are_tested() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    delta = {version("delta-spark"), *re.findall(r"delta-spark == ([\d.]+)", makefile)}
+    spark = {version("pyspark"), *re.findall(r"pyspark == ([\d.]+)", makefile)}
+    assert len(delta) == len(spark) == 2
+    allowed = {requirement.name: requirement.specifier for requirement in extras()["local"]}
+    assert all(number in allowed["delta-spark"] for number in delta) and all(number in allowed["pyspark"] for number in spark)
+    count = 0
+    for path in documents():
+        text = path.read_text(encoding="utf-8")
+        told = re.findall(r"delta-spark_(?:[\d.]+_)?2\.13[:-](\d[\d.]*\d)", text)
+        assert set(told) <= delta, path
+        images = re.findall(r"apache/spark:([\d.]+)-", text)
+        assert set(images) <= spark, path
+        hadoop = re.findall(r"hadoop-aws[:-](\d[\d.]*\d)", text)
+        assert all(Version(number).release >= commits.HADOOP for number in hadoop), path
+        count += len(told) + len(images) + len(hadoop)
+    assert count > 10
+
+
+def test_extras_that_users_are_told_are_there() -> None:
+    known = extras()
+    told: set[str] = set()
+    for path in documents():
+        text = path.read_text(encoding="utf-8")
+        for found in re.findall(r"(?:EXTRAS=|'\.\[|'v2d_spark\[)(\w+(?:,\w+)*)", text):
+            told.update(found.split(","))
+    assert {"s3", "torch", "local"} <= told <= set(known)
+    (s3fs,) = known["s3"]
+    assert str(s3fs) in (CONF / "databricks" / "databricks.yml").read_text(encoding="utf-8")
+
+
+def test_python_with_s3_is_what_emr_and_kubernetes_get() -> None:
+    assert "make pack PYTHON=python3.11 EXTRAS=s3" in (ROOT / "docs" / "deploy" / "emr.md").read_text(encoding="utf-8")
+    image = (CONF / "kubernetes" / "Dockerfile").read_text(encoding="utf-8")
+    assert "\nARG EXTRAS=s3\n" in image and f"COPY --chmod=644 conf/{commits.jar().name} /opt/spark/jars/" in image
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
