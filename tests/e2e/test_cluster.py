@@ -297,6 +297,7 @@ wait
         "V2D_ENV": sys.prefix,
         "V2D_SETTINGS": str(more),
         "V2D_MEMORY": "1g",
+        "V2D_DRIVER_MEMORY": "1g",
         "V2D_LOCAL": str(tmp_path),
         "SPARK_DAEMON_MEMORY": "256m",
         "SPARK_LOCAL_IP": "127.0.0.1",
