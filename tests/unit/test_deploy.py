@@ -103,6 +103,9 @@ def test_the_tasks_of_the_bundle_are_commands_of_ours(capsys: pytest.CaptureFixt
         # With an unknown option each is refused for that alone: its other words are understood.
         assert cli.main([*wheel["parameters"], "--no-such-option"]) == 2
         assert capsys.readouterr().err.strip() == "Error: No such option '--no-such-option'."
+        settings = [word for word in wheel["parameters"] if re.match(r"\w+=", word)]
+        assert cli.main(["config", "show", *settings]) == 0
+        assert capsys.readouterr().err == ""
 
 
 def test_a_task_that_ends_badly_raises(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
