@@ -121,8 +121,9 @@ class MediaWriter:
         if self._file is not None:
             self._file.abort()
             self._file = None
-        for file in self._done:
-            with suppress(OSError):  # why it is aborted is what is to be told
+        # Why it is aborted is what is to be told; a store that does not answer is asked for one file, and not for each.
+        with suppress(OSError):
+            for file in self._done:
                 locations.remove(locations.join(self._table_path, file.name))
         self._done = []
 
@@ -246,13 +247,12 @@ class _OpenFile:
     def __init__(self, table_path: str, schema: pa.Schema) -> None:
         self.bytes = 0
         self._name = f"part-{uuid.uuid4()}.parquet"
-        self._path = locations.join(table_path, self._name)
         self._schema = schema
         self._rows = 0
         self._lowest: dict[str, Any] = {}
         self._highest: dict[str, Any] = {}
         with ExitStack() as stack:
-            file = stack.enter_context(locations.write_new(self._path))
+            file = stack.enter_context(locations.write_new(locations.join(table_path, self._name)))
             # Arrow gathers what it writes: each call of Python's file waits for the interpreter, which fetching threads hold.
             self._gate = _Gate(file)
             self._sink = pa.BufferedOutputStream(pa.PythonFile(self._gate, mode="w"), _GATHERED_BYTES)
@@ -281,13 +281,14 @@ class _OpenFile:
         with self._stack:
             self._writer.close()
             self._sink.flush()
+            size = self._sink.tell()
         stats = {
             "numRecords": self._rows,
             "minValues": self._lowest,
             "maxValues": self._highest,
             "nullCount": dict.fromkeys(STATISTICS_COLUMNS, 0),
         }
-        return WrittenFile(self._name, locations.size(self._path), json.dumps(stats))
+        return WrittenFile(self._name, size, json.dumps(stats))
 
     def abort(self) -> None:
         """Let go of the file, which then is none: its place may have been full."""

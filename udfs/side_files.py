@@ -80,6 +80,7 @@ class SideFiles:
         Args:
             uris: of these files; all by default.
         """
-        for uri in self._uris if uris is None else uris:
-            with suppress(OSError):  # why their rows come to nothing is what is to be told
+        # Why their rows come to nothing is what is to be told; a store that does not answer is asked for one file, not for each.
+        with suppress(OSError):
+            for uri in self._uris if uris is None else uris:
                 locations.remove(locations.join(self._dataset_path, uri))

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from deltalake import DeltaTable
-from deltalake.exceptions import DeltaError, TableNotFoundError
+from deltalake import CommitProperties, DeltaTable, Transaction
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 
 from v2d_spark.conflicts import pause
 from v2d_spark.udfs import locations
 
 # The library asks again by itself, but not where an answer is cut in the middle.
 TRIES_OF_STORE = 6
+# By its number a commit is known as ours; the newest alone is kept.
+_NEXT = "v2d/next"
 _Told = TypeVar("_Told")
 
 
@@ -55,6 +58,30 @@ def asked_again(path: str, ask: Callable[[], _Told]) -> _Told:
                 raise
             pause(attempt)
     return ask()
+
+
+def commit_next(table: DeltaTable, commit: Callable[[CommitProperties], object]) -> bool:
+    """Commit what follows the version of a table that was opened, and nothing where another has committed since.
+
+    Args:
+        table: the table, as it was opened; afterwards it may be at a later version.
+        commit: makes the commit, with these properties.
+
+    Returns:
+        Whether it is done.
+
+    Raises:
+        DeltaError: if the store fails, and so does OSError; then it may be done all the same.
+    """
+    number = time.time_ns()
+    try:
+        # Two who remove the same file, or write all rows anew beside one who appends, are no conflict for the library.
+        commit(CommitProperties(max_commit_retries=0, app_transactions=[Transaction(_NEXT, number)]))
+    except CommitFailedError:
+        # A store may do what it is asked and lose the answer: the library asks again, and finds the commit there.
+        asked_again(table.table_uri, table.update_incremental)
+        return table.transaction_version(_NEXT) == number
+    return True
 
 
 def was_asked_again(error: Exception) -> bool:

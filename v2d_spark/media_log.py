@@ -22,7 +22,7 @@ from deltalake import CommitProperties, DeltaTable, Transaction
 from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction, RemoveAction
 
-from v2d_spark.delta_tables import asked_again
+from v2d_spark.delta_tables import asked_again, commit_next
 from v2d_spark.lease_table import BATCHES_PER_EPOCH
 from v2d_spark.schema import IMPORT_ROOTS_PROPERTY, MEDIA
 from v2d_spark.session import narrowly_read
@@ -208,7 +208,7 @@ def transaction(step: str, batch_id: int) -> str:
     return f"v2d/{step}/{batch_id}"
 
 
-def replace(dataset: Dataset, name: str, version: int, removed: Mapping[str, int], added: Sequence[WrittenFile]) -> int | None:
+def replace(dataset: Dataset, name: str, version: int, removed: Mapping[str, int], added: Sequence[WrittenFile]) -> bool:
     """Put files in place of others, in one commit, if the table is still as it was.
 
     Args:
@@ -219,7 +219,7 @@ def replace(dataset: Dataset, name: str, version: int, removed: Mapping[str, int
         added: what was written.
 
     Returns:
-        The version that this made; None if the table has changed meanwhile, and nothing was done.
+        Whether it was done; not if the table has changed meanwhile.
     """
     table = dataset.delta(name, version)
     now_ms = int(time.time() * 1000)
@@ -227,14 +227,10 @@ def replace(dataset: Dataset, name: str, version: int, removed: Mapping[str, int
         *(AddAction(file.name, file.size, {}, now_ms, True, file.stats) for file in added),
         *(RemoveAction(path, data_change=True, deletion_timestamp=now_ms, size=size) for path, size in removed.items()),
     ]
-    try:
-        # Two who remove the same file are no conflict for the library: this commits only what follows the version it read.
-        table.create_write_transaction(
-            actions, "append", table.schema(), commit_properties=CommitProperties(max_commit_retries=0)
-        )
-    except CommitFailedError:
-        return None
-    return version + 1
+    return commit_next(
+        table,
+        lambda properties: table.create_write_transaction(actions, "append", table.schema(), commit_properties=properties),
+    )
 
 
 def candidate_files(dataset: Dataset, version: int, first: int, last: int, *, name: str = MEDIA.name) -> pa.Table:

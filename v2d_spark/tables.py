@@ -4,7 +4,7 @@ Its tables may be entered in a schema of a catalog (`catalogs`); then it is call
 and no path leads to them, `managed` has the same methods by another route; `datasets` opens and makes either.
 
 Tables are created, and the control tables (`runs`, `exports`, `suppressions`) appended to, with the deltalake library:
-it takes milliseconds where a Spark job takes seconds. All that changes `sources` and `samples` is in `merges.py`.
+it takes milliseconds where a Spark job takes seconds. All that changes `sources` and `samples` is in `merges`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import json
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
@@ -243,8 +243,21 @@ class Dataset:
         Args:
             given: the first source_num that was never given.
         """
-        if given > self.numbers_given:
-            self.delta(_MARK.name).alter.set_table_properties({NUMBERS_GIVEN_PROPERTY: str(given)}, raise_if_not_exists=False)
+
+        def keep(table: DeltaTable) -> None:
+            if given > int(table.metadata().configuration.get(NUMBERS_GIVEN_PROPERTY) or 0):
+                table.alter.set_table_properties({NUMBERS_GIVEN_PROPERTY: str(given)}, raise_if_not_exists=False)
+
+        self._alter(_MARK.name, keep)
+
+    def _alter(self, name: str, change: Callable[[DeltaTable], None]) -> None:
+        """Change what is said of a table.
+
+        Args:
+            name: the table.
+            change: changes what is not yet as it is to be: a store may have done it, and lost the answer.
+        """
+        asked_again(self.table_path(name), lambda: change(self.delta(name)))
 
     def stored_schema_version(self) -> int:
         """The schema version that the tables have now; `schema_version` is what they had when they were opened."""
@@ -272,14 +285,17 @@ class Dataset:
         Raises:
             DatasetError: if a column of that name has another type.
         """
-        there = self.arrow_schema(name)
-        missing = [column for column in wanted if not _holds(there, column)]
-        if missing:
-            try:
-                self.delta(name).alter.add_columns(Schema.from_arrow(pa.schema(missing)).fields)
-            except DeltaError as error:
-                names = ", ".join(column.name for column in missing)
-                raise DatasetError(f"The table {name} cannot take {names}: {first_line(error)}.") from None
+
+        def add(table: DeltaTable) -> None:
+            there = pa.schema(table.schema().to_arrow())
+            if missing := [column for column in wanted if not _holds(there, column)]:
+                table.alter.add_columns(Schema.from_arrow(pa.schema(missing)).fields)
+
+        try:
+            self._alter(name, add)
+        except DeltaError as error:
+            names = ", ".join(column.name for column in wanted)
+            raise DatasetError(f"The table {name} cannot take {names}: {first_line(error)}.") from None
 
     def make_table(self, table: Table) -> None:
         """Make a table, empty, unless it is there.
@@ -300,18 +316,22 @@ class Dataset:
         Args:
             table: its declaration.
         """
-        there = {field.name: field.metadata.get("comment") for field in self.delta(table.name).schema().fields}
-        for column in table.columns:
-            comment = column.metadata[b"comment"].decode()
-            if column.name in there and there[column.name] != comment:
-                self.delta(table.name).alter.set_column_metadata(column.name, {"comment": comment})
-        metadata = self.delta(table.name).metadata()
-        if metadata.description != table.comment:
-            self.delta(table.name).alter.set_table_description(table.comment)
-        wanted = table.properties | {SCHEMA_VERSION_PROPERTY: str(SCHEMA_VERSION)}
-        other = {key: value for key, value in wanted.items() if metadata.configuration.get(key) != value}
-        if other:
-            self.delta(table.name).alter.set_table_properties(other, raise_if_not_exists=False)
+
+        def change(there: DeltaTable) -> None:
+            comments = {field.name: field.metadata.get("comment") for field in there.schema().fields}
+            for column in table.columns:
+                comment = column.metadata[b"comment"].decode()
+                if column.name in comments and comments[column.name] != comment:
+                    there.alter.set_column_metadata(column.name, {"comment": comment})
+            metadata = there.metadata()
+            if metadata.description != table.comment:
+                there.alter.set_table_description(table.comment)
+            wanted = table.properties | {SCHEMA_VERSION_PROPERTY: str(SCHEMA_VERSION)}
+            other = {key: value for key, value in wanted.items() if metadata.configuration.get(key) != value}
+            if other:
+                there.alter.set_table_properties(other, raise_if_not_exists=False)
+
+        self._alter(table.name, change)
 
     def make_step(self, kind: type[Enricher]) -> None:
         """Make the tables of an enrichment, empty, unless they are there; columns that are missing are added.
@@ -332,11 +352,14 @@ class Dataset:
         Args:
             folders: absolute paths and URLs.
         """
-        media = self.delta(schema.MEDIA.name)
-        known = json.loads(media.metadata().configuration.get(IMPORT_ROOTS_PROPERTY) or "[]")
-        if new := sorted(set(folders) - set(known)):
-            value = json.dumps([*known, *new], ensure_ascii=False)
-            media.alter.set_table_properties({IMPORT_ROOTS_PROPERTY: value}, raise_if_not_exists=False)
+
+        def allow(media: DeltaTable) -> None:
+            known = json.loads(media.metadata().configuration.get(IMPORT_ROOTS_PROPERTY) or "[]")
+            if new := sorted(set(folders) - set(known)):
+                value = json.dumps([*known, *new], ensure_ascii=False)
+                media.alter.set_table_properties({IMPORT_ROOTS_PROPERTY: value}, raise_if_not_exists=False)
+
+        self._alter(schema.MEDIA.name, allow)
 
     @property
     def steps(self) -> list[str]:

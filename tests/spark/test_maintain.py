@@ -341,7 +341,7 @@ def test_a_table_that_somebody_else_changes_meanwhile_is_left(
 ) -> None:
     replace = media_log.replace
 
-    def late(dataset: Dataset, name: str, version: int, *more: Any) -> int | None:
+    def late(dataset: Dataset, name: str, version: int, *more: Any) -> bool:
         commit_media(dataset, 99_000_001, [[media_row(20, 99_000_001)]])
         return replace(dataset, name, version, *more)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import gc
 import re
 import subprocess
@@ -21,12 +22,14 @@ from v2d_spark import interrupts
 from v2d_spark import lease as leases
 from v2d_spark.batches import append_run
 from v2d_spark.delta_tables import open_table
-from v2d_spark.schema import EXPORTS, LEASES, MEDIA
+from v2d_spark.media_log import replace
+from v2d_spark.merges import rewrite_small_table
+from v2d_spark.schema import EXPORTS, IMPORT_ROOTS_PROPERTY, LEASES, MEDIA, RUNS
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs import locations, storage
 from v2d_spark.udfs.fetch.local import LocalFetcher
 from v2d_spark.udfs.media_file import MediaFile
-from v2d_spark.udfs.media_writer import MediaWriter
+from v2d_spark.udfs.media_writer import MediaWriter, WrittenFile
 from v2d_spark.udfs.report import Report
 from v2d_spark.udfs.storage import Store
 from v2d_spark.udfs.vocabulary import DatasetError, StorageError
@@ -52,6 +55,21 @@ def bucket(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def write(location: str, data: bytes) -> None:
     with locations.write_whole(location) as file:
         file.write(data)
+
+
+def written(dataset: Dataset, batch_id: int) -> list[WrittenFile]:
+    """A file of a batch, not committed."""
+    writer = MediaWriter(dataset.table_path("media"), dataset.arrow_schema("media"), row_group_bytes=1000, file_bytes=10**6)
+    writer.add(media_row(0, batch_id))
+    return writer.close()
+
+
+def sizes_of(dataset: Dataset) -> dict[str, int]:
+    """The files of media as the log has them, which are all there."""
+    actions = pa.table(dataset.delta("media").get_add_actions())
+    sizes = dict(zip(actions["path"].to_pylist(), actions["size_bytes"].to_pylist(), strict=True))
+    assert all(locations.size(locations.join(dataset.table_path("media"), name)) == sizes[name] for name in sizes)
+    return sizes
 
 
 def test_a_file_is_one_request_and_is_found_under_all_names_of_its_store(server: S3Server, bucket: str) -> None:
@@ -257,6 +275,56 @@ def test_a_row_of_runs_and_a_batch_whose_answer_is_lost_are_there_once(server: S
     assert sum(asked["harmed"] for asked in server.requests()) == 2
     assert [row["batch_id"] for row in dataset.read_control("runs")] == [7]
     assert open_table(dataset.table_path("media")).to_pyarrow_table(columns=["batch_id"]).num_rows == 1
+
+
+def test_files_that_take_the_place_of_others_are_live_where_the_answer_is_lost(server: S3Server, bucket: str) -> None:
+    dataset = Dataset.create(f"{bucket}/lost-rewrite", shard_size=10)
+    log = dataset.media_log()
+    assert log.commit("download", 7, written(dataset, 7))
+    (old,) = sizes_of(dataset)
+    anew = written(dataset, 8)
+    server.harm(Fault("PUT", r"lost-rewrite/media/_delta_log/\d+\.json", lose=True))
+
+    # The answer is lost; then it is another who was there first.
+    assert replace(dataset, "media", 1, {old: 1000}, anew)
+    assert not replace(dataset, "media", 1, {old: 1000}, written(dataset, 9))
+
+    assert sum(asked["harmed"] for asked in server.requests()) == 1
+    assert dataset.version("media") == 2
+    assert set(sizes_of(dataset)) == {file.name for file in anew}
+
+
+def test_rows_of_a_small_table_are_written_anew_once_where_the_answer_is_lost(server: S3Server, bucket: str) -> None:
+    dataset = Dataset.create(f"{bucket}/lost-texts", shard_size=10)
+    dataset.append_control("deletions", [{"deletion": "d", "reason": "about Jane"}])
+    table = dataset.delta("deletions")
+    now = table.to_pyarrow_table().slice(0, 0)
+    late = dataset.delta("deletions")
+    server.harm(Fault("PUT", r"lost-texts/deletions/_delta_log/\d+\.json", lose=True))
+
+    assert rewrite_small_table(table, now)
+    assert not rewrite_small_table(late, now)
+
+    assert sum(asked["harmed"] for asked in server.requests()) == 1
+    assert dataset.version("deletions") == 2
+
+
+def test_what_is_said_of_a_table_is_changed_once_where_the_answer_is_lost(server: S3Server, bucket: str) -> None:
+    dataset = Dataset.create(f"{bucket}/lost-words", shard_size=10)
+    for name in ("sources", "media", "media", "runs"):
+        server.harm(Fault("PUT", rf"lost-words/{name}/_delta_log/\d+\.json", lose=True))
+
+    dataset.keep_numbers(7)
+    dataset.add_columns("media", [pa.field("measured", pa.int64())])
+    dataset.allow_roots(["/shards"])
+    dataset.describe(dataclasses.replace(RUNS, comment="other words"))
+
+    assert sum(asked["harmed"] for asked in server.requests()) == 4
+    assert dataset.numbers_given == 7
+    assert "measured" in dataset.arrow_schema("media").names
+    assert "/shards" in dataset.delta("media").metadata().configuration[IMPORT_ROOTS_PROPERTY]
+    assert dataset.delta("runs").metadata().description == "other words"
+    assert [dataset.version(name) for name in ("sources", "media", "runs")] == [1, 2, 1]
 
 
 def test_a_lease_is_ours_where_the_answer_to_its_taking_is_lost(server: S3Server, bucket: str) -> None:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from deltalake import CommitProperties, DeltaTable, write_deltalake
-from deltalake.exceptions import CommitFailedError
+from deltalake import DeltaTable, write_deltalake
 
+from v2d_spark.delta_tables import commit_next
 from v2d_spark.media_log import candidate_files
 from v2d_spark.merges.statements import run_merge
 from v2d_spark.session import with_values
@@ -119,12 +119,9 @@ def rewrite_small_table(table: DeltaTable, rows: pa.Table) -> bool:
     Returns:
         Whether it was done; not if another process has appended since: its rows have not been looked at.
     """
-    try:
-        # With retries the library would put these rows beside those that were appended.
-        write_deltalake(table, rows, mode="overwrite", commit_properties=CommitProperties(max_commit_retries=0))
-    except CommitFailedError:
-        return False
-    return True
+    return commit_next(
+        table, lambda properties: write_deltalake(table, rows, mode="overwrite", commit_properties=properties)
+    )
 
 
 def forget_log(dataset: Dataset, name: str) -> None:

@@ -290,7 +290,7 @@ class _Work:
         written = written_files(told)
         self._check()
         removed = {file: sizes[file] for file in {row["file"] for row in told}}
-        if media_log.replace(self._dataset, name, table.version(), removed, written) is not None:
+        if media_log.replace(self._dataset, name, table.version(), removed, written):
             return True
         for file in written:
             locations.remove(locations.join(self._dataset.table_path(name), file.name))
