@@ -121,7 +121,7 @@ class MediaWriter:
         if self._file is not None:
             self._file.abort()
             self._file = None
-        # Why it is aborted is what is to be told; a store that does not answer is asked for one file, and not for each.
+        # Why it is aborted is what is to be told; a dead store is asked for one file, not for each.
         with suppress(OSError):
             for file in self._done:
                 locations.remove(locations.join(self._table_path, file.name))

@@ -80,7 +80,7 @@ class SideFiles:
         Args:
             uris: of these files; all by default.
         """
-        # Why their rows come to nothing is what is to be told; a store that does not answer is asked for one file, not for each.
+        # Why their rows come to nothing is what is to be told; a dead store is asked for one file, not for each.
         with suppress(OSError):
             for uri in self._uris if uris is None else uris:
                 locations.remove(locations.join(self._dataset_path, uri))

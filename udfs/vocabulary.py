@@ -128,6 +128,10 @@ class DatasetError(V2dError):
     """A dataset is missing, is no dataset, or was made by a newer version."""
 
 
+class NoDatasetError(DatasetError):
+    """There is no dataset at a place, which was looked at."""
+
+
 class StorageError(V2dError):
     """A disk or a store did not take what was written, or give what was read: no mistake of the user's."""
 

@@ -11,12 +11,12 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from v2d_spark.complaints import explain
+from v2d_spark.complaints import condition, explain
 from v2d_spark.config import SPARK
 from v2d_spark.schema import MEDIA_ROUTE_PROPERTY
 from v2d_spark.session import get_session, has_lasting_catalog, is_own
 from v2d_spark.udfs import locations, spool
-from v2d_spark.udfs.vocabulary import DatasetError
+from v2d_spark.udfs.vocabulary import DatasetError, NoDatasetError
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -79,13 +79,15 @@ class CatalogSchema:
             name: `catalog.schema`, as `canonical` gives it.
 
         Raises:
-            DatasetError: if there is no such schema, or its tables may not be listed.
+            DatasetError: if its tables may not be listed; NoDatasetError if there is no such schema.
         """
         spark = get_session()
         try:
             rows = spark.sql(f"SHOW TABLES IN {_quoted(name)}").collect()
         except Exception as error:
-            raise DatasetError(
+            is_missing = condition(error) == "SCHEMA_NOT_FOUND" and _is_lasting(spark, name)
+            kind = NoDatasetError if is_missing else DatasetError
+            raise kind(
                 f"{name} names a schema in a catalog, whose tables this Spark session cannot list: {explain(error)}; make it "
                 f"by CREATE SCHEMA {name}, or give ./{name} for a folder of that name."
             ) from None
@@ -180,13 +182,18 @@ class CatalogSchema:
         if there != path:
             raise DatasetError(f"{self.name} has another table {table} already, in {there}; choose another schema.")
 
+    @property
+    def is_lasting(self) -> bool:
+        """Whether what is entered is found by the next command."""
+        return _is_lasting(self.spark, self.name)
+
     def check_lasting(self) -> None:
         """Make sure that what is entered is found by the next command.
 
         Raises:
             DatasetError: if the catalog is in the memory of a session that ends with this command.
         """
-        if self.name.startswith("spark_catalog.") and not has_lasting_catalog(self.spark):
+        if not self.is_lasting:
             raise DatasetError(
                 f"The session that v2d starts by itself forgets {self.name} at its end: give a folder, or run where Spark has "
                 "a metastore or a catalog."
@@ -207,6 +214,10 @@ class CatalogSchema:
                 f"The schema {self.name} keeps its tables in {location}, which is removed when the session that made it ends: "
                 "drop it, and make it by CREATE SCHEMA … LOCATION 'FOLDER'."
             )
+
+
+def _is_lasting(spark: SparkSession, name: str) -> bool:
+    return not name.startswith("spark_catalog.") or has_lasting_catalog(spark)
 
 
 def _quoted(name: str) -> str:

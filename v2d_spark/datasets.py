@@ -16,7 +16,7 @@ from v2d_spark.config import AUTO, SPARK
 from v2d_spark.managed import ManagedDataset
 from v2d_spark.schema import SOURCES
 from v2d_spark.tables import DEFAULT_SHARD_SIZE, Dataset, resolve_folder
-from v2d_spark.udfs.vocabulary import DatasetError
+from v2d_spark.udfs.vocabulary import DatasetError, NoDatasetError
 
 
 def open_dataset(path: str, media_route: str = AUTO) -> Dataset:
@@ -153,13 +153,15 @@ def _open_named(name: str) -> Dataset:
 def _folder_of(catalog: CatalogSchema, entry: Entry | None) -> str:
     """The folder of a dataset that is entered in a schema."""
     if entry is None:
-        raise DatasetError(
+        # A session that forgets its catalog has not what others entered in one of that name.
+        kind = NoDatasetError if catalog.is_lasting else DatasetError
+        raise kind(
             f"There is no dataset in {catalog.name}; `v2d ingest` or `v2d download` with an input and files_root=FOLDER makes "
             f"one (for a folder of that name, give ./{catalog.name})."
         )
     folder, _, name = entry.location.rpartition("/")
     if name != SOURCES.name:
-        raise DatasetError(f"{catalog.name} has a table {SOURCES.name} that is none of v2d_spark's; choose another schema.")
+        raise NoDatasetError(f"{catalog.name} has a table {SOURCES.name} that is none of v2d_spark's; choose another schema.")
     return folder
 
 

@@ -43,7 +43,7 @@ from v2d_spark.schema import (
 from v2d_spark.spark_paths import quoted
 from v2d_spark.udfs import locations
 from v2d_spark.udfs.enrichers import Enricher
-from v2d_spark.udfs.vocabulary import STEP_DOWNLOAD, STEP_SUBSAMPLE, DatasetError
+from v2d_spark.udfs.vocabulary import STEP_DOWNLOAD, STEP_SUBSAMPLE, DatasetError, NoDatasetError
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame, SparkSession
@@ -119,12 +119,12 @@ class Dataset:
                 ) from None
             if not isinstance(error, TableNotFoundError):
                 raise DatasetError(f"The dataset at {called} cannot be read: {first_line(error)}.") from None
-            raise DatasetError(
+            raise NoDatasetError(
                 f"There is no dataset at {called}; `v2d ingest` or `v2d download` with an input makes one."
             ) from None
         version = configuration.get(SCHEMA_VERSION_PROPERTY)
         if version is None:
-            raise DatasetError(f"{called} holds a table {_MARK.name} that is none of v2d_spark's; choose another folder.")
+            raise NoDatasetError(f"{called} holds a table {_MARK.name} that is none of v2d_spark's; choose another folder.")
         check_version(called, int(version))
         return cls(
             folder,

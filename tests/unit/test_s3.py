@@ -31,6 +31,7 @@ from v2d_spark.udfs.fetch.local import LocalFetcher
 from v2d_spark.udfs.media_file import MediaFile
 from v2d_spark.udfs.media_writer import MediaWriter, WrittenFile
 from v2d_spark.udfs.report import Report
+from v2d_spark.udfs.side_files import SideFiles
 from v2d_spark.udfs.storage import Store
 from v2d_spark.udfs.vocabulary import DatasetError, StorageError
 
@@ -363,6 +364,22 @@ def test_a_writer_that_gives_up_leaves_nothing_and_says_nothing(
         assert locations.list_files(folder) == []
     # Arrow tells of what it cannot write when it lets go.
     assert capfd.readouterr().err == ""
+
+
+def test_a_store_that_does_not_remove_is_asked_for_one_file_and_not_for_each(server: S3Server, bucket: str) -> None:
+    columns = pa.schema({"key": pa.string(), "source_num": pa.int64(), "batch_id": pa.int64()})
+    writer = MediaWriter(f"{bucket}/stays", columns, row_group_bytes=10, file_bytes=10)
+    beside = SideFiles(f"{bucket}/stays", 7)
+    for number in range(3):
+        writer.add({"key": str(number), "source_num": number, "batch_id": 1})
+        beside.place(memoryview(b"body"), beside.uri(str(number), "video", "mp4"))
+    assert "HEAD" not in {asked["method"] for asked in server.requests()}
+    server.harm(Fault("DELETE", "stays", times=10**6, status=403))
+
+    writer.abort()
+    beside.remove()
+
+    assert len({asked["path"] for asked in server.requests() if asked["method"] == "DELETE"}) == 2
 
 
 def test_a_listing_that_is_cut_ends_no_batch(server: S3Server, bucket: str) -> None:

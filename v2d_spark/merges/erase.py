@@ -119,9 +119,7 @@ def rewrite_small_table(table: DeltaTable, rows: pa.Table) -> bool:
     Returns:
         Whether it was done; not if another process has appended since: its rows have not been looked at.
     """
-    return commit_next(
-        table, lambda properties: write_deltalake(table, rows, mode="overwrite", commit_properties=properties)
-    )
+    return commit_next(table, lambda properties: write_deltalake(table, rows, mode="overwrite", commit_properties=properties))
 
 
 def forget_log(dataset: Dataset, name: str) -> None:

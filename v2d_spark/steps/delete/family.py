@@ -5,16 +5,20 @@ from __future__ import annotations
 import contextlib
 import uuid
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from deltalake.exceptions import DeltaError
+
 from v2d_spark import batches, migrations
+from v2d_spark.complaints import first_line
 from v2d_spark.datasets import open_dataset
 from v2d_spark.lease import Lease, step_lease, trial_lease, writer_lease
 from v2d_spark.steps.taking_over import DATASET_FORMAT
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs import locations
 from v2d_spark.udfs.enrichers import enrichers
-from v2d_spark.udfs.vocabulary import STEP_DOWNLOAD, STEP_IMPORT, STEP_SUBSAMPLE, V2dError
+from v2d_spark.udfs.vocabulary import STEP_DOWNLOAD, STEP_IMPORT, STEP_SUBSAMPLE, NoDatasetError, V2dError
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -24,14 +28,28 @@ _COMMAND = "delete"
 _MAKING = (STEP_DOWNLOAD, STEP_SUBSAMPLE, STEP_IMPORT)
 
 
-def family_of(dataset: Dataset) -> tuple[list[tuple[Dataset, Dataset]], list[str]]:
-    """All datasets made from one, each with the one it is made from, which comes before it; and those that are lost.
+@dataclass
+class Family:
+    """The datasets made from one.
+
+    Attributes:
+        found: each with the one it is made from, which comes before it.
+        lost: where none of them is any more.
+        unread: of each that cannot be read just now, a sentence.
+    """
+
+    found: list[tuple[Dataset, Dataset]] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    unread: list[str] = field(default_factory=list)
+
+
+def family_of(dataset: Dataset) -> Family:
+    """All datasets made from one, from those too, and so on.
 
     Args:
         dataset: the one.
     """
-    found: list[tuple[Dataset, Dataset]] = []
-    lost: list[str] = []
+    family = Family()
     seen, known = {dataset.name}, {dataset.identifier}
     waiting = [dataset]
     while waiting:
@@ -43,19 +61,28 @@ def family_of(dataset: Dataset) -> tuple[list[tuple[Dataset, Dataset]], list[str
             seen.add(path)
             try:
                 made = open_dataset(path)
-            except (V2dError, OSError):
-                made = None
+                identifier = made.identifier
+            except NoDatasetError:
+                family.lost.append(path)
+                continue
+            except (V2dError, DeltaError, OSError) as error:
+                family.unread.append(
+                    f"{path} is made from {origin.name}, and cannot be looked at: {first_line(error)}. What is erased must go "
+                    "there too, so nothing is erased now; try again when it can be read, or where it is gone for good, delete "
+                    f"the row of the table {origin.sql_name('exports')} that names it."
+                )
+                continue
             # Another dataset may be there now.
-            if made is None or made.made_from != origin.identifier:
-                lost.append(path)
+            if made.made_from != origin.identifier:
+                family.lost.append(path)
                 continue
             # It may be told of by its folder, and by its name in a catalog.
-            if made.identifier in known:
+            if identifier in known:
                 continue
-            known.add(made.identifier)
-            found.append((made, origin))
+            known.add(identifier)
+            family.found.append((made, origin))
             waiting.append(made)
-    return found, lost
+    return family
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from v2d_spark.steps.delete.part import Found, Holding, Part
 from v2d_spark.steps.delete.texts import ERASED
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs import locations
-from v2d_spark.udfs.vocabulary import LeaseHeldError
+from v2d_spark.udfs.vocabulary import DatasetError, LeaseHeldError
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -31,7 +31,7 @@ class DeleteResult:
         found: what was erased, here and in the datasets made from this one together.
         files: removed from the storage.
         datasets: made from this one, that it was erased from too.
-        lost_datasets: made from this one, that cannot be opened any more.
+        lost_datasets: made from this one, that are not there any more.
         exports: that hold some of it.
         lost_exports: destinations that cannot be looked into.
         shards: tars and folders that were imported by reference, and hold its bytes still.
@@ -68,9 +68,10 @@ def delete(
     Raises:
         QueryError: if the condition is wrong.
         LeaseHeldError: if a living process writes to the dataset or to one that is made from it; nothing is begun.
-        DatasetError: if media files cannot be rewritten.
+        DatasetError: if media files cannot be rewritten; or if a dataset that is made from this one cannot be read, and nothing
+            is begun.
     """
-    family, lost = family_of(dataset)
+    family, lost = _whole_family(dataset)
     if where is not None:
         # As a query first, which cannot change anything.
         queries.rows_where(spark, dataset, "sources", where)
@@ -79,7 +80,7 @@ def delete(
         return _told(parts, lost)
     datasets = [dataset, *(one for one, _ in family)]
     with all_leases(spark, datasets) as leases:
-        if len(family_of(dataset)[0]) != len(family):
+        if len(_whole_family(dataset)[0]) != len(family):
             raise LeaseHeldError(f"Another dataset is being made from {dataset.name} just now; try again.")
         trials = _trials([one for one in datasets if cut_off(one)])
         ended, files = end_all(spark, datasets, leases)
@@ -112,11 +113,24 @@ def end_cut_off(spark: SparkSession, dataset: Dataset) -> int:
     Raises:
         LeaseHeldError: if a living process writes to one of them.
     """
-    datasets = [dataset, *(one for one, _ in family_of(dataset)[0])]
+    # One that cannot be read just now has its own record of what was begun there.
+    datasets = [dataset, *(one for one, _ in family_of(dataset).found)]
     if not any(cut_off(one) for one in datasets):
         return 0
     with all_leases(spark, datasets) as leases:
         return end_all(spark, datasets, leases)[0]
+
+
+def _whole_family(dataset: Dataset) -> tuple[list[tuple[Dataset, Dataset]], list[str]]:
+    """The datasets made from one, as `Family.found`, and those that are lost.
+
+    Raises:
+        DatasetError: if one cannot be read.
+    """
+    family = family_of(dataset)
+    if family.unread:
+        raise DatasetError(family.unread[0])
+    return family.found, family.lost
 
 
 def _told(parts: Sequence[Part], lost: Sequence[str]) -> DeleteResult:
