@@ -24,7 +24,7 @@ from v2d_spark.batches import append_run
 from v2d_spark.delta_tables import open_table
 from v2d_spark.media_log import replace
 from v2d_spark.merges import rewrite_small_table
-from v2d_spark.schema import EXPORTS, IMPORT_ROOTS_PROPERTY, LEASES, MEDIA, RUNS
+from v2d_spark.schema import DELETIONS, EXPORTS, IMPORT_ROOTS_PROPERTY, LEASES, MEDIA, RUNS, SOURCES, Table
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs import locations, storage
 from v2d_spark.udfs.fetch.local import LocalFetcher
@@ -56,6 +56,14 @@ def bucket(server: S3Server, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def write(location: str, data: bytes) -> None:
     with locations.write_whole(location) as file:
         file.write(data)
+
+
+def with_tables(path: str, *tables: Table) -> Dataset:
+    """A dataset with some of its tables alone: each takes a while."""
+    dataset = Dataset(path, 10)
+    for table in tables:
+        dataset.make_table(table)
+    return dataset
 
 
 def written(dataset: Dataset, batch_id: int) -> list[WrittenFile]:
@@ -279,7 +287,7 @@ def test_a_row_of_runs_and_a_batch_whose_answer_is_lost_are_there_once(server: S
 
 
 def test_files_that_take_the_place_of_others_are_live_where_the_answer_is_lost(server: S3Server, bucket: str) -> None:
-    dataset = Dataset.create(f"{bucket}/lost-rewrite", shard_size=10)
+    dataset = with_tables(f"{bucket}/lost-rewrite", MEDIA)
     log = dataset.media_log()
     assert log.commit("download", 7, written(dataset, 7))
     (old,) = sizes_of(dataset)
@@ -296,7 +304,7 @@ def test_files_that_take_the_place_of_others_are_live_where_the_answer_is_lost(s
 
 
 def test_rows_of_a_small_table_are_written_anew_once_where_the_answer_is_lost(server: S3Server, bucket: str) -> None:
-    dataset = Dataset.create(f"{bucket}/lost-texts", shard_size=10)
+    dataset = with_tables(f"{bucket}/lost-texts", DELETIONS)
     dataset.append_control("deletions", [{"deletion": "d", "reason": "about Jane"}])
     table = dataset.delta("deletions")
     now = table.to_pyarrow_table().slice(0, 0)
@@ -311,7 +319,7 @@ def test_rows_of_a_small_table_are_written_anew_once_where_the_answer_is_lost(se
 
 
 def test_what_is_said_of_a_table_is_changed_once_where_the_answer_is_lost(server: S3Server, bucket: str) -> None:
-    dataset = Dataset.create(f"{bucket}/lost-words", shard_size=10)
+    dataset = with_tables(f"{bucket}/lost-words", SOURCES, MEDIA, RUNS)
     for name in ("sources", "media", "media", "runs"):
         server.harm(Fault("PUT", rf"lost-words/{name}/_delta_log/\d+\.json", lose=True))
 
