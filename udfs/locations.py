@@ -44,6 +44,7 @@ _CHANGED = ("LastModified", "last_modified", "updated", "mtime", "modified", "mo
 _COPIED_BYTES = 1 << 20
 # What s3fs makes of 500 and 503.
 _NO_ANSWER = (errno.EIO, errno.EBUSY, getattr(errno, "EREMOTEIO", errno.EIO))
+_SILENT = "does not answer"
 # A file that is being written: hidden, beside its final place, named by its owner.
 _UNFINISHED = re.compile(r"\..*~(?P<host>[^~]*)~(?P<pid>[0-9]+)~(?P<mark>[^~]+)~[0-9a-f]{8}\.unfinished")
 
@@ -466,13 +467,13 @@ def _upload(location: str) -> Iterator[IO[bytes]]:
     upload = filesystem.open(path, "wb")
     try:
         yield upload
-        with _plain_errors(location):
-            upload.close()  # the object is there from here on
-    except BaseException:
-        # Where the store does not answer now, the parts stay there (`abort_uploads`).
-        with suppress(Exception):
-            upload.discard()
-        upload.closed = True  # else what is held is sent when it is let go
+        upload.close()  # the object is there from here on
+    except BaseException as error:
+        # A store that does not answer keeps the parts (`abort_uploads`); to ask it once more would take minutes.
+        if not _is_no_answer(error):
+            with suppress(Exception):
+                upload.discard()
+        upload.wrapped.closed = True  # else what is held is sent when it is let go
         raise
 
 
@@ -561,7 +562,7 @@ def copy(source: str, location: str) -> None:
         return
     filesystem, path = _store(source)
     other, final = _store(location) if not is_local(location) else (None, "")
-    if getattr(filesystem, "filesystem", filesystem) is getattr(other, "filesystem", other):
+    if getattr(filesystem, "wrapped", filesystem) is getattr(other, "wrapped", other):
         filesystem.copy(path, final)
         return
     with open_read(source) as came, write_whole(location) as file:
@@ -688,14 +689,15 @@ def _store(location: str, **options: Any) -> tuple[Any, str]:
 
 
 class _Plain:
-    """A file system of s3fs whose faults are errors of the operating system's kind, all of them."""
+    """What s3fs gives, a file system or an open file of it, whose faults are errors of the operating system's kind, all of them."""
 
-    def __init__(self, filesystem: Any, location: str) -> None:
-        self.filesystem = filesystem
+    def __init__(self, wrapped: Any, location: str) -> None:
+        self.wrapped = wrapped
         self._location = location
 
     def __getattr__(self, name: str) -> Any:
-        found = getattr(self.filesystem, name)
+        with _plain_errors(self._location):
+            found = getattr(self.wrapped, name)  # what it must ask for, too
         if not callable(found) or isinstance(found, type):
             return found
 
@@ -706,23 +708,48 @@ class _Plain:
 
         return call
 
+    def open(self, path: str, mode: str, **options: Any) -> _Plain:
+        """Of a file system: open a file, whose reads and writes are asked of the store as they come."""
+        with _plain_errors(self._location):
+            return _Plain(self.wrapped.open(path, mode, **options), self._location)
+
+    def __enter__(self) -> _Plain:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[bytes]:
+        return iter(self.readline, b"")
+
 
 @contextmanager
 def _plain_errors(location: str) -> Iterator[None]:
-    """Around what talks to S3: s3fs lets errors of its libraries through that are no OSError."""
-    bucket = "/".join(_store_url(location).split("/")[:3])
+    """Around what talks to S3: s3fs lets errors of its libraries through, and not all of them are an OSError with a number."""
     try:
         yield
-    except OSError as error:
-        if error.errno not in _NO_ANSWER:
-            raise
-        raise OSError(errno.EIO, f"{bucket} does not answer: {error.strerror or error}", location) from error
     except Exception as error:
-        library = type(error).__module__.partition(".")[0]
-        if library not in ("aiobotocore", "aiohttp", "botocore"):
-            raise
-        if "Credentials" in type(error).__name__:
+        is_librarys = type(error).__module__.partition(".")[0] in ("aiobotocore", "aiohttp", "botocore")
+        if is_librarys and "Credentials" in type(error).__name__:
+            bucket = _bucket(location)
             raise PermissionError(
                 errno.EACCES, f"there are no credentials for {bucket} on this machine: {error}", location
             ) from error
-        raise OSError(errno.EIO, f"{bucket} does not answer: {type(error).__name__}: {error}", location) from error
+        if is_librarys or isinstance(error, (ConnectionError, TimeoutError)):
+            told = f"{type(error).__name__}: {error}"
+        elif isinstance(error, OSError) and error.errno in _NO_ANSWER:
+            if _is_no_answer(error):
+                raise
+            told = str(error.strerror or error)
+        else:
+            raise
+        raise OSError(errno.EIO, f"{_bucket(location)} {_SILENT}: {told}", location) from error
+
+
+def _is_no_answer(error: BaseException) -> bool:
+    """Whether a store did not answer, however often it was asked."""
+    return isinstance(error, OSError) and _SILENT in str(error)
+
+
+def _bucket(location: str) -> str:
+    return "/".join(_store_url(location).split("/")[:3])
