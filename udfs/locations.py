@@ -689,7 +689,7 @@ def _store(location: str, **options: Any) -> tuple[Any, str]:
 
 
 class _Plain:
-    """What s3fs gives, a file system or an open file of it, whose faults are errors of the operating system's kind, all of them."""
+    """A file system of s3fs, or an open file of it, whose faults are errors of the operating system's kind, all of them."""
 
     def __init__(self, wrapped: Any, location: str) -> None:
         self.wrapped = wrapped

@@ -51,14 +51,21 @@ def connected() -> SparkSession:
     return spark
 
 
-def interrupt() -> None:
-    """End what the server still does for this process: it would go on without it."""
+def interrupt(spark: SparkSession | None = None) -> None:
+    """End what the server still does for this process: it would go on without it.
+
+    Args:
+        spark: the session of a process that goes on, from whatever thread; by default this thread's, of a process that ends:
+            then the session tries nothing again.
+    """
     from pyspark.sql import SparkSession
 
-    spark = SparkSession.getActiveSession()
-    if spark is not None:
+    if spark is None:
+        spark = SparkSession.getActiveSession()
+        if spark is None:
+            return
         spark.client.set_retry_policies([])
-        spark.interruptAll()
+    spark.interruptAll()
 
 
 def _greet(spark: SparkSession) -> None:

@@ -16,9 +16,12 @@ import sys
 import threading
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from v2d_spark import connect
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 # Longer than it takes to leave the callback that lost it.
 _AGAIN_AFTER_S = 0.05
@@ -80,8 +83,13 @@ def end(code: int) -> None:
         cancel_jobs()
 
 
-def cancel_jobs() -> None:
-    """End all jobs of Spark's that a command of ours waits for; in a process that is somebody else's nothing is done."""
+def cancel_jobs(spark: SparkSession | None = None) -> None:
+    """End all jobs of Spark's that a command of ours waits for; in a process that is somebody else's nothing is done.
+
+    Args:
+        spark: the session of a command that goes on: in another thread than its own Spark Connect tells of none. By default
+            the command ends.
+    """
     if _first is None:
         return
     pyspark = sys.modules.get("pyspark")
@@ -90,7 +98,7 @@ def cancel_jobs() -> None:
     # There may be no Java any more, or no server.
     with contextlib.suppress(Exception):
         if connect.is_wanted():
-            connect.interrupt()
+            connect.interrupt(spark)
         elif (context := pyspark.SparkContext._active_spark_context) is not None:
             context.cancelAllJobs()
 

@@ -4,7 +4,8 @@ A taker raises the dataset's epoch; batch ids are made of it, so that what a pro
 older than what its successor does. Of two takers one fails and looks again (`lease_table`).
 
 A holder on this host is asked of the system whether it lives. One on another host tells it by its heartbeat: without one for
-a minute it is taken for dead. Clocks of two hosts may differ, so a taker looks at the heartbeat until it would have moved.
+a minute it is taken for dead. So is one on this host after ten minutes without: a process may go on that could not give its
+lease back. Clocks of two hosts may differ, so a taker looks at the heartbeat until it would have moved.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 from deltalake.exceptions import DeltaError
 
 from v2d_spark import commits, connect, interrupts
+from v2d_spark.complaints import first_line
 from v2d_spark.conflicts import pause
 from v2d_spark.delta_tables import TRIES_OF_STORE, was_asked_again
 from v2d_spark.lease_table import BATCHES_PER_EPOCH, LeaseTable
@@ -32,7 +34,9 @@ WRITER = "writer"
 HEARTBEAT_EVERY_S = 15.0
 # A holder on another host cannot be looked at; only its heartbeat tells that it lives.
 FOREIGN_HOLDER_IS_DEAD_AFTER = timedelta(seconds=60)
-# As long a heartbeat that is due is waited for, before a holder on another host is taken for dead.
+# A process on this host that has given no sign for so long lives, and holds it no more.
+_HOLDER_HERE_HAS_LET_GO_AFTER = timedelta(minutes=10)
+# As long a heartbeat that is due is waited for, before a holder that may live is taken for dead.
 _WATCHED_S = 25.0
 _LOOKS = 10
 # Beats after which old entries of the log, and files of old versions, are removed: about once an hour.
@@ -45,6 +49,8 @@ _TRIES = 20
 # A store that did not take a heartbeat for so long is dead, whatever is still asked of it: each of a task's attempts asks on
 # for minutes. One heartbeat is tried for two minutes.
 _SILENT_AFTER_S = 240.0
+# How often it is looked at whether that is so, while a heartbeat may be waiting for the store.
+_SILENCE_IS_LOOKED_AT_EVERY_S = 5.0
 # How many of this process hold a lease, or are taking it: where the dataset is, name, epoch. Two may want the same at once.
 _HELD: Counter[tuple[str, str, int]] = Counter()
 _COUNTING = threading.Lock()
@@ -70,7 +76,8 @@ class Lease:
         self._lock = threading.Lock()
         self._is_held = True
         self._is_in_store = not locations.is_local(dataset.path)
-        self._answered_at = time.monotonic()
+        self._beat_at = time.monotonic()
+        self._beat_error: Exception | None = None
         self.epoch = epoch
 
     def next_batch_id(self) -> int:
@@ -94,12 +101,36 @@ class Lease:
 
     def beat(self) -> None:
         """Move its heartbeat; whether it is lost is found out where something is about to be committed."""
-        self._renew(self._table.beat)
+        try:
+            self._renew(self._table.beat)
+        except Exception as error:
+            self._beat_error = error
+            raise
+        # Not at `check`, which may ask a catalog that knows nothing of the store.
+        self._beat_at, self._beat_error = time.monotonic(), None
 
     @property
     def is_in_silence(self) -> bool:
-        """Whether the dataset's store has not answered for so long that it is taken for dead; a disk tells by itself."""
-        return self._is_in_store and time.monotonic() - self._answered_at > _SILENT_AFTER_S
+        """Whether the dataset's store has taken no heartbeat for so long that it is given up; a disk tells by itself."""
+        return self._is_in_store and time.monotonic() - self._beat_at > _SILENT_AFTER_S
+
+    @property
+    def silence(self) -> str:
+        """What is wrong where it is in silence, and what to do: a sentence."""
+        told = "" if self._beat_error is None else f" ({first_line(self._beat_error)})"
+        return (
+            f"The store of {self._dataset.name} has taken no heartbeat for {_SILENT_AFTER_S / 60:.0f} minutes{told}; see that "
+            "it answers, then run the same command again: what was committed stays."
+        )
+
+    def clear(self, folder: str) -> None:
+        """Remove a folder of what a step keeps while it runs; in silence it stays, and the next step of the kind removes it.
+
+        Args:
+            folder: the folder.
+        """
+        if not self.is_in_silence:
+            locations.remove_tree(folder)
 
     def release(self) -> None:
         """Give it back; nothing happens if it is lost already."""
@@ -108,7 +139,8 @@ class Lease:
             _count(self._dataset, self._name, self.epoch, -1)
         if self.is_in_silence:
             return
-        # One that cannot be given back is taken by whoever wants it: it is not held, or its process will be dead.
+        # One that cannot be given back is taken by whoever wants it: this process knows that it holds it no more, and others
+        # see that it is dead, or gives no sign.
         with contextlib.suppress(LeaseHeldError, StorageError, OSError, DeltaError):
             self._renew(self._table.write, released=True)
 
@@ -120,11 +152,10 @@ class Lease:
                     done = write(row, self.epoch)
             except (OSError, DeltaError) as error:
                 # Whether it was written makes no difference to one who looks, and writes, again.
-                if attempt + 1 >= TRIES_OF_STORE or was_asked_again(error):
+                if not _may_pass(error, attempt):
                     raise
                 done = None
             if done is not None:
-                self._answered_at = time.monotonic()
                 return done
             pause(attempt)
         raise LeaseHeldError(_many(self._dataset))
@@ -184,7 +215,8 @@ def trial_lease(dataset: Dataset, command: str = "try") -> Iterator[Lease]:
 @contextlib.contextmanager
 def _held(dataset: Dataset, name: str, command: str) -> Iterator[Lease]:
     """A lease whose heart beats."""
-    if (spark := session_there()) is not None:
+    spark = session_there()
+    if spark is not None:
         commits.check(spark, dataset.tables_location)
     lease = take(dataset, name, command)
     ended = threading.Event()
@@ -193,15 +225,22 @@ def _held(dataset: Dataset, name: str, command: str) -> Iterator[Lease]:
         beats = 0
         while not ended.wait(HEARTBEAT_EVERY_S):
             beats += 1
-            with contextlib.suppress(LeaseHeldError, StorageError, OSError, DeltaError):
+            # Whatever it is, the heart goes on: the lease keeps what was wrong.
+            with contextlib.suppress(Exception):
                 lease.beat()
                 if beats % _BEATS_OF_A_TIDYING == 0:
                     lease.tidy()
+
+    def watch() -> None:
+        while not ended.wait(_SILENCE_IS_LOOKED_AT_EVERY_S):
             if lease.is_in_silence:
-                interrupts.cancel_jobs()
+                interrupts.cancel_jobs(spark)
 
     heart = threading.Thread(target=beat, name="lease", daemon=True)
+    # A heartbeat may wait for the store for longer than the store is given.
+    watch_of_it = threading.Thread(target=watch, name="silence", daemon=True)
     heart.start()
+    watch_of_it.start()
     try:
         yield lease
     except V2dError:
@@ -209,10 +248,7 @@ def _held(dataset: Dataset, name: str, command: str) -> Iterator[Lease]:
     except Exception as error:
         if not lease.is_in_silence:
             raise
-        raise StorageError(
-            f"The store of {dataset.name} has not answered for {_SILENT_AFTER_S / 60:.0f} minutes; see that it does, then run "
-            "the same command again: what was committed stays."
-        ) from error
+        raise StorageError(lease.silence) from error
     finally:
         ended.set()
         # In silence it goes on asking for a while, which nothing needs to wait for.
@@ -233,27 +269,43 @@ def take(dataset: Dataset, name: str, command: str) -> Lease:
     """
     table = dataset.leases()
     for attempt in range(_TRIES):
-        rows = table.rows()
-        held = next((row for row in rows if row["name"] == name), None)
-        if held is not None and not held["released"] and (_lives(dataset, held) or _beats(dataset, held)):
-            raise LeaseHeldError(
-                f"{dataset.name} is being written by process {held['pid']} on {held['host']} ({held['command']}, "
-                f"last sign of life {held['heartbeat']:%Y-%m-%d %H:%M:%S} UTC); wait for it to end, or stop it."
-            )
-        epoch = max((row["epoch"] for row in rows), default=0) + 1
-        # Only if nobody wrote since we looked: the epoch must be new among leases of all names.
-        _count(dataset, name, epoch, 1)
-        is_ours: bool | None = None
         try:
-            is_ours = table.write(_row(name, epoch, command), held["epoch"] if held else None)
-        finally:
-            # A store may do what it is asked and lose the answer: then there is a lease that nobody holds, which is taken next.
-            if not is_ours:
-                _count(dataset, name, epoch, -1)
-        if is_ours:
+            epoch = _try_to_take(dataset, table, name, command)
+        except (OSError, DeltaError) as error:
+            if not _may_pass(error, attempt):
+                raise
+            epoch = None
+        if epoch is not None:
             return Lease(dataset, table, name, epoch, command)
         pause(attempt)
     raise LeaseHeldError(_many(dataset))
+
+
+def _try_to_take(dataset: Dataset, table: LeaseTable, name: str, command: str) -> int | None:
+    """The epoch of a lease that is ours now; None where others changed the table meanwhile."""
+    rows = table.rows()
+    held = next((row for row in rows if row["name"] == name), None)
+    if held is not None and not held["released"] and (_lives(dataset, held) or _beats(dataset, held)):
+        raise LeaseHeldError(
+            f"{dataset.name} is being written by process {held['pid']} on {held['host']} ({held['command']}, "
+            f"last sign of life {held['heartbeat']:%Y-%m-%d %H:%M:%S} UTC); wait for it to end, or stop it."
+        )
+    epoch = max((row["epoch"] for row in rows), default=0) + 1
+    # Only if nobody wrote since we looked: the epoch must be new among leases of all names.
+    _count(dataset, name, epoch, 1)
+    is_ours: bool | None = None
+    try:
+        is_ours = table.write(_row(name, epoch, command), held["epoch"] if held else None)
+    finally:
+        # A store may do what it is asked and lose the answer: then there is a lease that nobody holds, which is taken next.
+        if not is_ours:
+            _count(dataset, name, epoch, -1)
+    return epoch if is_ours else None
+
+
+def _may_pass(error: Exception, attempt: int) -> bool:
+    """Whether a store that failed may do the same when it is asked once more."""
+    return attempt + 1 < TRIES_OF_STORE and not was_asked_again(error)
 
 
 def _many(dataset: Dataset) -> str:
@@ -277,9 +329,18 @@ def _is_alive(held: dict[str, Any]) -> bool:
     """Whether a holder is alive, as far as it can be told from here."""
     if held["host"].endswith(_THROUGH_CONNECT):
         return _beat_within(held, CONNECT_HOLDER_IS_DEAD_AFTER)
-    if held["host"] == processes.this_process()[0]:
-        return processes.is_alive(held["pid"], held["process_started"])
+    if _is_here(held):
+        return _is_running(held) and _beat_within(held, _HOLDER_HERE_HAS_LET_GO_AFTER)
     return _beat_within(held, FOREIGN_HOLDER_IS_DEAD_AFTER)
+
+
+def _is_here(held: dict[str, Any]) -> bool:
+    return bool(held["host"] == processes.this_process()[0])
+
+
+def _is_running(held: dict[str, Any]) -> bool:
+    """Of a holder on this host: whether its process lives."""
+    return processes.is_alive(held["pid"], held["process_started"])
 
 
 def _count(dataset: Dataset, name: str, epoch: int, more: int) -> None:
@@ -298,8 +359,8 @@ def _beat_within(held: dict[str, Any], longest: timedelta) -> bool:
 
 
 def _beats(dataset: Dataset, held: dict[str, Any]) -> bool:
-    """Whether the heart of a holder on another host beats all the same, whose clock may not be ours."""
-    if held["host"] == processes.this_process()[0] or _is_left(dataset, held):
+    """Whether the heart of a holder beats all the same: its clock may not be ours, or its store had been away."""
+    if (_is_here(held) and not _is_running(held)) or _is_left(dataset, held):
         return False
     for _ in range(_LOOKS):
         time.sleep(_WATCHED_S / _LOOKS)

@@ -56,8 +56,8 @@ _AS_WRITTEN = {"delta.autoOptimize.optimizeWrite": "false", "delta.autoOptimize.
 _OWNER_FILE = "_v2d_dataset.json"
 # Statements of a second that wait for the catalog most of it.
 _AT_ONCE = 4
-# In the staging folder: a file for each lease that is held, with the time of its last heartbeat.
-_BEATS = "lease-"
+# In `files_root`: a file for each lease that is held, with the time of its last heartbeat. No step sweeps this folder.
+_BEATS_FOLDER = "_leases"
 # What is to be done instead of a verb that this route has not.
 _INSTEAD = {
     "maintain": "let the catalog do it, or run OPTIMIZE and VACUUM on its tables",
@@ -286,6 +286,7 @@ class ManagedLeases:
     def __init__(self, dataset: ManagedDataset) -> None:
         self._dataset = dataset
         self._name = dataset.sql_name(schema.LEASES.name)
+        self._folder = locations.join(dataset.path, _BEATS_FOLDER)
 
     def rows(self) -> list[dict[str, Any]]:
         """All rows, as they are now, with the heartbeats of files where these are later."""
@@ -306,9 +307,8 @@ class ManagedLeases:
 
     def beat(self, row: Mapping[str, Any], expected: int) -> bool | None:
         """As `LeaseTable.beat`."""
-        beats = self._beats(row["name"], expected)
-        locations.makedirs(self._dataset.staging_path)
-        with locations.write_whole(beats) as file:
+        locations.makedirs(self._folder)
+        with locations.write_whole(self._beats(row["name"], expected)) as file:
             file.write(row["heartbeat"].isoformat().encode())
         return True
 
@@ -333,11 +333,12 @@ class ManagedLeases:
             # Of whoever had it until now.
             with contextlib.suppress(OSError):
                 locations.remove(self._beats(row["name"], expected))
+                locations.remove_empty(self._folder)
         return is_written
 
     def _beats(self, name: str, epoch: int) -> str:
         # One for each epoch: a process that hangs, and beats again, is none that has it now.
-        return locations.join(self._dataset.staging_path, f"{_BEATS}{name}-{epoch}")
+        return locations.join(self._folder, f"{name}-{epoch}")
 
     def _last_beat(self, row: Mapping[str, Any]) -> datetime | None:
         try:

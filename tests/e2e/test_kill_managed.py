@@ -97,4 +97,5 @@ def test_kills_where_a_catalog_manages_the_tables(job: Job, metastore: Metastore
     told: dict[str, Any] = json.loads(metastore.python(_TELL))
     assert told == job.expected
     # What tasks wrote, and no batch was made of, is gone; so are the heartbeats of those that died.
-    assert list((metastore.folder / "files" / "_staging").glob("*")) == []
+    left = [path for name in ("_staging", "_leases") for path in (metastore.folder / "files" / name).glob("*")]
+    assert left == []

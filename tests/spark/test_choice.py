@@ -113,6 +113,28 @@ def test_what_was_done_in_one_round_does_not_come_again_in_the_next(
     assert not Path(dataset.staging_path).exists()
 
 
+def test_what_tasks_that_go_on_write_beside_what_was_chosen_does_not_hide_why_a_run_stopped(
+    spark: SparkSession, new_dataset: NewDataset
+) -> None:
+    dataset = new_dataset(shard_size=2)
+    add_sources(dataset, ["http://127.0.0.1/0", "http://127.0.0.1/1"])
+    staging = Path(dataset.staging_path)
+    written = staging / "media-1000001" / "x"
+
+    with (
+        leases.writer_lease(dataset, "x") as lease,
+        pytest.raises(RuntimeError, match="stopped"),
+        choosing.narrowed(spark, dataset, lease, "true", Choice(limit=1)) as chosen,
+    ):
+        assert spark.sql(f"SELECT 1 FROM {dataset.sql_name('sources')} WHERE {chosen}").count() == 1
+        written.parent.mkdir(parents=True)
+        written.touch()
+        raise RuntimeError("stopped")
+
+    assert list(staging.iterdir()) == [written.parent]
+    assert written.exists()
+
+
 @pytest.mark.chaos
 def test_a_limit_ends_a_run_at_a_batch_and_the_next_run_goes_on(
     spark: SparkSession, new_dataset: NewDataset, tmp_path: Path, server: MediaServer

@@ -304,10 +304,13 @@ def test_one_writer_at_a_time(
     assert len(taken) == 1
     held = taken[0]
     held.check()
+    held.beat()
+    assert [path.name for path in (tmp_path / "files" / "_leases").iterdir()] == [f"writer-{held.epoch}"]
     assert [row["name"] for row in leases.living(dataset)] == [leases.WRITER]
     with pytest.raises(LeaseHeldError, match=f"{name} is being written by process"):
         api.retry(name)
     held.release()
+    assert not (tmp_path / "files" / "_leases").exists()
     assert leases.living(dataset) == []
     with leases.writer_lease(dataset, "test") as lease:
         assert lease.epoch == held.epoch + 1
@@ -332,6 +335,6 @@ def test_one_writer_at_a_time(
     assert dataset.version("leases") == version
     # One that hangs, and beats again, is none that has it now.
     lease.beat()
-    (tmp_path / "files" / "_staging" / f"lease-writer-{other.epoch}").unlink()
+    (tmp_path / "files" / "_leases" / f"writer-{other.epoch}").unlink()
     with leases.writer_lease(open_dataset(name), "next") as after:
         assert after.epoch == other.epoch + 1

@@ -301,3 +301,26 @@ def test_a_lease_that_could_not_be_given_back_is_not_held(new_dataset: NewDatase
     with leases.writer_lease(dataset, "next") as after:
         assert after.epoch == first.epoch + 2
         assert len(leases.living(dataset)) == 1
+
+
+def test_a_living_process_on_this_host_that_gives_no_sign_has_let_go(
+    new_dataset: NewDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = new_dataset()
+    monkeypatch.setattr(leases, "_WATCHED_S", 0.5)
+    holder = subprocess.Popen([sys.executable, "-c", _HOLDER, dataset.path], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout is not None
+    holder.stdout.readline()
+    row = next(row for row in dataset.leases().rows() if row["name"] == leases.WRITER)
+    long_ago = datetime.now(timezone.utc) - timedelta(minutes=11)
+    dataset.leases().write(row | {"heartbeat": long_ago}, 1)
+    # Its heart beats all the same, once.
+    beat = threading.Timer(0.1, lambda: dataset.leases().write(row | {"heartbeat": long_ago + timedelta(seconds=15)}, 1))
+    beat.start()
+    with pytest.raises(LeaseHeldError, match=f"process {holder.pid} "):
+        leases.take(dataset, leases.WRITER, "x")
+    beat.join()
+
+    assert leases.take(dataset, leases.WRITER, "x").epoch == 2
+    holder.kill()
+    holder.communicate()

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timezone
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
@@ -21,7 +22,9 @@ from tests.support.s3 import KEY, SECRET, Fault, S3Server, told_by_environment
 from v2d_spark import interrupts
 from v2d_spark import lease as leases
 from v2d_spark.batches import append_run
-from v2d_spark.delta_tables import open_table
+from v2d_spark.complaints import of_resources
+from v2d_spark.delta_tables import open_table, was_asked_again
+from v2d_spark.lease_table import DirectLeases
 from v2d_spark.media_log import replace
 from v2d_spark.merges import rewrite_small_table
 from v2d_spark.schema import DELETIONS, EXPORTS, IMPORT_ROOTS_PROPERTY, LEASES, MEDIA, RUNS, SOURCES, Table
@@ -165,6 +168,51 @@ def test_what_passes_is_not_seen(server: S3Server, bucket: str, fault: Fault) ->
     server.harm(fault)
 
     assert locations.read_bytes(f"{bucket}/slow.bin") == b"all of it"
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    """S3's libraries hardly ask again, and wait for a second."""
+    options = Store.fsspec_options
+
+    def hasty_options(store: Store) -> dict[str, Any]:
+        told = options(store)
+        return told | {"config_kwargs": told["config_kwargs"] | {"read_timeout": 1}}
+
+    monkeypatch.setattr(storage, "_TRIES", 1)
+    monkeypatch.setattr(storage, "ROUNDS", 1)
+    monkeypatch.setattr(Store, "fsspec_options", hasty_options)
+
+
+@pytest.mark.parametrize("harm", [{"lose": True}, {"cut": 3}, {"wait_s": 2}, {"status": 503}], ids=str)
+def test_a_file_that_is_open_tells_of_a_store_that_does_not_answer(
+    server: S3Server, bucket: str, hasty: None, harm: dict[str, Any]
+) -> None:
+    write(f"{bucket}/open.bin", b"all of it")
+
+    with locations.open_read(f"{bucket}/open.bin") as file:
+        server.harm(Fault("GET", "open.bin", times=9, **harm))
+        with pytest.raises(OSError, match=r"\[Errno 5\] s3://bucket does not answer: ") as told:
+            file.read()
+
+    assert was_asked_again(told.value)
+    assert "Storage failed" in (of_resources(told.value) or "")
+
+
+def test_a_part_that_cannot_be_sent_is_told_of_and_nothing_more_is_asked(server: S3Server, bucket: str, hasty: None) -> None:
+    server.harm(Fault("PUT", "parts.bin", times=99, lose=True))
+
+    def send() -> None:
+        with locations.write_whole(f"{bucket}/parts.bin") as file:
+            file.write(bytes(PART + 1))
+
+    with pytest.raises(OSError, match=r"s3://bucket does not answer: \w+: "):
+        send()
+
+    gc.collect()
+    # The part, which the libraries send again, and then not that its upload is to be given up.
+    assert {one["method"] for one in server.requests() if "parts.bin" in one["path"]} == {"POST", "PUT"}
+    assert locations.abort_uploads(bucket, -1) == 1
 
 
 def test_who_has_no_credentials_is_told_so(
@@ -406,29 +454,93 @@ def test_a_listing_that_is_cut_ends_no_batch(server: S3Server, bucket: str) -> N
     assert [row["batch_id"] for row in dataset.read_control("runs")] == [7]
 
 
-def test_a_store_that_is_silent_ends_the_command_with_a_sentence(
-    server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> threading.Event:
+    """A store is given half a second; set where jobs would be cancelled."""
     monkeypatch.setattr(leases, "session_there", lambda: None)
     monkeypatch.setattr(leases, "HEARTBEAT_EVERY_S", 0.1)
+    monkeypatch.setattr(leases, "_SILENCE_IS_LOOKED_AT_EVERY_S", 0.1)
     monkeypatch.setattr(leases, "_SILENT_AFTER_S", 0.5)
-    monkeypatch.setattr(storage, "PATIENCE_S", 1)
     cancelled = threading.Event()
-    monkeypatch.setattr(interrupts, "cancel_jobs", cancelled.set)
+    monkeypatch.setattr(interrupts, "cancel_jobs", lambda spark: cancelled.set())
+    return cancelled
+
+
+def test_a_store_that_is_silent_ends_the_command_with_a_sentence(
+    server: S3Server, bucket: str, soon: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "PATIENCE_S", 1)
     dataset = Dataset.create(f"{bucket}/silent", shard_size=10)
+    folder = f"{bucket}/silent/_staging"
+    write(f"{folder}/x", b"left")
 
     def download() -> None:
-        with leases.writer_lease(dataset, "download"):
+        with leases.writer_lease(dataset, "download") as lease:
             server.harm(Fault("", "silent", times=10**6, status=503))
             # So does a job of Spark's.
-            assert cancelled.wait(30)
+            assert soon.wait(30)
+            lease.clear(folder)
             raise RuntimeError("Job 7 was cancelled")
 
-    with pytest.raises(StorageError, match=r"silent has not answered for .* minutes; .* run the same command again"):
+    with pytest.raises(StorageError, match=r"silent has taken no heartbeat for .* minutes.*; .* run the same command again"):
         download()
 
     server.heal()
+    assert locations.exists(f"{folder}/x")
     leases.take(dataset, leases.WRITER, "download").check()
+
+
+def test_a_heartbeat_that_waits_does_not_put_the_end_off(
+    server: S3Server, bucket: str, soon: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = Dataset.create(f"{bucket}/waiting", shard_size=10)
+    woken = threading.Event()
+    monkeypatch.setattr(DirectLeases, "beat", lambda *_: woken.wait(60))
+
+    with leases.writer_lease(dataset, "download"):
+        assert soon.wait(30)
+        woken.set()
+
+
+def test_the_end_tells_why_no_heartbeat_was_taken_whatever_it_is(
+    server: S3Server, bucket: str, soon: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dataset = Dataset.create(f"{bucket}/expired", shard_size=10)
+    beats = []
+
+    def beat(*_: object) -> None:
+        beats.append(1)
+        raise RuntimeError("ExpiredToken: the provided token has expired.")
+
+    monkeypatch.setattr(DirectLeases, "beat", beat)
+
+    def download() -> None:
+        with leases.writer_lease(dataset, "download") as lease:
+            assert soon.wait(30)
+            lease.check()
+            raise RuntimeError("Job 7 was cancelled")
+
+    with pytest.raises(StorageError, match=r"no heartbeat for .* \(ExpiredToken: the provided token has expired\); see"):
+        download()
+
+    assert len(beats) > 1
+
+
+def test_who_takes_a_lease_asks_again(server: S3Server, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = Dataset.create(f"{bucket}/patient", shard_size=10)
+    write_row, faults = DirectLeases.write, [True, True]
+
+    def write_at_last(*given: Any) -> bool | None:
+        done = write_row(*given)
+        if faults:
+            faults.pop()
+            raise OSError("error decoding response body")
+        return done
+
+    monkeypatch.setattr(DirectLeases, "write", write_at_last)
+
+    # Each time it was ours, and not told so.
+    assert leases.take(dataset, leases.WRITER, "download").epoch == 3
 
 
 def test_a_bucket_that_is_not_there_is_told_in_a_sentence(server: S3Server, bucket: str) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from v2d_spark import choice as choices
 from v2d_spark import merges, queries
 from v2d_spark.choice import Choice
+from v2d_spark.lease import Lease
 from v2d_spark.spark_paths import parquet_relation
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs import locations
@@ -44,7 +45,7 @@ def check(spark: SparkSession, dataset: Dataset, choice: Choice) -> None:
 
 
 @contextlib.contextmanager
-def narrowed(spark: SparkSession, dataset: Dataset, due: str, choice: Choice) -> Iterator[str]:
+def narrowed(spark: SparkSession, dataset: Dataset, lease: Lease, due: str, choice: Choice) -> Iterator[str]:
     """The condition on `sources` of what a run takes in, for as long as it runs.
 
     A user's condition is computed once, and the numbers of what it chose are kept on disk: it may say `rand()`, ask for the
@@ -53,6 +54,7 @@ def narrowed(spark: SparkSession, dataset: Dataset, due: str, choice: Choice) ->
     Args:
         spark: the session.
         dataset: the dataset.
+        lease: the writer's lease, held.
         due: the condition of what is due.
         choice: which sources.
 
@@ -63,14 +65,16 @@ def narrowed(spark: SparkSession, dataset: Dataset, due: str, choice: Choice) ->
         yield due
         return
     check(spark, dataset, choice)
+    # This folder alone is its own: beside it tasks may write, which go on for a while where the run was stopped.
     path = locations.join(dataset.staging_path, "chosen")
-    locations.remove_tree(dataset.staging_path)
+    locations.remove_tree(path)
     try:
         with queries.computing():
             spark.sql(chosen(dataset, due, choice)).write.parquet(path)
         yield f"{due} AND source_num IN (SELECT source_num FROM {parquet_relation(path)})"
     finally:
-        locations.remove_tree(dataset.staging_path)
+        lease.clear(path)
+        locations.remove_empty(dataset.staging_path)
 
 
 def chosen(dataset: Dataset, due: str, choice: Choice) -> str:

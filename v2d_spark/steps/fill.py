@@ -95,7 +95,7 @@ def fill(
             spark, dataset, settings, watcher, name, result, still_due, lambda batch, samples: work.run(batch, samples, run)
         )
     finally:
-        locations.remove_tree(dataset.staging_path)
+        lease.clear(dataset.staging_path)
     result.seconds = time.monotonic() - started
     return result
 

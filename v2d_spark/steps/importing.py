@@ -132,7 +132,7 @@ def import_shards(
     try:
         work.do(shards)
     finally:
-        locations.remove_tree(dataset.staging_path)
+        lease.clear(dataset.staging_path)
     result.made.seconds = time.monotonic() - started
     return result
 

@@ -186,8 +186,7 @@ def ingest_rows(
             work.end()
         return result
     finally:
-        if not work.is_half_done:
-            locations.remove_tree(dataset.staging_path)
+        work.clear()
 
 
 class _Work:
@@ -323,6 +322,12 @@ class _Work:
         if self.is_half_done:
             self._changes.end(self._dataset)
             self.is_half_done = False
+
+    def clear(self) -> None:
+        """Remove what it has on disk, unless the next command ends it by that."""
+        if not self.is_half_done:
+            self._lease.clear(self._staging)
+            locations.remove_empty(self._dataset.staging_path)
 
     def _find_gone(self, gathered: DataFrame) -> int:
         """How many sources the inputs do not name; their numbers stay on disk."""

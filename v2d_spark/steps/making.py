@@ -253,7 +253,7 @@ def make(
         done_up_to=lease.last_batch_id,
     )
     suppressed = suppressions.checksums(dataset)
-    with choosing.narrowed(spark, dataset, due, choice) as chosen:
+    with choosing.narrowed(spark, dataset, lease, due, choice) as chosen:
         cores = parallelism(spark)
         work = _Work(spark, dataset, lease, settings, step, task, chosen, choice, budget, watcher, cores, suppressed)
         while True:

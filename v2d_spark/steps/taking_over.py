@@ -169,7 +169,8 @@ def take_over(
             return compared
         return replace(compared, in_full=f"All samples of {origin.name} were compared: {why_all}.")
     finally:
-        if not begun(dataset):
+        # What was begun is seen in the store, which in silence is not asked.
+        if not lease.is_in_silence and not begun(dataset):
             locations.remove_tree(dataset.staging_path)
 
 
