@@ -374,7 +374,7 @@ class World:
             return real(dataset, now + timedelta(hours=1) if self._clock_is_ahead else began, *arguments, **more)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(lease, "_is_alive", lambda held: False)
+            patch.setattr(lease, "_is_running", lambda held: False)
             patch.setattr(merges, "due_condition", due_condition)
             yield
 

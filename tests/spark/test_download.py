@@ -260,7 +260,7 @@ def test_a_crash_between_any_two_steps_of_the_protocol_is_repaired(
     good = list(bodies)[:4]
     dataset = new_dataset()
     add_sources(dataset, [*(server.url(name) for name in good), server.url("status/404")])
-    monkeypatch.setattr(leases, "_is_alive", lambda held: False)
+    monkeypatch.setattr(leases, "_is_running", lambda held: False)
     asked = []
 
     def crash(*arguments: object, **more: object) -> None:

@@ -122,7 +122,7 @@ def test_a_batch_that_was_cut_off_is_ended_and_counts_the_same(
     spark: SparkSession, new_dataset: NewDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dataset = new_dataset()
-    monkeypatch.setattr(leases, "_is_alive", lambda held: False)
+    monkeypatch.setattr(leases, "_is_running", lambda held: False)
 
     def crash(*arguments: object, **more: object) -> None:
         raise CrashError

@@ -104,7 +104,7 @@ def test_the_heartbeat_moves_while_the_lease_is_held(new_dataset: NewDataset, mo
 def test_who_lost_the_lease_learns_it_and_cannot_give_it_back(new_dataset: NewDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = new_dataset()
     zombie = leases.take(dataset, leases.WRITER, "x")
-    monkeypatch.setattr(leases, "_is_alive", lambda held: False)
+    monkeypatch.setattr(leases, "_is_running", lambda held: False)
     heir = leases.take(dataset, leases.WRITER, "y")
 
     with pytest.raises(LeaseHeldError, match="took over"):
