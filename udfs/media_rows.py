@@ -95,11 +95,13 @@ class Outcome:
         return size
 
     def remove_files(self, spool: Spool) -> None:
-        """Remove all that lies in the spool."""
-        if self.fetched is not None:
-            self._give_back(self.fetched, spool)
+        """Remove all that lies in the spool; once: what is given back may be another source's a moment later."""
+        fetched, self.fetched = self.fetched, None
+        if fetched is not None:
+            self._give_back(fetched, spool)
         if self.folder is not None:
             shutil.rmtree(self.folder, ignore_errors=True)
+            self.folder = None
 
     def _give_back(self, path: Path, spool: Spool) -> None:
         if any(row.beside for row in self.rows):

@@ -231,6 +231,19 @@ def test_a_file_that_was_given_back_is_given_out_again(tmp_path: Path) -> None:
         assert not path.exists()
 
 
+def test_the_file_of_a_source_that_failed_is_given_back_once(tmp_path: Path) -> None:
+    """By the thread that worked on it; the one that writes rows is done with it later, when it is another source's."""
+    with Spool(str(tmp_path), keep_bytes=1 << 20) as spool:
+        path = spool.file()
+        path.write_bytes(b"no video")
+        outcome = Outcome([Row({})], path)
+        outcome.remove_files(spool)
+        assert spool.file() == path
+        outcome.remove_files(spool)
+        assert path.exists()
+        assert spool.file() != path
+
+
 def test_a_fault_while_files_are_let_go_gives_none_of_them_out(tmp_path: Path) -> None:
     with Spool(str(tmp_path), keep_bytes=100) as spool:
         fetched = spool.file()
