@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from tests.support.rows import media_row
+from tests.support.rows import media_row, write_media
 from tests.support.s3 import KEY, SECRET, Fault, S3Server, told_by_environment
 from v2d_spark import interrupts
 from v2d_spark import lease as leases
@@ -71,9 +71,7 @@ def with_tables(path: str, *tables: Table) -> Dataset:
 
 def written(dataset: Dataset, batch_id: int) -> list[WrittenFile]:
     """A file of a batch, not committed."""
-    writer = MediaWriter(dataset.table_path("media"), dataset.arrow_schema("media"), row_group_bytes=1000, file_bytes=10**6)
-    writer.add(media_row(0, batch_id))
-    return writer.close()
+    return write_media(dataset.table_path("media"), [media_row(0, batch_id)])
 
 
 def sizes_of(dataset: Dataset) -> dict[str, int]:
@@ -320,9 +318,7 @@ def test_a_commit_whose_answer_is_lost_is_made_once(server: S3Server, bucket: st
 
 def test_a_row_of_runs_and_a_batch_whose_answer_is_lost_are_there_once(server: S3Server, bucket: str) -> None:
     dataset = Dataset.create(f"{bucket}/lost-run", shard_size=10)
-    writer = MediaWriter(dataset.table_path("media"), dataset.arrow_schema("media"), row_group_bytes=1000, file_bytes=10**6)
-    writer.add(media_row(0, 7))
-    files = writer.close()
+    files = written(dataset, 7)
     for name in ("runs", "media"):
         server.harm(Fault("PUT", rf"lost-run/{name}/_delta_log/\d+\.json", lose=True))
 
@@ -440,9 +436,7 @@ def test_a_store_that_does_not_remove_is_asked_for_one_file_and_not_for_each(ser
 
 def test_a_listing_that_is_cut_ends_no_batch(server: S3Server, bucket: str) -> None:
     dataset = Dataset.create(f"{bucket}/cut", shard_size=10)
-    writer = MediaWriter(dataset.table_path("media"), dataset.arrow_schema("media"), row_group_bytes=1000, file_bytes=10**6)
-    writer.add(media_row(0, 7))
-    files = writer.close()
+    files = written(dataset, 7)
     for name in ("runs", "media"):
         server.harm(Fault("GET", f"list-type=2.*cut%2F{name}", times=3, cut=10))
 
