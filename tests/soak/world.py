@@ -16,11 +16,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.soak.crash import dies
+from tests.support.holders import make_dead
 from tests.support.media import make_video
 from tests.support.model import Bytes, Fault, InputRow, Making, Model, Source
 from tests.support.server import MediaServer
 from tests.support.tables import ask
-from v2d_spark import changes, config, lease, merges
+from v2d_spark import changes, config, merges
 from v2d_spark.inputs import InputOptions
 from v2d_spark.lease_table import BATCHES_PER_EPOCH
 from v2d_spark.steps.export.destination import MARK
@@ -374,7 +375,7 @@ class World:
             return real(dataset, now + timedelta(hours=1) if self._clock_is_ahead else began, *arguments, **more)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(lease, "_is_running", lambda held: False)
+            make_dead(patch)
             patch.setattr(merges, "due_condition", due_condition)
             yield
 

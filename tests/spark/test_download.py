@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.holders import make_dead
 from tests.support.server import MediaServer
 from tests.support.sources import add_sources
 from tests.support.tables import ask, rows, update
@@ -260,7 +261,7 @@ def test_a_crash_between_any_two_steps_of_the_protocol_is_repaired(
     good = list(bodies)[:4]
     dataset = new_dataset()
     add_sources(dataset, [*(server.url(name) for name in good), server.url("status/404")])
-    monkeypatch.setattr(leases, "_is_running", lambda held: False)
+    make_dead(monkeypatch)
     asked = []
 
     def crash(*arguments: object, **more: object) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.holders import make_dead
 from tests.support.media import make_video
 from tests.support.rows import append_samples, commit_media, media_row, sample_row, stream
 from tests.support.server import LAST_MODIFIED, MediaServer
@@ -122,7 +123,7 @@ def test_a_batch_that_was_cut_off_is_ended_and_counts_the_same(
     spark: SparkSession, new_dataset: NewDataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dataset = new_dataset()
-    monkeypatch.setattr(leases, "_is_running", lambda held: False)
+    make_dead(monkeypatch)
 
     def crash(*arguments: object, **more: object) -> None:
         raise CrashError

@@ -13,6 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.support.holders import make_dead
 from v2d_spark import lease as leases
 from v2d_spark import lease_table
 from v2d_spark.lease_table import DirectLeases
@@ -104,7 +105,7 @@ def test_the_heartbeat_moves_while_the_lease_is_held(new_dataset: NewDataset, mo
 def test_who_lost_the_lease_learns_it_and_cannot_give_it_back(new_dataset: NewDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = new_dataset()
     zombie = leases.take(dataset, leases.WRITER, "x")
-    monkeypatch.setattr(leases, "_is_running", lambda held: False)
+    make_dead(monkeypatch)
     heir = leases.take(dataset, leases.WRITER, "y")
 
     with pytest.raises(LeaseHeldError, match="took over"):
