@@ -28,6 +28,8 @@ _AGAIN_AFTER_S = 0.05
 
 # The handler that this process began with, if it is a command of ours; a child of `nohup` ignores Ctrl-C.
 _first: Any = None
+# The exit code of the command, once it is done.
+_code: int | None = None
 
 
 def answer() -> None:
@@ -43,8 +45,8 @@ def answer() -> None:
     logging.getLogger().addFilter(_is_not_of_py4j)
     logging.getLogger("py4j").setLevel(logging.CRITICAL)
     sys.unraisablehook = _lost
-    # Registered before all others it runs last. Then Python takes its handlers away, and a Ctrl-C would kill it.
-    atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
+    # Registered before all others it runs last.
+    atexit.register(_leave)
 
 
 def are_ours() -> bool:
@@ -64,7 +66,11 @@ def end(code: int) -> None:
     Args:
         code: the exit code of the command, which stays.
     """
-    if _first is None or _first == signal.SIG_IGN:
+    global _code
+    if _first is None:
+        return
+    _code = code
+    if _first == signal.SIG_IGN:
         return
     with contextlib.suppress(OSError, ValueError):
         sys.stdout.flush()
@@ -81,6 +87,21 @@ def end(code: int) -> None:
     if code:
         # A thread of ours may still wait for one: Python ends no sooner.
         cancel_jobs()
+
+
+def _leave() -> None:
+    """End the process, when all that wanted to be told of its end was told.
+
+    Python would take itself apart now, with threads of libraries still at work in it: that aborts now and then, after
+    everything went well. And a Ctrl-C would find no handler any more.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if _code is None:
+        return
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            stream.flush()
+    os._exit(_code)
 
 
 def cancel_jobs(spark: SparkSession | None = None) -> None:

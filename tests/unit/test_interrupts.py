@@ -40,6 +40,25 @@ sys.exit(3)
     assert (hanging.returncode, hanging.stdout, hanging.stderr) == (3, "summary\n", "")
 
 
+def test_a_command_that_is_done_is_not_taken_apart_while_libraries_work_in_it() -> None:
+    script = """
+import atexit
+
+class Freed:
+    def __del__(self):
+        os.abort()
+
+kept = Freed()
+interrupts.answer()
+atexit.register(print, "told")
+print("summary", end=" ")
+interrupts.end(3)
+sys.exit(3)
+"""
+    ending = run(script)
+    assert (ending.returncode, ending.stdout, ending.stderr) == (3, "summary told\n", "")
+
+
 def test_sparks_handler_is_replaced_and_what_python_would_drop_comes_again() -> None:
     script = """
 class Freed:
