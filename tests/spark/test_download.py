@@ -123,6 +123,7 @@ def test_batches_are_divided_anew_where_the_cluster_has_grown(
     assert (result.report.statuses["ok"], result.still_due) == (20, 0)
 
 
+@pytest.mark.direct
 def test_a_cluster_makes_no_file_of_samples_for_each_of_media(
     spark: SparkSession, new_dataset: NewDataset, tmp_path: Path, server: MediaServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
