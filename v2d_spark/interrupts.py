@@ -98,9 +98,12 @@ def _leave() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if _code is None:
         return
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            stream.flush()
+    try:
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None and not stream.closed:
+                stream.flush()
+    except OSError:
+        return  # what was printed is lost: Python meets the same, tells of it and has an exit code for it
     os._exit(_code)
 
 

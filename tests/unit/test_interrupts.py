@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -57,6 +59,17 @@ sys.exit(3)
 """
     ending = run(script)
     assert (ending.returncode, ending.stdout, ending.stderr) == (3, "summary told\n", "")
+
+
+def test_what_could_not_be_printed_is_no_success() -> None:
+    script = BEGIN + "interrupts.answer(); print('summary'); interrupts.end(0); sys.exit(0)"
+    buffered = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", script], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60, env=buffered
+        )
+    assert done.returncode == 120
+    assert "No space left" in done.stderr
 
 
 def test_sparks_handler_is_replaced_and_what_python_would_drop_comes_again() -> None:
