@@ -203,7 +203,7 @@ def do_batch(dataset: Dataset, settings: Settings, first: int, count: int, choic
         def take() -> None:
             found.extend(batches.plan(spark, dataset, due, batch_sources=count))
             assert [batch.sources for batch in found] == [count], found
-            making.sources_of(spark, dataset, settings, found[0], due, choice).write.format("noop").mode("overwrite").save()
+            making.sources_of(spark, dataset, settings, found[0], due, choice).toArrow()
 
         took = seconds(take)
         batch_id = lease.next_batch_id()
