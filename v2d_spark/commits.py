@@ -45,6 +45,12 @@ def check(spark: SparkSession, dataset: str) -> None:
         return
     if storage.store_of(re.sub("^s3[an]:", "s3:", dataset)).one_driver:
         return
+    found = _hadoop(spark)
+    if found and not is_served_by(found):
+        raise SessionError(
+            f"Two drivers could overwrite each other's commits to {dataset}: Hadoop is {found}, and {LOG_STORE} needs "
+            f"{'.'.join(map(str, HADOOP))}; use a newer Spark, or see docs/storage.md for storage.….one_driver."
+        )
     setting = f"spark.delta.logStore.{scheme}.impl"
     chosen = spark.conf.get(setting, None)
     if chosen != LOG_STORE:
@@ -53,13 +59,15 @@ def check(spark: SparkSession, dataset: str) -> None:
             f"Two drivers could overwrite each other's commits to {dataset}: {how}; start the session with "
             f"--jars {jar()} --conf {setting}={LOG_STORE}, or see docs/storage.md for storage.….one_driver."
         )
-    found = _hadoop(spark)
-    version = tuple(int(number) for number in re.findall(r"\d+", found)[:3])
-    if version and version < HADOOP:
-        raise SessionError(
-            f"Two drivers could overwrite each other's commits to {dataset}: Hadoop is {found}, and {LOG_STORE} needs "
-            f"{'.'.join(map(str, HADOOP))}; use a newer Spark, or see docs/storage.md for storage.….one_driver."
-        )
+
+
+def is_served_by(hadoop: str) -> bool:
+    """Whether `LOG_STORE` works with a version of Hadoop; with an older one each commit would fail.
+
+    Args:
+        hadoop: as Hadoop tells it, such as `3.4.2`.
+    """
+    return tuple(int(number) for number in re.findall(r"\d+", hadoop)[:3]) >= HADOOP
 
 
 def _hadoop(spark: SparkSession) -> str:

@@ -435,7 +435,8 @@ def _reaching_s3(delta: _Jars, for_s3: _Jars) -> dict[str, str]:
     path = os.pathsep.join(map(str, (*delta.on_disk(), commits.jar(), *for_s3.on_disk())))
     conf["spark.driver.extraClassPath"] = path
     for scheme in stores.SCHEMES:
-        conf[f"spark.delta.logStore.{scheme}.impl"] = commits.LOG_STORE
+        if commits.is_served_by(_s3_coordinates().rpartition(":")[2]):  # else `commits.check` has a word to say
+            conf[f"spark.delta.logStore.{scheme}.impl"] = commits.LOG_STORE
         conf[f"spark.hadoop.fs.{scheme}.impl"] = "org.apache.hadoop.fs.s3a.S3AFileSystem"
     conf |= {f"spark.hadoop.fs.s3a.{name}": value for name, value in PATIENCE.items()}
     # Who asks, Hadoop takes from the environment too, and where by itself only of AWS.

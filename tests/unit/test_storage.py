@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from v2d_spark import commits, config, named_secrets
+from v2d_spark import commits, config, named_secrets, session
 from v2d_spark import storage as settling
 from v2d_spark.udfs import storage
 from v2d_spark.udfs.storage import Store
@@ -161,8 +161,9 @@ def test_a_session_whose_commits_could_overwrite_others_is_refused(monkeypatch: 
         check("s3a://bucket/ds", {})
     with pytest.raises(SessionError, match=r"is io\.delta\.storage\.S3DynamoDBLogStore"):
         check("s3a://bucket/ds", {"spark.delta.logStore.s3a.impl": "io.delta.storage.S3DynamoDBLogStore"})
-    with pytest.raises(SessionError, match=r"Hadoop is 3.4.1, and .* needs 3.4.2"):
-        check("s3a://bucket/ds", chosen, "3.4.1")
+    for there in (chosen, {}):
+        with pytest.raises(SessionError, match=r"Hadoop is 3.4.1, and .* needs 3.4.2"):
+            check("s3a://bucket/ds", there, "3.4.1")
     with pytest.raises(SessionError, match=r"spark\.delta\.logStore\.s3\.impl is not set"):
         check("s3://bucket/ds", chosen)
     settle({"s3://bucket/ds": {"one_driver": True}})
@@ -170,6 +171,17 @@ def test_a_session_whose_commits_could_overwrite_others_is_refused(monkeypatch: 
     settle({})
     monkeypatch.setenv("DATABRICKS_RUNTIME_VERSION", "17.3")
     check("s3://bucket/ds", {})
+
+
+@pytest.mark.parametrize(("hadoop", "is_given"), [("3.4.1", False), ("3.4.2", True), ("3.5.0", True)])
+def test_a_hadoop_that_cannot_commit_only_where_nothing_is_is_not_told_to(
+    monkeypatch: pytest.MonkeyPatch, hadoop: str, is_given: bool
+) -> None:
+    monkeypatch.setattr(session, "_s3_coordinates", lambda: f"org.apache.hadoop:hadoop-aws:{hadoop}")
+    jars: Any = types.SimpleNamespace(conf=dict, on_disk=lambda: [Path("x.jar")])
+    conf = session._reaching_s3(jars, jars)
+    chosen = {name: value for name, value in conf.items() if "logStore" in name}
+    assert set(chosen.values()) == ({commits.LOG_STORE} if is_given else set())
 
 
 def test_the_jar_comes_with_the_package() -> None:
