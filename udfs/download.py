@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from v2d_spark.udfs.fetch import Fetched, Fetcher, Share, Upstream
+from v2d_spark.udfs.fetch import Fetched, Fetcher, Host, Hosts, Share, Upstream
 from v2d_spark.udfs.fetch.settings import Access, FetchSettings
 from v2d_spark.udfs.spool import Spool
 from v2d_spark.udfs.task import SampleTask, Supply
@@ -26,15 +26,18 @@ class DownloadTask(SampleTask):
 
     access: Access
 
-    def supply(self, spool: Spool) -> Supply:
+    def supply(self, spool: Spool, hosts: Hosts) -> Supply:
         """As `SampleTask`."""
-        return _Downloads(self.fetch, self.access)
+        return _Downloads(self.fetch, self.access, hosts)
 
 
 class _Downloads(Supply):
-    def __init__(self, settings: FetchSettings, access: Access) -> None:
+    def __init__(self, settings: FetchSettings, access: Access, hosts: Hosts) -> None:
         self.waiting = _WAITING_PER_THREAD * settings.threads
-        self._fetcher = Fetcher(settings, access)
+        self._fetcher = Fetcher(settings, access, hosts=hosts)
+
+    def host(self, source: dict[str, Any]) -> Host | None:
+        return Host.of(source["url"] or "")
 
     def sources(self, rows: Iterable[dict[str, Any]], must_stop: Callable[[], bool]) -> Iterator[dict[str, Any]]:
         return iter(rows)

@@ -153,7 +153,7 @@ class RowMaker:
             timings: seconds by phase.
             fetched: what came; None where nothing did.
         """
-        values = self._source_values(source, timings, fetched)
+        values = self._source_values(source, timings, fetched, was_tried=error.was_tried)
         attempts = values["attempts"]
         values |= {
             "status": SKIPPED if error.error_class in SKIP_CLASSES else FAILED,
@@ -289,7 +289,9 @@ class RowMaker:
             **_told(sample["look"]),
         }
 
-    def _source_values(self, source: Mapping[str, Any], timings: dict[str, float], fetched: Fetched | None) -> dict[str, Any]:
+    def _source_values(
+        self, source: Mapping[str, Any], timings: dict[str, float], fetched: Fetched | None, *, was_tried: bool = True
+    ) -> dict[str, Any]:
         upstream = None if fetched is None or fetched.upstream is None else fetched.upstream._asdict()
         return {
             **self._shared_values(source),
@@ -298,7 +300,7 @@ class RowMaker:
             "is_sample": False,
             "error_class": None,
             "error_message": None,
-            "attempts": (source["attempts"] or 0) + 1,
+            "attempts": (source["attempts"] or 0) + was_tried,
             "next_clip_index": source["next_clip_index"] or 0,
             "info": source.get("info"),
             "timings": timings,
@@ -371,7 +373,7 @@ def _pieces(path: Path) -> Iterator[bytes]:
 def _next_retry(error: SampleError, attempts: int, max_attempts: int) -> datetime | None:
     if not passes_by_itself(error.error_class) or attempts >= max_attempts:
         return None
-    delay: float = RETRY_DELAYS_S[min(attempts, len(RETRY_DELAYS_S)) - 1]
+    delay: float = RETRY_DELAYS_S[min(max(attempts, 1), len(RETRY_DELAYS_S)) - 1]
     if error.retry_after_s is not None:
         delay = max(delay, min(error.retry_after_s, _LONGEST_RETRY_AFTER_S))
     return datetime.now(timezone.utc) + timedelta(seconds=delay)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import Empty, SimpleQueue
 from typing import Generic, TypeVar
+
+from v2d_spark.udfs.fetch.hosts import Host, Hosts
 
 # Work for each thread that is begun or about to be: none is idle while results are taken.
 _AHEAD = 4
@@ -22,9 +25,10 @@ class OrderedPool(Generic[_Result, _Tag]):
         threads: how many.
         most: pieces of work that may be under way, or done and wait for a slow one before them.
         is_short: tells whether there is no more room for results that wait.
+        hosts: how many sources of a host may be under way.
     """
 
-    def __init__(self, threads: int, most: int, is_short: Callable[[], bool]) -> None:
+    def __init__(self, threads: int, most: int, is_short: Callable[[], bool], hosts: Hosts) -> None:
         self._threads = threads
         self._most = most
         self._is_short = is_short
@@ -32,17 +36,25 @@ class OrderedPool(Generic[_Result, _Tag]):
         self._waiting: dict[Future[_Result], _Tag] = {}  # in the order of the work
         self._ended: SimpleQueue[Future[_Result]] = SimpleQueue()
         self._done: set[Future[_Result]] = set()  # those of `_waiting` that have ended
+        self._hosts = hosts
+        self._changed = threading.Condition()
+        # What nobody has begun, in its order.
+        self._queue: list[tuple[Future[_Result], Callable[[], _Result], Host | None]] = []
 
-    def submit(self, tag: _Tag, work: Callable[[], _Result]) -> None:
+    def submit(self, tag: _Tag, work: Callable[[], _Result], host: Host | None = None) -> None:
         """Have something done.
 
         Args:
             tag: comes back with the result.
             work: what is called in a thread.
+            host: that it asks: it is begun when that may be asked, and what asks others goes before it until then.
         """
-        future = self._pool.submit(work)
+        future: Future[_Result] = Future()
         self._waiting[future] = tag
         future.add_done_callback(self._ended.put)
+        with self._changed:
+            self._queue.append((future, work, host))
+        self._pool.submit(self._do_one)
 
     def ready(self) -> tuple[Future[_Result], _Tag] | None:
         """A result to take now; waits where no more work may be begun before.
@@ -82,7 +94,37 @@ class OrderedPool(Generic[_Result, _Tag]):
 
     def close(self) -> None:
         """Begin no more work, and wait for what is under way."""
+        with self._changed:
+            self._queue.clear()
+            self._changed.notify_all()
         self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def _do_one(self) -> None:
+        """Do the first piece of work whose host may be asked; there are as many calls of this as there are pieces."""
+        taken = self._begin_one()
+        if taken is None:
+            return
+        future, work, host = taken
+        try:
+            future.set_result(work())
+        except BaseException as error:
+            future.set_exception(error)
+        finally:
+            with self._changed:
+                self._hosts.end(host)
+                self._changed.notify_all()
+
+    def _begin_one(self) -> tuple[Future[_Result], Callable[[], _Result], Host | None] | None:
+        with self._changed:
+            while self._queue:
+                wait = float("inf")
+                for place, (_, _, host) in enumerate(self._queue):
+                    if (needed := self._hosts.wait_s(host)) <= 0:
+                        self._hosts.begin(host)
+                        return self._queue.pop(place)
+                    wait = min(wait, needed)
+                self._changed.wait(None if wait == float("inf") else wait)
+            return None
 
     def _take(self, future: Future[_Result]) -> tuple[Future[_Result], _Tag]:
         self._done.remove(future)

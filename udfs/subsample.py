@@ -11,7 +11,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from v2d_spark.udfs.fetch import Fetched, Share
+from v2d_spark.udfs.fetch import Fetched, Hosts, Share
 from v2d_spark.udfs.media_reader import EXTRA_COLUMNS, MediaReader, MediaRow
 from v2d_spark.udfs.spool import Spool
 from v2d_spark.udfs.task import INPUT_COLUMNS, SampleTask, Supply
@@ -44,7 +44,7 @@ class SubsampleTask(SampleTask):
         """As `SampleTask`; `origin` has source_num and batch_id of the sample there."""
         return (*INPUT_COLUMNS, "origin")
 
-    def supply(self, spool: Spool) -> Supply:
+    def supply(self, spool: Spool, hosts: Hosts) -> Supply:
         """As `SampleTask`."""
         reader = MediaReader(
             self.origin_path,

@@ -24,7 +24,7 @@ from v2d_spark.udfs import locations
 from v2d_spark.udfs.arrow_rows import rows_of
 from v2d_spark.udfs.content_types import content_type_of, extension
 from v2d_spark.udfs.engine import Look, MediaChild, media_child
-from v2d_spark.udfs.fetch import Fetched, Room, Share
+from v2d_spark.udfs.fetch import Fetched, Host, Hosts, Room, Share
 from v2d_spark.udfs.fetch.settings import FetchSettings
 from v2d_spark.udfs.media_rows import Outcome, RowMaker
 from v2d_spark.udfs.media_writer import MediaWriter, WrittenFile
@@ -61,6 +61,14 @@ class Supply(ABC):
     """
 
     waiting: int
+
+    def host(self, source: dict[str, Any]) -> Host | None:
+        """The host that a source's bytes are asked of; None where there is none.
+
+        Args:
+            source: its row.
+        """
+        return None
 
     @abstractmethod
     def sources(self, rows: Iterable[dict[str, Any]], must_stop: Callable[[], bool]) -> Iterator[dict[str, Any]]:
@@ -109,6 +117,7 @@ class SampleTask(ABC):
         decode_timeout: seconds that the engine may work on one source.
         decode_memory: bytes of memory that it may take for it.
         fetch: how to fetch, and how many sources at once.
+        tasks_at_once: how many such tasks run at once.
         scratch: folder on this host for what is being worked on.
         inline_limit: streams over this many bytes go to files beside the tables.
         max_bytes: bytes of sources after which this task starts no further one.
@@ -133,6 +142,7 @@ class SampleTask(ABC):
     decode_timeout: float
     decode_memory: int
     fetch: FetchSettings
+    tasks_at_once: int
     scratch: str
     inline_limit: int
     max_bytes: int
@@ -149,11 +159,12 @@ class SampleTask(ABC):
         return INPUT_COLUMNS
 
     @abstractmethod
-    def supply(self, spool: Spool) -> Supply:
+    def supply(self, spool: Spool, hosts: Hosts) -> Supply:
         """Where the bytes come from.
 
         Args:
             spool: the task's folder on disk.
+            hosts: how often hosts are asked.
         """
 
     def __call__(self, batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -206,8 +217,9 @@ class _Partition:
             self._spool = spool
             # A file beside the tables is then the file that was fetched, under another name.
             self._links = locations.is_on_file_system_of(task.dataset_path, spool.folder)
-            self._supply = supply = task.supply(spool)
-            pool: OrderedPool[Outcome | None, Share] = OrderedPool(task.fetch.threads, supply.waiting, room.is_short)
+            hosts = Hosts(task.fetch, task.tasks_at_once)
+            self._supply = supply = task.supply(spool, hosts)
+            pool: OrderedPool[Outcome | None, Share] = OrderedPool(task.fetch.threads, supply.waiting, room.is_short, hosts)
 
             def take(future: Future[Outcome | None], share: Share) -> None:
                 outcome = future.result()
@@ -230,7 +242,7 @@ class _Partition:
                         take(*ready)
                     # The first is always started, so that every round of a job makes progress.
                     share = room.share()
-                    pool.submit(share, partial(self._start, source, share, always=number == 0))
+                    pool.submit(share, partial(self._start, source, share, always=number == 0), supply.host(source))
                 for ready in pool.rest():
                     take(*ready)
                 files = writer.close()

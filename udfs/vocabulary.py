@@ -151,15 +151,17 @@ class SampleError(V2dError):
         error_class: a name of `ERROR_CLASSES`.
         message: what happened, for a person; holds no credentials.
         retry_after_s: seconds for which a server asked to be left alone; None where it asked nothing.
+        was_tried: whether the sample was tried at all; one that was not has as many attempts left as before.
     """
 
-    def __init__(self, error_class: str, message: str, retry_after_s: float | None = None) -> None:
+    def __init__(self, error_class: str, message: str, retry_after_s: float | None = None, was_tried: bool = True) -> None:
         if error_class not in ERROR_CLASSES:
             raise ValueError(f"{error_class!r} is no error class")
         super().__init__(message)
         self.error_class = error_class
         self.message = message
         self.retry_after_s = retry_after_s
+        self.was_tried = was_tried
 
-    def __reduce__(self) -> tuple[type[SampleError], tuple[str, str, float | None]]:
-        return (type(self), (self.error_class, self.message, self.retry_after_s))
+    def __reduce__(self) -> tuple[type[SampleError], tuple[str, str, float | None, bool]]:
+        return (type(self), (self.error_class, self.message, self.retry_after_s, self.was_tried))

@@ -58,7 +58,9 @@ class Network:
     def fetch(self, url: str, folder: Path, access: Access | None = None, **changes: Any) -> SampleError:
         """The error of fetching a URL through this network."""
         access = access or Access()
-        fetcher = Fetcher(FetchSettings(**{"retries": 0, **changes}), access, guard=self.guard(access))
+        # What hosts are asked besides passes here as well (test_opt_outs).
+        changes = {"retries": 0, "robots": False, "opt_outs": (), **changes}
+        fetcher = Fetcher(FetchSettings(**changes), access, guard=self.guard(access))
         with contextlib.closing(fetcher), pytest.raises(SampleError) as caught:
             fetcher.fetch(url, folder / "target")
         return caught.value

@@ -8,12 +8,15 @@ from collections.abc import Callable
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from v2d_spark.udfs.fetch import FetchSettings, Hosts
 from v2d_spark.udfs.ordered_pool import OrderedPool
+
+NO_LIMITS = Hosts(FetchSettings())
 
 
 def run(count: int, work: Callable[[int], int], *, threads: int, most: int, is_short: Callable[[], bool]) -> list[int]:
     """Numbers of the work, in the order that its results came."""
-    pool: OrderedPool[int, int] = OrderedPool(threads, most, is_short)
+    pool: OrderedPool[int, int] = OrderedPool(threads, most, is_short, NO_LIMITS)
     taken = []
     try:
         for number in range(count):
@@ -58,7 +61,7 @@ def test_a_slow_one_lets_the_others_pass_once_no_more_may_wait() -> None:
 
 def test_no_more_wait_than_may() -> None:
     going = threading.Semaphore(0)
-    pool: OrderedPool[int, int] = OrderedPool(4, 8, never)
+    pool: OrderedPool[int, int] = OrderedPool(4, 8, never, NO_LIMITS)
 
     def work() -> int:
         assert going.acquire(timeout=20)
@@ -79,7 +82,7 @@ def test_no_more_wait_than_may() -> None:
 def test_where_room_is_short_what_is_done_goes_before_a_slow_one() -> None:
     slow = threading.Event()
     short = False
-    pool: OrderedPool[int, int] = OrderedPool(2, 100, lambda: short)
+    pool: OrderedPool[int, int] = OrderedPool(2, 100, lambda: short, NO_LIMITS)
     pool.submit(0, lambda: 0 if slow.wait(20) else 1)
     pool.submit(1, lambda: 1)
     for _ in range(100):
@@ -97,7 +100,7 @@ def test_where_room_is_short_what_is_done_goes_before_a_slow_one() -> None:
 
 
 def test_a_fault_comes_with_its_result() -> None:
-    pool: OrderedPool[float, str] = OrderedPool(1, 2, never)
+    pool: OrderedPool[float, str] = OrderedPool(1, 2, never, NO_LIMITS)
     pool.submit("bad", lambda: 1 / 0)
     ((future, tag),) = pool.rest()
 

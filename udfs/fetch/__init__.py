@@ -11,7 +11,9 @@ import time
 from pathlib import Path
 
 from v2d_spark.udfs import locations
+from v2d_spark.udfs.fetch.dns import Resolver
 from v2d_spark.udfs.fetch.guard import Guard
+from v2d_spark.udfs.fetch.hosts import Host, Hosts
 from v2d_spark.udfs.fetch.http import HttpFetcher
 from v2d_spark.udfs.fetch.local import LocalFetcher
 from v2d_spark.udfs.fetch.result import Fetched, Target, Upstream
@@ -20,7 +22,7 @@ from v2d_spark.udfs.fetch.settings import Access, FetchSettings
 from v2d_spark.udfs.redact import redact
 from v2d_spark.udfs.vocabulary import SampleError
 
-__all__ = ["Access", "FetchSettings", "Fetched", "Fetcher", "Room", "Share", "Upstream"]
+__all__ = ["Access", "FetchSettings", "Fetched", "Fetcher", "Host", "Hosts", "Room", "Share", "Upstream"]
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):")
 
@@ -31,15 +33,19 @@ class Fetcher:
     Args:
         settings: time-outs, limits and retries.
         access: what input rows may reach.
+        hosts: how often hosts are asked; as if this were the only task by default.
         guard: stands in for the address guard that `access` describes.
 
     Raises:
         ConfigError: if an entry of `allow_hosts` or `fetch.ca_file` cannot be read.
     """
 
-    def __init__(self, settings: FetchSettings, access: Access, *, guard: Guard | None = None) -> None:
+    def __init__(
+        self, settings: FetchSettings, access: Access, *, hosts: Hosts | None = None, guard: Guard | None = None
+    ) -> None:
         self._settings = settings
-        self._http = HttpFetcher(settings, guard or Guard(access))
+        resolver = Resolver(settings.dns_seconds, settings.connect_timeout)
+        self._http = HttpFetcher(settings, guard or Guard(access, resolve=resolver), hosts or Hosts(settings))
         self._local = LocalFetcher(access.allow_locations)
 
     def fetch(
@@ -78,7 +84,7 @@ class Fetcher:
             with Target(target, self._settings.max_bytes, share, needs_file=needs_file, direct_over=direct_over) as file:
                 said = way.fetch(source, file, known)
         except SampleError as error:
-            raise SampleError(error.error_class, redact(error.message), error.retry_after_s) from error
+            raise SampleError(error.error_class, redact(error.message), error.retry_after_s, error.was_tried) from error
         size, sha256, is_unchanged = file.size, file.sha256(), False
         upstream = Upstream(said.etag, said.last_modified, size, sha256)
         if known is not None:

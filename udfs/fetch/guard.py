@@ -13,16 +13,13 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from v2d_spark.udfs.fetch.dns import AddressInfo, Resolve
 from v2d_spark.udfs.fetch.settings import Access, in_seconds
 from v2d_spark.udfs.vocabulary import ConfigError, SampleError
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-# As `socket.getaddrinfo` gives them: family, type, protocol, canonical name, socket address.
-AddressInfo = tuple[Any, Any, int, str, tuple[Any, ...]]
-Resolve = Callable[..., Sequence[AddressInfo]]
 Connect = Callable[[AddressInfo, float, Sequence[tuple[int, int, int | bytes]]], socket.socket]
 
 # Not public, beyond what the ipaddress module of every Python from 3.10 on knows.
@@ -101,6 +98,10 @@ class Rule:
         return any(a.version == self.network.version and a in self.network for a in (address, *_mapped(address)))
 
 
+class Unreachable(SampleError):
+    """No connection to a host came about; it says nothing of the source."""
+
+
 class Guard:
     """Resolves, checks and connects.
 
@@ -136,14 +137,14 @@ class Guard:
         try:
             found = list(self._resolve(host, port, type=socket.SOCK_STREAM))
         except socket.gaierror as error:
-            raise SampleError("dns", f"the host {host} has no address: {error.strerror or error}") from error
+            raise Unreachable("dns", f"the host {host} has no address: {error.strerror or error}") from error
         except (UnicodeError, ValueError, OverflowError) as error:
             raise SampleError("unsupported", f"{host!r} cannot be a host name") from error
         except OSError as error:
-            raise SampleError("dns", f"the host {host} could not be looked up: {error.strerror or error}") from error
+            raise Unreachable("dns", f"the host {host} could not be looked up: {error.strerror or error}") from error
         found = [info for info in found if info[0] in (socket.AF_INET, socket.AF_INET6)]
         if not found:
-            raise SampleError("dns", f"the host {host} has no address")
+            raise Unreachable("dns", f"the host {host} has no address")
         for info in found:
             self.check(host, str(info[4][0]), port)
         return found
@@ -187,7 +188,8 @@ class Guard:
             A connected socket.
 
         Raises:
-            SampleError: as `addresses`, or `timeout`, `refused`, `host_down`, `reset` as the last address said.
+            SampleError: as `addresses`, or `timeout`, `refused`, `host_down`, `reset` as the last address said; an
+                `Unreachable` where it is no verdict of ours.
         """
         infos = self.addresses(host, port)
         until = time.monotonic() + timeout
@@ -285,9 +287,9 @@ def _plain_host(host: str) -> str:
 def _connect_error(host: str, port: int, timeout: float, error: OSError) -> SampleError:
     place = f"{host} port {port}"
     if isinstance(error, TimeoutError):
-        return SampleError("timeout", f"{place} did not take the connection within {in_seconds(timeout)}")
+        return Unreachable("timeout", f"{place} did not take the connection within {in_seconds(timeout)}")
     if isinstance(error, ConnectionRefusedError):
-        return SampleError("refused", f"{place} refused the connection")
+        return Unreachable("refused", f"{place} refused the connection")
     if error.errno in (errno.EHOSTUNREACH, errno.ENETUNREACH, errno.EHOSTDOWN, errno.ENETDOWN, errno.EADDRNOTAVAIL):
-        return SampleError("host_down", f"{place} cannot be reached: {error.strerror}")
-    return SampleError("reset", f"the connection to {place} failed: {error.strerror or error}")
+        return Unreachable("host_down", f"{place} cannot be reached: {error.strerror}")
+    return Unreachable("reset", f"the connection to {place} failed: {error.strerror or error}")

@@ -9,6 +9,7 @@ import re
 import ssl
 import threading
 import time
+import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -19,7 +20,9 @@ import urllib3
 from urllib3 import exceptions
 
 from v2d_spark.udfs.fetch.connections import DEADLINE, connection_pools
-from v2d_spark.udfs.fetch.guard import Guard
+from v2d_spark.udfs.fetch.guard import Guard, Unreachable
+from v2d_spark.udfs.fetch.hosts import Host, Hosts
+from v2d_spark.udfs.fetch.opt_outs import MOST_BYTES, OptOuts
 from v2d_spark.udfs.fetch.result import PIECE, Said, Target, Upstream
 from v2d_spark.udfs.fetch.settings import FetchSettings, in_seconds
 from v2d_spark.udfs.vocabulary import SampleError, passes_by_itself
@@ -35,6 +38,7 @@ _ETAG = re.compile(r'(?:W/)?"[^"\x00-\x1f\x7f]{1,500}"|[\w.:+/=-]{1,500}', re.AS
 _DATE = re.compile(r"[A-Z][a-z]+, ?[\w :+-]{18,40}", re.ASCII)
 _NO_DATE = "Thu, 01 Jan 1970 00:00:00 GMT"  # what is made reproducibly is often dated so, whatever it holds
 _JUNK = re.compile(r"[\x00-\x1f\x7f]")
+_REDIRECTS_OF_SMALL_FILES = 5  # as RFC 9309 asks for
 _DRAINED = 64 * 1024  # a short body that nobody wants is read, so that its connection can be used again
 
 
@@ -70,13 +74,16 @@ class HttpFetcher:
     Args:
         settings: time-outs, limits and retries.
         guard: what may be connected to.
+        hosts: what may be asked of them, and how often.
 
     Raises:
         ConfigError: if `fetch.ca_file` cannot be read.
     """
 
-    def __init__(self, settings: FetchSettings, guard: Guard) -> None:
+    def __init__(self, settings: FetchSettings, guard: Guard, hosts: Hosts) -> None:
         self._settings = settings
+        self._hosts = hosts
+        self._opt_outs = OptOuts(settings, self._small_file)
         self._pools = connection_pools(guard, threads=settings.threads, ca_file=settings.ca_file)
         self._closed = threading.Event()
 
@@ -119,6 +126,53 @@ class HttpFetcher:
         finally:
             DEADLINE.reset(token)
 
+    def _small_file(self, url: str) -> bytes | None:
+        """The beginning of a file that a host has for robots; None where it has none.
+
+        Raises:
+            SampleError: why that cannot be found out.
+        """
+        settings = self._settings
+        token = DEADLINE.set(min(DEADLINE.get(), time.monotonic() + 2 * settings.read_timeout))
+        try:
+            for attempt in range(settings.retries + 1):
+                try:
+                    return self._beginning(url)
+                except (exceptions.HTTPError, OSError, SampleError) as fault:
+                    error = fault if isinstance(fault, SampleError) else _transport_error(fault, settings)
+                    pause = self._pause(attempt, error.retry_after_s)
+                    last = attempt == settings.retries or not passes_by_itself(error.error_class)
+                    if last or pause is None or time.monotonic() + pause >= DEADLINE.get() or self._closed.wait(pause):
+                        name = url.rpartition("/")[2]
+                        raise SampleError(
+                            error.error_class, f"{name} cannot be had: {error.message}", error.retry_after_s, error.was_tried
+                        ) from fault
+            raise AssertionError("the last try returns or raises")
+        finally:
+            DEADLINE.reset(token)
+
+    def _beginning(self, url: str) -> bytes | None:
+        for _ in range(_REDIRECTS_OF_SMALL_FILES + 1):
+            response = self._request(url, 0, _Progress(), {})
+            try:
+                location = response.headers.get("Location")
+                if response.status in _REDIRECTS and location:
+                    url = urldefrag(_redirected(url, location)).url
+                    continue
+                if response.status == 429 or response.status >= 500:
+                    raise _status_error(response.status, _retry_after(response.headers.get("Retry-After")))
+                if response.status != 200:
+                    return None
+                body = bytearray()
+                for piece in self._pieces(response):
+                    body += piece
+                    if len(body) >= MOST_BYTES:
+                        break
+                return _plain(bytes(body), response.headers.get("Content-Encoding", ""))
+            finally:
+                self._discard(response)
+        return None
+
     def _pause(self, attempt: int, retry_after: float | None) -> float | None:
         """Seconds before the next try: doubled each time, with jitter, and no shorter than the server asked for.
 
@@ -151,6 +205,8 @@ class HttpFetcher:
         seen: set[str] = set()
         while True:
             url = urldefrag(url).url
+            parse(url)
+            self._opt_outs.check_url(url)
             if url in seen:
                 raise SampleError("redirects", "the redirects go in a circle")
             if len(seen) > settings.max_redirects:
@@ -159,6 +215,11 @@ class HttpFetcher:
             # A part of another body has come: the rest of that is asked for, or all of it.
             known = None if have else progress.known
             response = self._request(url, have, progress, conditions := _conditions(known))
+            try:
+                self._opt_outs.check_headers(response.headers)
+            except SampleError:
+                self._discard(response)
+                raise
             if known is not None and _is_known(response, known, asked=bool(conditions)):
                 progress.hear(response)
                 progress.is_same = True
@@ -187,25 +248,36 @@ class HttpFetcher:
     def _request(self, url: str, have: int, progress: _Progress, conditions: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
         settings = self._settings
         parsed = parse(url)
-        headers = {"User-Agent": settings.user_agent, "Accept": "*/*", "Accept-Encoding": "identity", **conditions}
+        headers = {"User-Agent": settings.agent, "Accept": "*/*", "Accept-Encoding": "identity", **conditions}
         if parsed.auth:
             headers.update(urllib3.make_headers(basic_auth=parsed.auth))
         if have and progress.resume and progress.validator:
             headers.update({"Range": f"bytes={have}-", "If-Range": progress.validator})
+        host = Host.of(url)
+        self._hosts.check(host)
+        if (wait := self._hosts.turn(host)) > 0:
+            with _clock_stopped():
+                self._closed.wait(wait)
         left = max(DEADLINE.get() - time.monotonic(), 0.001)
         timeout = urllib3.Timeout(connect=min(settings.connect_timeout, left), read=min(settings.read_timeout, left))
         pool = self._pools.connection_from_host(parsed.host, parsed.port, parsed.scheme)
-        return pool.urlopen(
-            "GET",
-            parsed.request_uri,
-            headers=headers,
-            timeout=timeout,
-            retries=False,
-            redirect=False,
-            assert_same_host=False,
-            preload_content=False,
-            decode_content=False,
-        )
+        try:
+            response = pool.urlopen(
+                "GET",
+                parsed.request_uri,
+                headers=headers,
+                timeout=timeout,
+                retries=False,
+                redirect=False,
+                assert_same_host=False,
+                preload_content=False,
+                decode_content=False,
+            )
+        except Unreachable:
+            self._hosts.unreachable(host)
+            raise
+        self._hosts.answered(host)
+        return response
 
     def _receive(self, response: urllib3.BaseHTTPResponse, target: Target, progress: _Progress) -> None:
         """Write the body, after what an earlier try wrote where the server goes on from there."""
@@ -326,6 +398,16 @@ def _redirected(url: str, location: str) -> str:
         return urljoin(url, location.strip())
     except ValueError as error:
         raise SampleError("redirects", "the server redirects to a URL that cannot be understood") from error
+
+
+def _plain(body: bytes, encoding: str) -> bytes:
+    """A small file without the compression that its server put on it unasked."""
+    if encoding.strip().lower() not in ("gzip", "x-gzip", "deflate"):
+        return body
+    try:
+        return zlib.decompressobj(zlib.MAX_WBITS | 32).decompress(body, MOST_BYTES)
+    except zlib.error:
+        return b""
 
 
 def _length(response: urllib3.BaseHTTPResponse) -> int | None:

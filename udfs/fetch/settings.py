@@ -29,11 +29,31 @@ class FetchSettings:
         30.0, "longest pause in seconds; who asks for more (Retry-After) is left to a later run", minimum=0, maximum=LONGEST_S
     )
     max_spool_bytes: int = setting(4 << 30, "bytes of downloads a task holds on disk at once, besides one source", minimum=1)
-    user_agent: str = setting("v2d_spark", "User-Agent header; say whom to write to")
+    user_agent: str = setting("v2d_spark", "User-Agent header, and the name that robots.txt may speak of")
+    contact: str = setting("", "URL or e-mail address of whoever answers for it, told in the User-Agent header")
+    robots: bool = setting(True, "leave alone what a host's robots.txt asks robots to leave alone")
+    opt_outs: tuple[str, ...] = setting(
+        ("noai", "noimageai", "noindex", "noimageindex", "tdm-reservation"),
+        "what keeps a source away: words of X-Robots-Tag and of pages' robots tags; tdm-reservation: rights reserved by TDMRep",
+    )
+    host_connections: int = setting(
+        0, "sources of one host at once, in all tasks (one a task at least); 0 for no limit", minimum=0
+    )
+    host_rate: float = setting(0.0, "requests a second to one host, in all tasks; 0 for no limit", minimum=0)
+    host_down_after: int = setting(
+        10, "connections to one host that fail in a row before its sources are left for a later run; 0 for never", minimum=0
+    )
+    host_down_seconds: float = setting(60.0, "seconds for which they are", minimum=0, maximum=LONGEST_S)
+    dns_seconds: float = setting(60.0, "seconds for which the addresses of a host are remembered", minimum=0, maximum=LONGEST_S)
     ca_file: str = setting("", "PEM file of a private certificate authority, trusted beside the public ones")
     probe: bool = setting(True, "look into what came before it is called good", changes_samples=True)
     probe_timeout: float = setting(60.0, "seconds for one look", minimum=0.1, maximum=LONGEST_S)
     max_attempts: int = setting(3, "runs that try a failed source before it rests", minimum=1, maximum=1_000_000)
+
+    @property
+    def agent(self) -> str:
+        """The User-Agent header."""
+        return f"{self.user_agent} (+{self.contact})" if self.contact else self.user_agent
 
 
 def in_seconds(number: float) -> str:

@@ -439,6 +439,7 @@ class _Work:
             decode_timeout=settings.decode.timeout,
             decode_memory=settings.decode.memory,
             fetch=settings.fetch,
+            tasks_at_once=min(tasks, self.cores),
             scratch=scratch_of_tasks(self.spark, settings),
             inline_limit=settings.inline_limit,
             max_bytes=max(1, room // tasks),

@@ -1,0 +1,145 @@
+"""Hosts, answers and pages that say that they are not to be taken."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.server import MediaServer
+from v2d_spark.udfs.fetch import Access, Fetcher, FetchSettings
+from v2d_spark.udfs.fetch.opt_outs import Known, OptOuts
+from v2d_spark.udfs.vocabulary import SampleError
+
+BODY = b"the bytes" * 100
+
+
+def fetch(server: MediaServer, folder: Path, path: str, **changes: Any) -> str:
+    """Fetch a file of a server that nothing is known of; the error class, or `ok`."""
+    # Of each server other settings: what was said before is known by them.
+    settings = FetchSettings(**{"retries": 1, "backoff": 0.01, "read_timeout": 5.0 + server.port / 1e6, **changes})
+    with contextlib.closing(Fetcher(settings, Access(allow_hosts=("127.0.0.1",)))) as fetcher:
+        try:
+            fetcher.fetch(server.url(path), folder / "target")
+        except SampleError as error:
+            print(error)
+            return error.error_class
+    return "ok"
+
+
+@contextlib.contextmanager
+def serving(**bodies: bytes) -> Iterator[MediaServer]:
+    named = {name.replace("__", "/").replace("_dot_", "."): body for name, body in bodies.items()}
+    with MediaServer(bodies={"a/x.mp4": BODY, "b/y.mp4": BODY, **named}) as server:
+        yield server
+
+
+def test_robots_txt_is_obeyed_and_asked_for_once(tmp_path: Path) -> None:
+    robots = b"User-agent: *\nDisallow: /a/\n\nUser-agent: somebody\nDisallow: /*.mp4$\n"
+    with serving(robots_dot_txt=robots) as server:
+        assert [fetch(server, tmp_path, path) for path in ("a/x.mp4", "b/y.mp4", "b/y.mp4?a")] == ["opted_out", "ok", "ok"]
+        assert fetch(server, tmp_path, "a/x.mp4", robots=False) == "ok"
+        assert server.requests["/robots.txt"] == 1
+        assert server.requests["/.well-known/tdmrep.json"] == 2
+        # By the name in the User-Agent header.
+        assert fetch(server, tmp_path, "b/y.mp4", user_agent="Somebody/1.0") == "opted_out"
+        assert fetch(server, tmp_path, "a/x.mp4", user_agent="Somebody/1.0", robots=False, opt_outs=()) == "ok"
+        # A redirect to where robots may not go.
+        assert fetch(server, tmp_path, "redirect-to?url=/a/x.mp4") == "opted_out"
+
+
+@pytest.mark.parametrize(
+    ("status", "found"), [(404, "ok"), (401, "ok"), (403, "ok"), (429, "rate_limited"), (500, "http_5xx"), (503, "http_5xx")]
+)
+def test_a_robots_txt_that_cannot_be_had(tmp_path: Path, status: int, found: str) -> None:
+    with serving() as server:
+        server.failing["robots.txt"] = status
+        assert fetch(server, tmp_path, "a/x.mp4") == found
+        assert fetch(server, tmp_path, "a/x.mp4", robots=False) == "ok"
+
+
+def test_a_robots_txt_that_comes_the_second_time(tmp_path: Path) -> None:
+    with serving(robots_dot_txt=b"User-agent: *\nDisallow: /a/\n") as server:
+        server.failing["robots.txt"] = 503
+        assert fetch(server, tmp_path, "b/y.mp4") == "http_5xx"
+        del server.failing["robots.txt"]
+        # It is remembered for a minute, by the same settings.
+        assert fetch(server, tmp_path, "b/y.mp4") == "http_5xx"
+        assert fetch(server, tmp_path, "b/y.mp4", backoff=0.02) == "ok"
+
+
+@pytest.mark.parametrize(
+    "robots",
+    [b"", b"\x00\xff garbage", b"<html>not here</html>", b"Disallow: /", b"User-agent: *\nDisallow:\n", b"User-agent:*\n" * 99],
+)
+def test_a_robots_txt_that_says_nothing(tmp_path: Path, robots: bytes) -> None:
+    with serving(robots_dot_txt=robots) as server:
+        assert fetch(server, tmp_path, "a/x.mp4") == "ok"
+
+
+def opt_outs(files: Mapping[str, bytes] | None = None, **changes: Any) -> OptOuts:
+    there = {f"http://h.example{path}": body for path, body in (files or {}).items()}
+    return OptOuts(FetchSettings(**changes), there.get, Known())
+
+
+@pytest.mark.parametrize(
+    ("said", "refused"),
+    [
+        ("noai", True),
+        ("NoAI, nofollow", True),
+        ("nofollow, noimageai", True),
+        ("noindex", True),
+        ("nofollow", False),
+        ("", False),
+        ("max-snippet: 50, noai", True),
+        ("unavailable_after: 25 Jun 2010 15:00:00 PST, noai", True),
+        ("otherbot: noai", False),
+        ("otherbot: noai, nofollow", False),
+        ("otherbot: nofollow, v2d_spark: noai", True),
+        ("v2d_spark: noai", True),
+        ("tdm-reservation", False),
+    ],
+)
+def test_x_robots_tag(said: str, refused: bool) -> None:
+    looked = opt_outs()
+    with pytest.raises(SampleError, match="X-Robots-Tag") if refused else contextlib.nullcontext():
+        looked.check_headers({"X-Robots-Tag": said})
+    opt_outs(opt_outs=()).check_headers({"X-Robots-Tag": said})
+
+
+def test_rights_that_are_reserved() -> None:
+    looked = opt_outs()
+    with pytest.raises(SampleError, match="TDM-Reservation"):
+        looked.check_headers({"TDM-Reservation": " 1 "})
+    looked.check_headers({"TDM-Reservation": "0"})
+    entries = [{"location": "/a/free/*", "tdm-reservation": 0}, {"location": "/a/", "tdm-reservation": 1}]
+    looked = opt_outs({"/.well-known/tdmrep.json": json.dumps(entries).encode()})
+    with pytest.raises(SampleError, match=r"tdmrep\.json of http://h\.example says tdm-reservation"):
+        looked.check_url("http://h.example/a/x.mp4")
+    looked.check_url("http://h.example/a/free/x.mp4")
+    looked.check_url("http://h.example/b/x.mp4")
+    looked.check_url("https://other.example/a/x.mp4")
+    for nonsense in (b"{", b"[" * 100_000, b"7", b'[{"location": 7}, 8]', b'[{"location": "/", "tdm-reservation": "no"}]'):
+        opt_outs({"/.well-known/tdmrep.json": nonsense}).check_url("http://h.example/a/x.mp4")
+
+
+@pytest.mark.parametrize(
+    ("page", "refused"),
+    [
+        (b'<html><head><META name="Robots" content="noai, noimageai"></head>', True),
+        (b"<meta name=robots content=noindex>", True),
+        (b'<meta name="v2d_spark" content="noai">', True),
+        (b'<meta name="otherbot" content="noai">', False),
+        (b'<meta name="tdm-reservation" content="1">', True),
+        (b'<meta name="tdm-reservation" content="0"><meta content="noai">', False),
+        (b"<p>noai</p>\xff\xfe", False),
+        (b"", False),
+    ],
+)
+def test_what_a_page_says(page: bytes, refused: bool) -> None:
+    with pytest.raises(SampleError, match="page's tag") if refused else contextlib.nullcontext():
+        opt_outs().check_page(page)
