@@ -160,7 +160,7 @@ class HttpFetcher:
                     url = urldefrag(_redirected(url, location)).url
                     continue
                 if response.status == 429 or response.status >= 500:
-                    raise _status_error(response.status, _retry_after(response.headers.get("Retry-After")))
+                    raise status_error(response.status, retry_after_of(response.headers.get("Retry-After")))
                 if response.status != 200:
                     return None
                 body = bytearray()
@@ -227,7 +227,7 @@ class HttpFetcher:
             if response.status in _WITH_BODY:
                 return response
             location = response.headers.get("Location")
-            retry_after = _retry_after(response.headers.get("Retry-After"))
+            retry_after = retry_after_of(response.headers.get("Retry-After"))
             self._discard(response)
             if response.status in _REDIRECTS:
                 if not location:
@@ -243,7 +243,7 @@ class HttpFetcher:
                 progress.resume = False
                 seen.clear()
                 continue
-            raise _status_error(response.status, retry_after)
+            raise status_error(response.status, retry_after)
 
     def _request(self, url: str, have: int, progress: _Progress, conditions: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
         settings = self._settings
@@ -497,7 +497,7 @@ def _content_type(response: urllib3.BaseHTTPResponse) -> str | None:
     return response.headers.get("Content-Type", "").partition(";")[0].strip().lower() or None
 
 
-def _retry_after(text: str | None) -> float | None:
+def retry_after_of(text: str | None) -> float | None:
     """Seconds to wait by a Retry-After header: a number of them, or a date."""
     if not text:
         return None
@@ -510,7 +510,7 @@ def _retry_after(text: str | None) -> float | None:
         return None
 
 
-def _status_error(status: int, retry_after_s: float | None) -> SampleError:
+def status_error(status: int, retry_after_s: float | None) -> SampleError:
     if status in _STATUS_CLASSES:
         error_class = _STATUS_CLASSES[status]
     elif status >= 500:

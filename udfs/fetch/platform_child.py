@@ -1,0 +1,529 @@
+"""The process that asks video platforms: `python -m v2d_spark.udfs.fetch.platform_child PARENT_PID MEMORY_LIMIT`.
+
+yt-dlp, as a library, finds out what a page holds and downloads it, into files of names that it is given. All connections are
+made by the address `guard`: yt-dlp has one way to the network here, and Python tells of any other (`sys.addaudithook`), which
+ends in an error before a socket is connected or a program is started. ffmpeg is not among what it may start: by its own ways
+it would open whatever a playlist names.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import json
+import os
+import re
+import resource
+import signal
+import socket
+import ssl
+import sys
+import threading
+import time
+import urllib.request
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from yt_dlp import YoutubeDL
+from yt_dlp.downloader.hls import HlsFD
+from yt_dlp.networking import Request, _urllib
+from yt_dlp.networking.exceptions import HTTPError, IncompleteRead, TransportError
+from yt_dlp.networking.exceptions import SSLError as NetworkSSLError
+from yt_dlp.utils import GeoRestrictedError, UnsupportedError, UserNotLive, determine_protocol
+
+from v2d_spark.udfs.engine.pipes import leave_with, take_pipes
+from v2d_spark.udfs.engine.protocol import read_message, write_message
+from v2d_spark.udfs.fetch.dns import Resolver
+from v2d_spark.udfs.fetch.guard import Guard
+from v2d_spark.udfs.fetch.http import retry_after_of, status_error
+from v2d_spark.udfs.fetch.platform_settings import EXPAND, FIRST, REFUSE, PlatformSettings
+from v2d_spark.udfs.fetch.settings import Access, FetchSettings
+from v2d_spark.udfs.redact import redact
+from v2d_spark.udfs.vocabulary import SampleError
+
+_PLAYLIST_BYTES = 16 << 20
+_ANSWER_BYTES = 64 << 20  # of a page or a manifest, decompressed
+_INFO_BYTES = 1 << 20
+_INFO_VALUE = 4096  # characters
+_MOST_TOLD = 300  # characters of what yt-dlp says of a fault
+# What platforms say, in the words of yt-dlp's extractors.
+_SAID = tuple(
+    (re.compile(pattern, re.IGNORECASE), error_class)
+    for pattern, error_class in (
+        (r"HTTP Error 429|too many requests|rate.?limit", "rate_limited"),
+        (r"\bgeo.?restrict|not available (?:in|from) your (?:country|location|region)|blocked in your country", "geo_blocked"),
+        (
+            r"sign in|log ?in|registered users|members.only|private video|account|cookies|password|subscri|premium|purchase",
+            "login_required",
+        ),
+        (r"live event will begin|premieres in|is offline|not currently live|livestream", "live"),
+        (r"\bDRM\b", "unsupported"),
+        (r"requested format is not available|no video formats found", "unsupported"),
+        (r"\bunavailable\b|been removed|does not exist|no longer available|deleted|terminated|not found", "not_found"),
+    )
+)
+# Of the request that is answered.
+_CA_FILES: list[str] = []
+_STARTING = frozenset(("subprocess.Popen", "os.exec", "os.posix_spawn", "os.spawn", "os.system", "os.startfile", "pty.spawn"))
+_CONNECTING = frozenset(("socket.connect", "socket.sendto", "socket.sendmsg", "socket.bind"))
+# What is no description of the video, is another file, or carries tokens.
+_NOT_TOLD = frozenset(
+    (
+        "automatic_captions",
+        "cookies",
+        "formats",
+        "fragment_base_url",
+        "fragments",
+        "http_headers",
+        "manifest_url",
+        "requested_downloads",
+        "requested_formats",
+        "requested_subtitles",
+        "subtitles",
+        "thumbnails",
+        "url",
+        "urls",
+    )
+)
+
+
+class _Doors:
+    """The ways out of this process, all closed but the one that the guard opens."""
+
+    def __init__(self) -> None:
+        self._open = threading.local()
+
+    def watch(self) -> None:
+        """Close them for good: an audit hook cannot be taken back."""
+        sys.addaudithook(self._hook)
+
+    @contextmanager
+    def opened(self) -> Iterator[None]:
+        """Let this thread connect."""
+        self._open.now = True
+        try:
+            yield
+        finally:
+            self._open.now = False
+
+    def _hook(self, event: str, _: tuple[Any, ...]) -> None:
+        if event in _STARTING or (event in _CONNECTING and not getattr(self._open, "now", False)):
+            raise PermissionError(f"{event} is not allowed here")
+
+
+_DOORS = _Doors()
+
+
+class _Fault(Exception):
+    """Ends what yt-dlp does, from within it.
+
+    Args:
+        error: what it came to.
+    """
+
+    def __init__(self, error: SampleError) -> None:
+        super().__init__(error.message)
+        self.error = error
+
+
+class _Quiet:
+    """What yt-dlp tells of its work goes nowhere; errors come as exceptions."""
+
+    def debug(self, _: str) -> None:
+        return
+
+    info = warning = error = debug
+
+
+class _Look:
+    """One request: what a page holds, and its files.
+
+    Args:
+        request: `url`, `folder`, `timeout`, and the settings `fetch`, `access` and `platform`; `proxy`, empty for none;
+            `cookies`, the text of a cookies.txt.
+    """
+
+    def __init__(self, request: dict[str, Any]) -> None:
+        self._url: str = request["url"]
+        self._folder = Path(request["folder"])
+        self._until = time.monotonic() + request["timeout"]
+        self._proxy: str = request["proxy"]
+        self._cookies: str = request["cookies"]
+        self._fetch = FetchSettings(**_as_declared(FetchSettings, request["fetch"]))
+        self._settings = PlatformSettings(**_as_declared(PlatformSettings, request["platform"]))
+        resolver = Resolver(self._fetch.dns_seconds, self._fetch.connect_timeout)
+        self._guard = Guard(Access(**_as_declared(Access, request["access"])), resolve=resolver)
+        self._bytes: dict[str, int] = {}
+        self._fault: SampleError | None = None
+
+    def answer(self) -> dict[str, Any]:
+        """What is told to the parent."""
+        _urllib.create_connection = self._connect
+        _CA_FILES[:] = [self._fetch.ca_file] if self._fetch.ca_file else []
+        try:
+            with _Downloader(self._options()) as downloader:
+                return self._looked(downloader)
+        except _Fault as fault:
+            error = fault.error
+        except Exception as fault:
+            error = self._fault if self._fault is not None else error_of(fault)
+        return {"error_class": error.error_class, "message": redact(error.message)}
+
+    def _looked(self, downloader: _Downloader) -> dict[str, Any]:
+        info = downloader.extract_info(self._url, download=False)
+        if info is None:
+            raise _Fault(SampleError("not_media", "the page holds no video"))
+        entries = info.get("entries")
+        if entries is not None:
+            entries = [entry for entry in itertools.islice(entries, self._settings.playlist_length + 1) if entry]
+            if len(entries) != 1 and self._settings.playlists != FIRST:
+                return self._listed(info, entries)
+            if not entries:
+                raise _Fault(SampleError("not_media", "the list of videos is empty"))
+            info = downloader.process_ie_result(entries[0], download=False)
+        if info.get("is_live") or info.get("live_status") in ("is_live", "is_upcoming", "post_live"):
+            raise _Fault(SampleError("live", "it is live, or will be: it has no end yet"))
+        files = [self._got(downloader, info, number, one) for number, one in enumerate(_formats(info))]
+        return {"files": files, "info": _told(downloader, info), "subtitles": self._subtitles(downloader, info)}
+
+    def _listed(self, info: dict[str, Any], entries: list[dict[str, Any]]) -> dict[str, Any]:
+        count = len(entries)
+        if self._settings.playlists == REFUSE:
+            most = "more than " if count > self._settings.playlist_length else ""
+            count = min(count, self._settings.playlist_length)
+            raise _Fault(
+                SampleError("playlist", f"it is a list of {most}{count} videos (platform.playlists says what is done)")
+            )
+        if count > self._settings.playlist_length:
+            limit = self._settings.playlist_length
+            raise _Fault(SampleError("too_large", f"the list has more than platform.playlist_length ({limit}) videos"))
+        found = [{"url": entry.get("webpage_url") or entry.get("url"), "title": entry.get("title")} for entry in entries]
+        return {"entries": [entry for entry in found if entry["url"]], "title": info.get("title")}
+
+    # --- files ---
+
+    def _got(self, downloader: _Downloader, info: dict[str, Any], number: int, one: dict[str, Any]) -> dict[str, Any]:
+        """Download one of the files that make up a video."""
+        wanted = {name: value for name, value in info.items() if name != "requested_formats"} | one
+        name = f"part{number}"
+        self._download(downloader, self._folder / name, wanted)
+        return {"name": name, "is_sound": wanted.get("vcodec") == "none" and number > 0}
+
+    def _download(self, downloader: _Downloader, path: Path, wanted: dict[str, Any], *, is_text: bool = False) -> None:
+        protocol = str(wanted.get("protocol") or "")
+        if wanted.get("has_drm") is True:
+            raise _Fault(SampleError("unsupported", "it is protected (DRM)"))
+        if protocol.startswith("m3u8"):
+            wanted = wanted | self._playlist(downloader, wanted) | {"protocol": "m3u8_native"}
+        elif protocol == "http_dash_segments":
+            self._check_count(len(wanted.get("fragments") or ()))
+        elif protocol not in ("http", "https"):
+            raise _Fault(SampleError("unsupported", f"it comes by {protocol or 'no protocol'}, which is not fetched"))
+        done, _ = downloader.dl(str(path), wanted, is_text)
+        if not done or not path.exists():
+            raise _Fault(SampleError("truncated", "it did not come whole"))
+
+    def _playlist(self, downloader: _Downloader, wanted: dict[str, Any]) -> dict[str, Any]:
+        """Read an HLS playlist before its segments are asked for."""
+        answer = downloader.urlopen(Request(wanted["url"], headers=wanted.get("http_headers") or {}))
+        text = answer.read(_PLAYLIST_BYTES + 1).decode("utf-8", "replace")
+        lines = [line.strip() for line in text.splitlines()]
+        if not lines or not lines[0].startswith("#EXTM3U"):
+            raise _Fault(SampleError("not_media", "its playlist is none"))
+        if "#EXT-X-ENDLIST" not in lines:
+            raise _Fault(SampleError("live", "its playlist has no end: it is live"))
+        if not HlsFD.can_download(text, wanted):
+            raise _Fault(SampleError("unsupported", "it is protected (DRM), or encrypted in a way that is not served"))
+        self._check_count(sum(bool(line) and not line.startswith("#") for line in lines))
+        return {"hls_media_playlist_data": text, "url": answer.url}
+
+    def _check_count(self, count: int) -> None:
+        if count > self._settings.max_segments:
+            raise _Fault(
+                SampleError("too_large", f"it has {count} segments, platform.max_segments is {self._settings.max_segments}")
+            )
+
+    def _subtitles(self, downloader: _Downloader, info: dict[str, Any]) -> list[dict[str, Any]]:
+        """Download subtitles. One that cannot be had is none: the video is there all the same."""
+        found = []
+        of_people = info.get("subtitles") or {}
+        for number, (language, one) in enumerate(sorted((info.get("requested_subtitles") or {}).items())):
+            path = self._folder / f"subtitles{number}"
+            try:
+                if one.get("data") is not None:
+                    path.write_text(one["data"], "utf-8")
+                else:
+                    headers = {"http_headers": one.get("http_headers") or info.get("http_headers") or {}}
+                    protocol = one.get("protocol") or determine_protocol(one)
+                    self._download(downloader, path, headers | one | {"id": "x", "protocol": protocol}, is_text=True)
+            except Exception:
+                path.unlink(missing_ok=True)
+                continue
+            found.append({"name": path.name, "language": language, "automatic": language not in of_people})
+        return found
+
+    def _progressed(self, told: dict[str, Any]) -> None:
+        """Watch what has come; called by yt-dlp."""
+        self._bytes[str(told.get("filename"))] = told.get("downloaded_bytes") or 0
+        if sum(self._bytes.values()) > self._fetch.max_bytes:
+            raise _Fault(SampleError("too_large", f"more than fetch.max_bytes ({self._fetch.max_bytes}) came"))
+        if time.monotonic() > self._until:
+            raise _Fault(SampleError("timeout", "it took longer than fetch.total_timeout"))
+
+    # --- how yt-dlp works here ---
+
+    def _options(self) -> dict[str, Any]:
+        fetch, settings = self._fetch, self._settings
+        return {
+            "quiet": True,
+            "no_warnings": True,
+            "noprogress": True,
+            "logger": _Quiet(),
+            "progress_hooks": [self._progressed],
+            "cachedir": False,
+            "ffmpeg_location": os.devnull,
+            "external_downloader": "native",
+            "hls_prefer_native": True,
+            "js_runtimes": {},
+            "nopart": True,
+            "updatetime": False,
+            "skip_unavailable_fragments": False,
+            "noplaylist": settings.playlists != EXPAND,
+            "extract_flat": "in_playlist",
+            "playlistend": settings.playlist_length + 1,
+            "format": settings.selector,
+            "format_sort": list(settings.format_sort),
+            "socket_timeout": fetch.read_timeout,
+            "retries": fetch.retries,
+            "fragment_retries": fetch.retries,
+            "extractor_retries": fetch.retries,
+            "retry_sleep_functions": dict.fromkeys(("http", "fragment", "extractor"), lambda n: fetch.backoff * 2.0**n),
+            "sleep_interval_requests": settings.sleep_requests or None,
+            "sleep_interval": settings.sleep or None,
+            "http_headers": {"User-Agent": settings.user_agent or fetch.agent},
+            "proxy": self._proxy,
+            "cookiefile": io.StringIO(self._cookies) if self._cookies else None,
+            "extractor_args": {name: dict(values) for name, values in settings.extractor_args.items()},
+            "writesubtitles": bool(settings.subtitles),
+            "writeautomaticsub": bool(settings.subtitles) and settings.automatic_subtitles,
+            "subtitleslangs": list(settings.subtitles),
+            "subtitlesformat": "vtt/srt/ass/best",
+        }
+
+    def _connect(self, address: tuple[str, int], timeout: Any = None, *_: Any, **__: Any) -> socket.socket:
+        """In place of yt-dlp's own `create_connection`."""
+        seconds = float(timeout) if isinstance(timeout, (int, float)) else self._fetch.read_timeout
+        proxy = urlsplit(self._proxy)
+        try:
+            with _DOORS.opened():
+                if self._proxy and (proxy.hostname, proxy.port) == (address[0], address[1]):
+                    connection = socket.create_connection(address[:2], self._fetch.connect_timeout)
+                else:
+                    connection = self._guard.connect(address[0], int(address[1]), self._fetch.connect_timeout)
+        except SampleError as error:
+            # yt-dlp would tell of it in other words.
+            self._fault = error
+            raise OSError(error.message) from error
+        self._fault = None
+        connection.settimeout(seconds)
+        return connection
+
+
+class _Downloader(YoutubeDL):
+    """yt-dlp with one way to the network."""
+
+    def build_request_director(self, *_: Any, **__: Any) -> Any:
+        return super().build_request_director([GuardedRH])
+
+
+class _Answer(_urllib.UrllibResponseAdapter):
+    """An answer that is read whole only up to a size."""
+
+    def read(self, amt: int | None = None) -> bytes:
+        if amt is not None:
+            return super().read(amt)
+        data: bytes = super().read(_ANSWER_BYTES + 1)
+        if len(data) > _ANSWER_BYTES:
+            raise TransportError(f"an answer has more than {_ANSWER_BYTES >> 20} MiB")
+        return data
+
+
+class _Handler(_urllib.HTTPHandler):
+    """As yt-dlp's, with an end to what is decompressed."""
+
+    @staticmethod
+    def gz(data: bytes) -> bytes:
+        return _inflated(data, zlib.MAX_WBITS | 16)
+
+    @staticmethod
+    def deflate(data: bytes) -> bytes:
+        try:
+            return _inflated(data, -zlib.MAX_WBITS)
+        except zlib.error:
+            return _inflated(data, zlib.MAX_WBITS)
+
+
+class GuardedRH(_urllib.UrllibRH):
+    """yt-dlp's own handler of requests by urllib, for http and https alone."""
+
+    _SUPPORTED_URL_SCHEMES = ("http", "https", "data")
+    _SUPPORTED_PROXY_SCHEMES = ("http",)
+
+    def _create_instance(self, proxies: Any, cookiejar: Any, legacy_ssl_support: Any = None) -> Any:
+        opener = urllib.request.OpenerDirector()
+        context = self._make_sslcontext(legacy_ssl_support=legacy_ssl_support)
+        for handler in (
+            _urllib.ProxyHandler(proxies),
+            _Handler(context=context),
+            urllib.request.HTTPCookieProcessor(cookiejar),
+            urllib.request.DataHandler(),
+            urllib.request.UnknownHandler(),
+            urllib.request.HTTPDefaultErrorHandler(),
+            urllib.request.HTTPErrorProcessor(),
+            _urllib.RedirectHandler(),
+        ):
+            opener.add_handler(handler)
+        opener.addheaders = []
+        return opener
+
+    def _prepare_headers(self, _: Any, headers: Any) -> None:
+        headers.setdefault("Accept-Encoding", "gzip, deflate")
+
+    def _send(self, request: Any) -> Any:
+        answer = super()._send(request)
+        answer.__class__ = _Answer
+        return answer
+
+    def _make_sslcontext(self, legacy_ssl_support: Any = None) -> ssl.SSLContext:
+        context: ssl.SSLContext = super()._make_sslcontext(legacy_ssl_support=legacy_ssl_support)
+        if _CA_FILES:
+            context.load_verify_locations(_CA_FILES[-1])
+        return context
+
+
+def _inflated(data: bytes, bits: int) -> bytes:
+    if not data:
+        return data
+    inflating = zlib.decompressobj(bits)
+    found = inflating.decompress(data, _ANSWER_BYTES)
+    if inflating.unconsumed_tail:
+        raise zlib.error(f"an answer has more than {_ANSWER_BYTES >> 20} MiB")
+    return found
+
+
+def _formats(info: dict[str, Any]) -> list[dict[str, Any]]:
+    """The files that make up a video: one, or picture and sound."""
+    formats: list[dict[str, Any]] = info.get("requested_formats") or [info]
+    return formats
+
+
+def _told(downloader: YoutubeDL, info: dict[str, Any]) -> str:
+    """What the platform says of a video, as JSON, without what leads to its files and what carries tokens."""
+    told = downloader.sanitize_info(info, remove_private_keys=True)
+    told = {name: _redacted(value) for name, value in told.items() if name not in _NOT_TOLD and value is not None}
+    text = json.dumps(told, ensure_ascii=False, sort_keys=True)
+    if len(text) > _INFO_BYTES:  # comments, chapters of thousands, a description without end
+        told = {name: value for name, value in told.items() if len(str(value)) <= _INFO_VALUE}
+        text = json.dumps(told, ensure_ascii=False, sort_keys=True)
+    return text if len(text) <= _INFO_BYTES else "{}"
+
+
+def _redacted(value: Any) -> Any:
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, dict):
+        return {name: _redacted(inner) for name, inner in value.items() if name not in _NOT_TOLD}
+    return [_redacted(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _causes(fault: BaseException) -> Iterator[BaseException]:
+    """A fault, what caused it, what caused that: yt-dlp tells of it in three ways."""
+    seen: set[int] = set()
+    found: Any = fault
+    while isinstance(found, BaseException) and id(found) not in seen:
+        seen.add(id(found))
+        yield found
+        told = getattr(found, "exc_info", None)
+        found = getattr(found, "cause", None) or (told[1] if told else None) or found.__cause__
+
+
+def error_of(fault: BaseException) -> SampleError:
+    """What a fault of yt-dlp's means.
+
+    Args:
+        fault: what it raised.
+
+    Returns:
+        The error, its message without credentials.
+    """
+    seen = list(_causes(fault))
+    for one in seen:
+        if isinstance(one, _Fault):
+            return one.error
+    text = re.sub(r"^(ERROR: )?(\[[^]]*\] )?([^ ]*: )?", "", str(getattr(fault, "msg", None) or fault)).strip()
+    text = text.partition("; please report")[0].partition("Use --")[0][:_MOST_TOLD].strip()
+    for one in seen:
+        if isinstance(one, GeoRestrictedError):
+            return SampleError("geo_blocked", text)
+        if isinstance(one, UserNotLive):
+            return SampleError("live", text)
+        if isinstance(one, UnsupportedError):
+            return SampleError("not_media", "the page holds no video that is known of")
+    for pattern, error_class in _SAID:
+        if pattern.search(text):
+            return SampleError(error_class, text)
+    for one in seen:
+        if isinstance(one, HTTPError):
+            if one.redirect_loop:
+                return SampleError("redirects", "the redirects go in a circle, or there are too many")
+            return status_error(one.status, retry_after_of(one.response.headers.get("Retry-After")))
+        if isinstance(one, (NetworkSSLError, ssl.SSLError)):
+            return SampleError("tls", f"TLS failed: {text}")
+        if isinstance(one, TimeoutError):
+            return SampleError("timeout", "the server sent nothing in time")
+    for one in seen:
+        if isinstance(one, IncompleteRead):
+            return SampleError("truncated", "an answer ended early")
+        if isinstance(one, (TransportError, OSError)):
+            return SampleError("reset", f"the connection failed: {text}")
+    if isinstance(fault, MemoryError):
+        return SampleError("platform_memory", "it takes more memory than is allowed")
+    return SampleError("not_media", f"nothing could be found out about the page: {text}")
+
+
+def _as_declared(kind: type, told: dict[str, Any]) -> dict[str, Any]:
+    """Settings that came as JSON: lists are tuples."""
+    known = {field.name for field in fields(kind)}
+    return {name: tuple(value) if isinstance(value, list) else value for name, value in told.items() if name in known}
+
+
+def main(parent: int, memory_limit: int) -> None:
+    """Answer requests until there are no more.
+
+    Args:
+        parent: process id of the parent.
+        memory_limit: bytes of resident memory at which the parent kills this process.
+    """
+    requests, answers = take_pipes()
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the parent's to answer
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    leave_with(parent)
+    _DOORS.watch()
+    write_message(answers, {"ready": True})
+    while (request := read_message(requests)) is not None:
+        try:
+            write_message(answers, _Look(request).answer())
+        except BrokenPipeError:
+            return
+        except ValueError:
+            told = {"error_class": "too_large", "message": "what the platform tells of it is too much"}
+            write_message(answers, told)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), int(sys.argv[2]))
