@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from v2d_spark.udfs.engine import media_child
 from v2d_spark.udfs.fetch import Fetched, Fetcher, Host, Hosts, Share, Upstream
-from v2d_spark.udfs.fetch.settings import Access, FetchSettings
+from v2d_spark.udfs.fetch.platform import PlatformFetcher
+from v2d_spark.udfs.fetch.platform_settings import PlatformSettings
+from v2d_spark.udfs.fetch.settings import Access
 from v2d_spark.udfs.spool import Spool
 from v2d_spark.udfs.task import SampleTask, Supply
 
@@ -22,19 +25,27 @@ class DownloadTask(SampleTask):
 
     Attributes:
         access: what may be reached.
+        platform: what is asked of video platforms.
+        cookies: the text of a cookies.txt for them.
     """
 
     access: Access
+    platform: PlatformSettings
+    cookies: str = field(default="", repr=False)
 
     def supply(self, spool: Spool, hosts: Hosts) -> Supply:
         """As `SampleTask`."""
-        return _Downloads(self.fetch, self.access, hosts)
+        platform = None
+        if self.platform.enabled:
+            media = media_child(self.decode_memory)
+            platform = PlatformFetcher(self.fetch, self.access, self.platform, media, cookies=self.cookies)
+        return _Downloads(Fetcher(self.fetch, self.access, platform=platform, hosts=hosts), self.fetch.threads)
 
 
 class _Downloads(Supply):
-    def __init__(self, settings: FetchSettings, access: Access, hosts: Hosts) -> None:
-        self.waiting = _WAITING_PER_THREAD * settings.threads
-        self._fetcher = Fetcher(settings, access, hosts=hosts)
+    def __init__(self, fetcher: Fetcher, threads: int) -> None:
+        self.waiting = _WAITING_PER_THREAD * threads
+        self._fetcher = fetcher
 
     def host(self, source: dict[str, Any]) -> Host | None:
         return Host.of(source["url"] or "")

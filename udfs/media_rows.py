@@ -183,7 +183,7 @@ class RowMaker:
             look: what it is.
             timings: seconds by phase.
         """
-        told = _told(look.__dict__) | {"source": _before(look.__dict__)}
+        told = _told(look.__dict__) | {"source": _before(look.__dict__), "subtitles": source.get("subtitles")}
         row = Row(self._source_values(source, timings, fetched) | told | {"is_sample": True})
         self._add_stream(row, look.kind, fetched.body, look.content_type, look.extension, fetched.size, fetched.sha256)
         return Outcome([row])

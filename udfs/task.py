@@ -292,6 +292,8 @@ class _Partition:
                     direct_over=task.inline_limit if self._links and not decodes else None,
                 )
                 timings["fetch_s"] = fetched.seconds
+                if fetched.info is not None:
+                    source = source | {"info": fetched.info, "subtitles": fetched.subtitles}
                 self._fetched_bytes += fetched.size
                 if fetched.sha256 in task.suppressed:
                     raise SampleError("suppressed", "these bytes must not come back; nothing of them is kept")

@@ -37,16 +37,19 @@ def answer(request: dict[str, Any], memory_limit: int) -> dict[str, Any]:
     Args:
         request: `{"path": …, "keyframes": …, "timeout": …}` to probe,
             `{"do": "subsample", "path": …, "folder": …, "plan": {…}, "source": {…}, "timeout": …}` to make samples,
+            `{"do": "join", "parts": […], "tracks": […], "output": …, "timeout": …}` to put parts of a video together,
             `{"do": "enrich", "step": …, "settings": {…}, "path": …, "output": …, "timeout": …}` to run an enricher.
         memory_limit: bytes.
 
     Returns:
-        `{"look": …}`, what `subsample` gives, or `{"columns": …}`; or `{"error_class": …, "message": …}`.
+        `{"look": …}`, what `subsample` gives, `{"subtitles": …}`, or `{"columns": …}`; or `{"error_class": …, "message": …}`.
     """
     _allow_cpu(float(request["timeout"]))
     try:
         if request.get("do") == "subsample":
             return _subsample(request, memory_limit)
+        if request.get("do") == "join":
+            return {"subtitles": _join(request, memory_limit)}
         if request.get("do") == "enrich":
             return {"columns": _enrich(request)}
         return {"look": probe(request["path"], keyframes=request["keyframes"], memory_limit=memory_limit)}
@@ -82,6 +85,13 @@ def _subsample(request: dict[str, Any], memory_limit: int) -> dict[str, Any]:
         timeout=request["timeout"],
         memory_limit=memory_limit,
     )
+
+
+def _join(request: dict[str, Any], memory_limit: int) -> list[dict[str, Any]]:
+    from v2d_spark.udfs.engine.joining import join
+
+    _put_temporary_files(str(Path(request["output"]).parent))
+    return join(request["parts"], request["tracks"], request["output"], timeout=request["timeout"], memory_limit=memory_limit)
 
 
 def _enrich(request: dict[str, Any]) -> dict[str, Any]:

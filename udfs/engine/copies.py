@@ -97,6 +97,16 @@ def remux_format(look: Mapping[str, Any], wanted: str | None) -> str | None:
     return next((name for name in ([wanted] if wanted else _liked(look)) if codec in _VIDEO[name]), None)
 
 
+def container_for(video: str, audio: str | None) -> str:
+    """Libav's name of the container for a picture and a sound that came apart.
+
+    Args:
+        video: codec of the picture.
+        audio: codec of the sound; None for none.
+    """
+    return next((_MUXERS[name] for name in ("mp4", "webm") if video in _VIDEO[name] and audio in _AUDIO[name]), "matroska")
+
+
 def _liked(look: Mapping[str, Any]) -> list[str]:
     """Formats that players know, the source's own first."""
     return ["webm", "mp4"] if look["probe"]["container"] == "webm" else ["mp4", "webm"]

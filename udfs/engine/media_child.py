@@ -110,6 +110,36 @@ class MediaChild(ChildProcess):
             raise SampleError(answer["error_class"], answer["message"])
         return answer
 
+    def join(
+        self, parts: Sequence[Path], tracks: Sequence[Mapping[str, Any]], output: Path, *, timeout: float
+    ) -> list[dict[str, Any]]:
+        """Put parts of one video together.
+
+        Args:
+            parts: the file, or that of the picture and that of the sound.
+            tracks: of subtitles: `path`, `language` and `automatic`.
+            output: where picture and sound go, if they are apart.
+            timeout: seconds.
+
+        Returns:
+            Cues of the subtitles.
+
+        Raises:
+            SampleError: if a part is no media, cannot be copied, takes too much, or kills the child.
+            V2dError: if no child can be started.
+        """
+        request = {
+            "do": "join",
+            "parts": [os.fspath(part) for part in parts],
+            "tracks": list(tracks),
+            "output": os.fspath(output),
+        }
+        answer = self._ask(request | {"timeout": timeout}, timeout)
+        if "subtitles" not in answer:
+            raise SampleError(answer["error_class"], answer["message"])
+        cues: list[dict[str, Any]] = answer["subtitles"]
+        return cues
+
     def enrich(self, step: str, settings: dict[str, Any], path: Path, output: Path, *, timeout: float) -> dict[str, Any]:
         """Run an enricher on a file.
 

@@ -1,11 +1,12 @@
 """Fetching: a source's bytes, from where its URL says, into a file or into memory.
 
-`http` serves http and https through the address `guard`; `local` serves paths and stores that `allow_locations` opens.
-A further way (video platforms) is a further module with a `fetch(url, target, known)` of the same kind, chosen here.
+`http` serves http and https through the address `guard`; `local` serves paths and stores that `allow_locations` opens; what
+answers with a page or a playlist is given to `platform`.
 """
 
 from __future__ import annotations
 
+import functools
 import re
 import time
 from pathlib import Path
@@ -14,8 +15,9 @@ from v2d_spark.udfs import locations
 from v2d_spark.udfs.fetch.dns import Resolver
 from v2d_spark.udfs.fetch.guard import Guard
 from v2d_spark.udfs.fetch.hosts import Host, Hosts
-from v2d_spark.udfs.fetch.http import HttpFetcher
+from v2d_spark.udfs.fetch.http import HttpFetcher, IsPageError
 from v2d_spark.udfs.fetch.local import LocalFetcher
+from v2d_spark.udfs.fetch.platform import PlatformFetcher
 from v2d_spark.udfs.fetch.result import Fetched, Target, Upstream
 from v2d_spark.udfs.fetch.room import Room, Share
 from v2d_spark.udfs.fetch.settings import Access, FetchSettings
@@ -33,6 +35,7 @@ class Fetcher:
     Args:
         settings: time-outs, limits and retries.
         access: what input rows may reach.
+        platform: asks what pages hold; None where they are files like others.
         hosts: how often hosts are asked; as if this were the only task by default.
         guard: stands in for the address guard that `access` describes.
 
@@ -41,11 +44,19 @@ class Fetcher:
     """
 
     def __init__(
-        self, settings: FetchSettings, access: Access, *, hosts: Hosts | None = None, guard: Guard | None = None
+        self,
+        settings: FetchSettings,
+        access: Access,
+        *,
+        platform: PlatformFetcher | None = None,
+        hosts: Hosts | None = None,
+        guard: Guard | None = None,
     ) -> None:
         self._settings = settings
         resolver = Resolver(settings.dns_seconds, settings.connect_timeout)
-        self._http = HttpFetcher(settings, guard or Guard(access, resolve=resolver), hosts or Hosts(settings))
+        guard, hosts = guard or Guard(access, resolve=resolver), hosts or Hosts(settings)
+        self._http = HttpFetcher(settings, guard, hosts, tells_pages=platform is not None)
+        self._platform = platform
         self._local = LocalFetcher(access.allow_locations)
 
     def fetch(
@@ -80,9 +91,16 @@ class Fetcher:
         try:
             if not source:
                 raise SampleError("not_found", "the row has no URL")
-            way = self._way(source)
-            with Target(target, self._settings.max_bytes, share, needs_file=needs_file, direct_over=direct_over) as file:
-                said = way.fetch(source, file, known)
+            room = functools.partial(
+                Target, target, self._settings.max_bytes, share, needs_file=needs_file, direct_over=direct_over
+            )
+            try:
+                with room() as file:
+                    said = self._way(source).fetch(source, file, known)
+            except IsPageError:
+                assert self._platform is not None
+                with room() as file:
+                    said = self._platform.fetch(source, file)
         except SampleError as error:
             raise SampleError(error.error_class, redact(error.message), error.retry_after_s, error.was_tried) from error
         size, sha256, is_unchanged = file.size, file.sha256(), False
@@ -91,7 +109,8 @@ class Fetcher:
             is_unchanged = said.is_same or sha256 == known.sha256
             if said.is_same:  # what was not said again is as it was
                 upstream = known._replace(etag=said.etag or known.etag, last_modified=said.last_modified or known.last_modified)
-        return Fetched(file.body, size, sha256, said.content_type, time.monotonic() - start, upstream, is_unchanged)
+        seconds = time.monotonic() - start
+        return Fetched(file.body, size, sha256, said.content_type, seconds, upstream, is_unchanged, said.info, said.subtitles)
 
     def _way(self, source: str) -> HttpFetcher | LocalFetcher:
         match = _SCHEME.match(source)

@@ -14,18 +14,19 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
-from urllib.parse import urldefrag, urljoin
+from urllib.parse import urldefrag, urljoin, urlsplit
 
 import urllib3
 from urllib3 import exceptions
 
+from v2d_spark.udfs.content_types import content_type_of
 from v2d_spark.udfs.fetch.connections import DEADLINE, connection_pools
 from v2d_spark.udfs.fetch.guard import Guard, Unreachable
 from v2d_spark.udfs.fetch.hosts import Host, Hosts
 from v2d_spark.udfs.fetch.opt_outs import MOST_BYTES, OptOuts
 from v2d_spark.udfs.fetch.result import PIECE, Said, Target, Upstream
 from v2d_spark.udfs.fetch.settings import FetchSettings, in_seconds
-from v2d_spark.udfs.vocabulary import SampleError, passes_by_itself
+from v2d_spark.udfs.vocabulary import STREAMS, SampleError, passes_by_itself
 
 _WITH_BODY = frozenset((200, 201, 202, 203, 206))
 _BODILESS = frozenset((204, 304))
@@ -38,6 +39,11 @@ _ETAG = re.compile(r'(?:W/)?"[^"\x00-\x1f\x7f]{1,500}"|[\w.:+/=-]{1,500}', re.AS
 _DATE = re.compile(r"[A-Z][a-z]+, ?[\w :+-]{18,40}", re.ASCII)
 _NO_DATE = "Thu, 01 Jan 1970 00:00:00 GMT"  # what is made reproducibly is often dated so, whatever it holds
 _JUNK = re.compile(r"[\x00-\x1f\x7f]")
+_PAGES = frozenset(("text/html", "application/xhtml+xml"))
+_PLAYLISTS = frozenset(
+    ("application/vnd.apple.mpegurl", "application/x-mpegurl", "audio/mpegurl", "audio/x-mpegurl", "application/dash+xml")
+)
+_PLAYLIST_ENDS = (".m3u8", ".mpd")
 _REDIRECTS_OF_SMALL_FILES = 5  # as RFC 9309 asks for
 _DRAINED = 64 * 1024  # a short body that nobody wants is read, so that its connection can be used again
 
@@ -68,6 +74,10 @@ class _Progress:
         return Said(self.content_type, _etag(self.etag), _last_modified(self.last_modified, self.date), self.is_same)
 
 
+class IsPageError(Exception):
+    """An answer is no file but a page, or a playlist of pieces: another way may know what it holds."""
+
+
 class HttpFetcher:
     """Fetches by HTTP and HTTPS. One a task, used by many threads, which share its connections.
 
@@ -75,13 +85,15 @@ class HttpFetcher:
         settings: time-outs, limits and retries.
         guard: what may be connected to.
         hosts: what may be asked of them, and how often.
+        tells_pages: whether pages and playlists are told from files, by `IsPageError`; else they are bytes like others.
 
     Raises:
         ConfigError: if `fetch.ca_file` cannot be read.
     """
 
-    def __init__(self, settings: FetchSettings, guard: Guard, hosts: Hosts) -> None:
+    def __init__(self, settings: FetchSettings, guard: Guard, hosts: Hosts, *, tells_pages: bool = False) -> None:
         self._settings = settings
+        self._tells_pages = tells_pages
         self._hosts = hosts
         self._opt_outs = OptOuts(settings, self._small_file)
         self._pools = connection_pools(guard, threads=settings.threads, ca_file=settings.ca_file)
@@ -105,6 +117,7 @@ class HttpFetcher:
 
         Raises:
             SampleError: what the last try came to.
+            IsPageError: if it is no file.
         """
         settings = self._settings
         progress = _Progress(known=known)
@@ -224,6 +237,11 @@ class HttpFetcher:
                 progress.hear(response)
                 progress.is_same = True
                 return response
+            if self._tells_pages and _is_page(response, url):
+                if response.status == 200:
+                    self._opt_outs.check_page(self._start_of(response))
+                self._discard(response)
+                raise IsPageError
             if response.status in _WITH_BODY:
                 return response
             location = response.headers.get("Location")
@@ -331,6 +349,15 @@ class HttpFetcher:
                     )
                 start, come = now, 0
 
+    def _start_of(self, response: urllib3.BaseHTTPResponse) -> bytes:
+        """The beginning of a page."""
+        start = bytearray()
+        for piece in self._pieces(response):
+            start += piece
+            if len(start) >= MOST_BYTES:
+                break
+        return _plain(bytes(start), response.headers.get("Content-Encoding", ""))
+
     def _discard(self, response: urllib3.BaseHTTPResponse) -> None:
         """Be done with an answer, keeping its connection where that costs little."""
         try:
@@ -398,6 +425,18 @@ def _redirected(url: str, location: str) -> str:
         return urljoin(url, location.strip())
     except ValueError as error:
         raise SampleError("redirects", "the server redirects to a URL that cannot be understood") from error
+
+
+def _is_page(response: urllib3.BaseHTTPResponse, url: str) -> bool:
+    """Whether an answer is a page or a playlist, and not plainly a file by the URL's extension."""
+    path = urlsplit(url).path.lower()
+    content_type = _content_type(response)
+    if response.status == 200 and (content_type in _PLAYLISTS or path.endswith(_PLAYLIST_ENDS)):
+        return True
+    if content_type not in _PAGES or (content_type_of(path) or "").split("/")[0] in STREAMS:
+        return False
+    # Some hosts know their visitors by more than a name.
+    return response.status in (200, 401, 403)
 
 
 def _plain(body: bytes, encoding: str) -> bytes:

@@ -8,14 +8,16 @@ from __future__ import annotations
 import atexit
 import dataclasses
 import os
+import shutil
 import sys
 import threading
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from v2d_spark.udfs.engine import MediaChild
 from v2d_spark.udfs.engine.child_process import ChildProcess, python_path
 from v2d_spark.udfs.fetch.platform_settings import PlatformSettings
+from v2d_spark.udfs.fetch.result import PIECE, Said, Target
 from v2d_spark.udfs.fetch.settings import Access, FetchSettings
 from v2d_spark.udfs.vocabulary import SampleError
 
@@ -33,60 +35,6 @@ _KEPT = (
 )
 
 
-@dataclass(frozen=True)
-class Part:
-    """A file of a video.
-
-    Attributes:
-        path: the file.
-        is_sound: whether it is the sound of the file before it.
-    """
-
-    path: Path
-    is_sound: bool
-
-
-@dataclass(frozen=True)
-class Subtitles:
-    """A track of subtitles.
-
-    Attributes:
-        path: the file, as vtt, srt or ass.
-        language: as the platform names it.
-        automatic: whether a machine made it.
-    """
-
-    path: Path
-    language: str
-    automatic: bool
-
-
-@dataclass(frozen=True)
-class Video:
-    """What a page held.
-
-    Attributes:
-        parts: its files: one, or picture and sound.
-        info: what the platform says of it, as JSON, without tokens.
-        subtitles: tracks that could be had.
-    """
-
-    parts: tuple[Part, ...]
-    info: str
-    subtitles: tuple[Subtitles, ...]
-
-
-@dataclass(frozen=True)
-class Listed:
-    """A list of videos that a page held.
-
-    Attributes:
-        entries: `url` and `title` of each.
-    """
-
-    entries: tuple[dict[str, Any], ...]
-
-
 class PlatformFetcher:
     """Asks platforms. Used by many threads at once: as many processes of its own as are needed, each asked by one.
 
@@ -94,12 +42,20 @@ class PlatformFetcher:
         fetch: time-outs and limits.
         access: what may be reached.
         settings: what is wanted.
+        media: opens what came: puts picture and sound together, and reads subtitles.
         proxy: URL of a proxy; empty for none.
         cookies: the text of a cookies.txt; empty for none.
     """
 
     def __init__(
-        self, fetch: FetchSettings, access: Access, settings: PlatformSettings, *, proxy: str = "", cookies: str = ""
+        self,
+        fetch: FetchSettings,
+        access: Access,
+        settings: PlatformSettings,
+        media: MediaChild,
+        *,
+        proxy: str = "",
+        cookies: str = "",
     ) -> None:
         self._told = {
             "fetch": dataclasses.asdict(fetch),
@@ -110,21 +66,46 @@ class PlatformFetcher:
         }
         self._timeout = fetch.total_timeout
         self._memory = settings.memory
+        self._media = media
 
-    def fetch(self, url: str, folder: Path) -> Video | Listed:
+    def fetch(self, url: str, target: Target) -> Said:
         """Fetch what a page holds.
 
         Args:
             url: of the page, or of a playlist.
-            folder: where the files go; it is there and empty. Whoever asks removes it.
+            target: takes the bytes; its file has room beside it for the parts of the video.
 
         Returns:
-            The video, or the list of videos where `platform.playlists` says that lists are expanded.
+            What the platform says.
 
         Raises:
             SampleError: why there is none.
             V2dError: if no process can be started.
         """
+        folder = target.path.with_name(f"{target.path.name}.parts")
+        try:
+            folder.mkdir()
+            answer = self._ask(url, folder)
+            # By their names alone: who works on strangers' pages is not trusted with paths.
+            parts = [folder / Path(name).name for name in answer["files"]]
+            tracks = [one | {"path": os.fspath(folder / Path(one["name"]).name)} for one in answer["subtitles"]]
+            body, subtitles = parts[0], None
+            if len(parts) > 1 or tracks:
+                subtitles = self._media.join(parts, tracks, folder / "whole", timeout=self._timeout) or None
+                body = folder / "whole" if len(parts) > 1 else body
+            target.expect(body.stat().st_size)
+            with body.open("rb") as file:
+                while piece := file.read(PIECE):
+                    target.write(piece)
+            if target.size == 0:
+                raise SampleError("empty", "the platform sent nothing")
+            return Said(info=answer["info"], subtitles=subtitles)
+        except OSError as error:
+            raise SampleError("storage", f"scratch_dir cannot be used: {error.strerror or error}") from error
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _ask(self, url: str, folder: Path) -> dict[str, Any]:
         child = _CHILDREN.take(self._memory)
         try:
             request = {"url": url, "folder": os.fspath(folder), "timeout": self._timeout, **self._told}
@@ -133,15 +114,7 @@ class PlatformFetcher:
             _CHILDREN.give_back(child, self._memory)
         if "error_class" in answer:
             raise SampleError(answer["error_class"], answer["message"], answer.get("retry_after_s"))
-        if "entries" in answer:
-            return Listed(tuple(answer["entries"]))
-        # By their names alone: who works on strangers' pages is not trusted with paths.
-        parts = tuple(Part(folder / Path(one["name"]).name, bool(one["is_sound"])) for one in answer["files"])
-        tracks = tuple(
-            Subtitles(folder / Path(one["name"]).name, str(one["language"]), bool(one["automatic"]))
-            for one in answer["subtitles"]
-        )
-        return Video(parts, answer["info"], tracks)
+        return answer
 
 
 # It ends by itself first, with a better word.

@@ -207,12 +207,12 @@ class _Look:
 
     # --- files ---
 
-    def _got(self, downloader: _Downloader, info: dict[str, Any], number: int, one: dict[str, Any]) -> dict[str, Any]:
+    def _got(self, downloader: _Downloader, info: dict[str, Any], number: int, one: dict[str, Any]) -> str:
         """Download one of the files that make up a video."""
         wanted = {name: value for name, value in info.items() if name != "requested_formats"} | one
         name = f"part{number}"
         self._download(downloader, self._folder / name, wanted)
-        return {"name": name, "is_sound": wanted.get("vcodec") == "none" and number > 0}
+        return name
 
     def _download(self, downloader: _Downloader, path: Path, wanted: dict[str, Any], *, is_text: bool = False) -> None:
         protocol = str(wanted.get("protocol") or "")

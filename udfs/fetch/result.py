@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from v2d_spark.udfs.direct_file import DirectFile
 from v2d_spark.udfs.fetch.room import Share
@@ -45,12 +45,16 @@ class Said(NamedTuple):
         etag: as `Upstream`.
         last_modified: as `Upstream`.
         is_same: whether it is said that the body is the known one; then none came.
+        info: what a platform says of a video, as JSON; None of all else.
+        subtitles: cues that came beside it, as the column `subtitles` holds them; None for none.
     """
 
     content_type: str | None = None
     etag: str | None = None
     last_modified: str | None = None
     is_same: bool = False
+    info: str | None = None
+    subtitles: list[dict[str, Any]] | None = None
 
 
 @dataclass(frozen=True)
@@ -65,6 +69,8 @@ class Fetched:
         seconds: wall time of the whole fetch, retries included.
         upstream: what was said of the bytes; None of what was not fetched.
         is_unchanged: whether it is what was known before: then its bytes are of no use here, and may not have come.
+        info: as `Said`.
+        subtitles: as `Said`.
     """
 
     body: Path | memoryview
@@ -74,6 +80,8 @@ class Fetched:
     seconds: float
     upstream: Upstream | None = None
     is_unchanged: bool = False
+    info: str | None = None
+    subtitles: list[dict[str, Any]] | None = None
 
     @property
     def path(self) -> Path:
