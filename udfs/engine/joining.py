@@ -12,6 +12,9 @@ from v2d_spark.udfs.engine.ffmpeg import remux
 from v2d_spark.udfs.engine.probe import probe
 from v2d_spark.udfs.engine.subtitles import read_subtitles
 
+# What subtitles come as, by libav's names.
+_TRACKS = "webvtt,srt,ass"
+
 
 def join(
     parts: Sequence[str], tracks: Sequence[dict[str, Any]], output: str, *, timeout: float, memory_limit: int
@@ -38,7 +41,7 @@ def join(
     cues = []
     for track in tracks:
         try:
-            found = read_subtitles(track["path"])
+            found = read_subtitles(track["path"], _TRACKS)
         except av.error.FFmpegError:
             continue
         cues += [cue | {"language": track["language"], "automatic": track["automatic"]} for cue in found]

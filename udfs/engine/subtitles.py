@@ -29,7 +29,7 @@ _ESCAPE = re.compile("\\\\([Nnh{}\u2060])")
 _ESCAPED = {"N": "\n", "n": "\n", "h": " ", "{": "{", "}": "}", "\u2060": "\\"}
 
 
-def read_subtitles(path: str) -> list[Cue]:
+def read_subtitles(path: str, formats: str = FORMAT_WHITELIST) -> list[Cue]:
     """Read the text subtitles of a file, one track of each language; pictures of text are left out.
 
     A track that is neither forced nor for the hard of hearing comes before one that is, then the file's default, then the
@@ -37,6 +37,7 @@ def read_subtitles(path: str) -> list[Cue]:
 
     Args:
         path: the file. libav is given it open, and no name.
+        formats: that it may have, as libav names them.
 
     Returns:
         `language`, `start_s` and `end_s` in seconds from the file's beginning, and `text` of each cue: all of a
@@ -44,7 +45,7 @@ def read_subtitles(path: str) -> list[Cue]:
     """
     fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
-        options = {"fd": str(fd), "protocol_whitelist": "fd", "format_whitelist": FORMAT_WHITELIST}
+        options = {"fd": str(fd), "protocol_whitelist": "fd", "format_whitelist": formats}
         with av.open("fd:", metadata_errors="replace", container_options=options) as container:
             return _cues(container)
     finally:

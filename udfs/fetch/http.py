@@ -550,6 +550,12 @@ def retry_after_of(text: str | None) -> float | None:
 
 
 def status_error(status: int, retry_after_s: float | None) -> SampleError:
+    """What a status says.
+
+    Args:
+        status: of the answer.
+        retry_after_s: seconds for which the server asked to be left alone; None where it asked nothing.
+    """
     if status in _STATUS_CLASSES:
         error_class = _STATUS_CLASSES[status]
     elif status >= 500:

@@ -425,7 +425,11 @@ def _formats(info: dict[str, Any]) -> list[dict[str, Any]]:
 def _told(downloader: YoutubeDL, info: dict[str, Any]) -> str:
     """What the platform says of a video, as JSON, without what leads to its files and what carries tokens."""
     told = downloader.sanitize_info(info, remove_private_keys=True)
-    told = {name: _redacted(value) for name, value in told.items() if name not in _NOT_TOLD and value is not None}
+    told = {
+        name: _redacted(value)
+        for name, value in told.items()
+        if name[:1] != "_" and name not in _NOT_TOLD and value is not None
+    }
     text = json.dumps(told, ensure_ascii=False, sort_keys=True)
     if len(text) > _INFO_BYTES:  # comments, chapters of thousands, a description without end
         told = {name: value for name, value in told.items() if len(str(value)) <= _INFO_VALUE}
