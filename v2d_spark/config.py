@@ -20,12 +20,14 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from v2d_spark import named_secrets
 from v2d_spark import storage as stores
 from v2d_spark.storage import StorageSettings
 from v2d_spark.udfs import locations, spool
 from v2d_spark.udfs.engine.settings import PRESETS, DecodeSettings, EncodeSettings
 from v2d_spark.udfs.enrichers import enrichers
 from v2d_spark.udfs.fetch.guard import Guard
+from v2d_spark.udfs.fetch.platform_settings import PLAYLISTS, PlatformSettings
 from v2d_spark.udfs.fetch.settings import LONGEST_S, Access, FetchSettings
 from v2d_spark.udfs.settings import setting
 from v2d_spark.udfs.subsamplers import Shape, Subsampler, subsamplers
@@ -180,6 +182,7 @@ class Settings:
         changes_samples=True,
     )
     fetch: FetchSettings = dataclasses.field(default_factory=FetchSettings)
+    platform: PlatformSettings = dataclasses.field(default_factory=PlatformSettings)
     decode: DecodeSettings = dataclasses.field(default_factory=DecodeSettings)
     encode: EncodeSettings = dataclasses.field(default_factory=EncodeSettings)
     subsample: dict[str, Any] = dataclasses.field(default_factory=_chosen_subsamplers)
@@ -236,12 +239,15 @@ class Settings:
         What only measures is left out, as enrichments are: it is known of each sample how it was measured.
         """
         makers = [one for one in self.subsamplers if not one.only_measures]
+        usual = {f"platform.{name}": value for name, value, _ in _leaves(PlatformSettings())}
         apart = ("enrich.", *(f"subsample.{one.name}." for one in self.subsamplers if one.only_measures))
         made_of = {
             name: value
             for name, value, field in _leaves(self)
             if field.metadata.get("changes_samples") and not name.startswith(apart)
         }
+        # Most sources are no pages: they are as they were before these settings were there.
+        made_of = {name: value for name, value in made_of.items() if name not in usual or usual[name] != value}
         made_of |= {f"subsample.{one.name}": one.version for one in makers}
         return hashlib.sha256(json.dumps(made_of, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -337,11 +343,15 @@ def _check_reach(settings: Settings) -> None:
             locations.local_path(location)
     except InputError as error:
         raise ConfigError(str(error)) from None
-    if not _HEADER.fullmatch(settings.fetch.user_agent):
-        raise ConfigError(
-            "Setting fetch.user_agent must be one line of Latin letters and signs, as HTTP has them, not "
-            f"{settings.fetch.user_agent!r}."
-        )
+    agents = {"fetch.user_agent": settings.fetch.user_agent, "fetch.contact": settings.fetch.contact or "none"}
+    for name, text in (agents | {"platform.user_agent": settings.platform.user_agent or "none"}).items():
+        if not _HEADER.fullmatch(text):
+            raise ConfigError(f"Setting {name} must be one line of Latin letters and signs, as HTTP has them, not {text!r}.")
+    playlists = settings.platform.playlists
+    if playlists not in PLAYLISTS:
+        raise ConfigError(f"Setting platform.playlists must be {_listed(PLAYLISTS, 'or')}, not {playlists!r}.")
+    if settings.platform.cookies:
+        named_secrets.check("platform.cookies", settings.platform.cookies)
     if settings.fetch.ca_file:
         from v2d_spark.udfs.fetch.connections import tls_context
 
@@ -500,12 +510,12 @@ def _value(name: str, value: Any, kind: Any) -> Any:
     origin, parts = typing.get_origin(kind), typing.get_args(kind)
     if origin is types.UnionType:
         return None if value is None else _value(name, value, parts[0])
-    if origin is list:
+    if origin in (list, tuple):
         if isinstance(value, str) and parts[0] is str:
             value = [value] if value else []
         if not isinstance(value, (list, tuple)):
             raise ConfigError(f"Setting {name} must be a list such as [a, b], not {value!r}.")
-        return [_value(f"{name}[{at}]", item, parts[0]) for at, item in enumerate(value)]
+        return origin(_value(f"{name}[{at}]", item, parts[0]) for at, item in enumerate(value))
     if origin is dict:
         if not isinstance(value, Mapping):
             raise ConfigError(f"Setting {name} must be a mapping such as {{a: b}}, not {value!r}.")

@@ -15,7 +15,7 @@ from v2d_spark.udfs.enrichers import Enricher
 from v2d_spark.udfs.subsamplers import Subsampler
 from v2d_spark.udfs.vocabulary import STREAMS
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 SCHEMA_VERSION_PROPERTY = "v2d.schema_version"
 SHARD_SIZE_PROPERTY = "v2d.shard_size"
 # Of a table that a catalog manages: that it is so, and the folder of what lies beside the tables.
@@ -183,6 +183,7 @@ SUBTITLE = pa.struct(
         pa.field("start_s", pa.float64()),
         pa.field("end_s", pa.float64()),
         pa.field("text", pa.string()),
+        pa.field("automatic", pa.bool_()),
     ]
 )
 

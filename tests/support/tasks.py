@@ -14,6 +14,7 @@ from v2d_spark import schema
 from v2d_spark.config import Settings
 from v2d_spark.udfs.download import DownloadTask
 from v2d_spark.udfs.fetch import Access, FetchSettings
+from v2d_spark.udfs.fetch.platform_settings import PlatformSettings
 from v2d_spark.udfs.report import Report
 from v2d_spark.udfs.task import INPUT_COLUMNS, SampleTask
 
@@ -37,6 +38,8 @@ def make_task(folder: Path, settings: Settings | None = None, **changed: Any) ->
         "decode_timeout": 60.0,
         "decode_memory": 1 << 30,
         "fetch": FetchSettings(retries=0),
+        "platform": PlatformSettings(),
+        "tasks_at_once": 1,
         "access": Access(allow_hosts=("127.0.0.1",)),
         "scratch": str(folder / "scratch"),
         "inline_limit": 64 * MB,

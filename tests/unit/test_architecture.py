@@ -262,6 +262,7 @@ def test_what_is_required_is_imported() -> None:
         "opencv-python": "cv2",
         "ffmpeg-python": "ffmpeg",
         "imageio-ffmpeg": "imageio_ffmpeg",
+        "yt-dlp": "yt_dlp",
     }
     imported = {name.split(".")[0] for path in PRODUCT for name in imports(path)}
     # pandas: Spark will not hand out Arrow batches without it.

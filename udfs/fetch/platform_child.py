@@ -334,26 +334,27 @@ class _Look:
         return connection
 
 
-class _Downloader(YoutubeDL):
+class _Downloader(YoutubeDL):  # type: ignore[misc]
     """yt-dlp with one way to the network."""
 
     def build_request_director(self, *_: Any, **__: Any) -> Any:
         return super().build_request_director([GuardedRH])
 
 
-class _Answer(_urllib.UrllibResponseAdapter):
+class _Answer(_urllib.UrllibResponseAdapter):  # type: ignore[misc]
     """An answer that is read whole only up to a size."""
 
     def read(self, amt: int | None = None) -> bytes:
         if amt is not None:
-            return super().read(amt)
+            some: bytes = super().read(amt)
+            return some
         data: bytes = super().read(_ANSWER_BYTES + 1)
         if len(data) > _ANSWER_BYTES:
             raise TransportError(f"an answer has more than {_ANSWER_BYTES >> 20} MiB")
         return data
 
 
-class _Handler(_urllib.HTTPHandler):
+class _Handler(_urllib.HTTPHandler):  # type: ignore[misc]
     """As yt-dlp's, with an end to what is decompressed."""
 
     @staticmethod
@@ -368,7 +369,7 @@ class _Handler(_urllib.HTTPHandler):
             return _inflated(data, zlib.MAX_WBITS)
 
 
-class GuardedRH(_urllib.UrllibRH):
+class GuardedRH(_urllib.UrllibRH):  # type: ignore[misc]
     """yt-dlp's own handler of requests by urllib, for http and https alone."""
 
     _SUPPORTED_URL_SCHEMES = ("http", "https", "data")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from v2d_spark.udfs.fetch.settings import LONGEST_S
 from v2d_spark.udfs.settings import setting
 
 REFUSE, FIRST, EXPAND = "refuse", "first", "expand"
+PLAYLISTS = (REFUSE, FIRST)
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class PlatformSettings:
     user_agent: str = setting("", "User-Agent header for platforms; empty for that of fetch")
     sleep: float = setting(0.0, "seconds before each video", minimum=0, maximum=LONGEST_S)
     sleep_requests: float = setting(0.0, "seconds between two requests for what a page holds", minimum=0, maximum=LONGEST_S)
-    extractor_args: Mapping[str, Any] = setting(
+    extractor_args: dict[str, dict[str, list[str]]] = setting(
         {}, "yt-dlp's arguments of extractors: {youtube: {lang: [en]}}", changes_samples=True
     )
     memory: int = setting(1 << 30, "bytes of memory of the process that asks platforms", minimum=1 << 28)

@@ -7,7 +7,7 @@ from collections import Counter
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from v2d_spark import batches, merges, migrations, queries
+from v2d_spark import batches, merges, migrations, named_secrets, queries
 from v2d_spark.choice import Choice
 from v2d_spark.config import Settings
 from v2d_spark.lease import Lease
@@ -59,8 +59,11 @@ def download(
             f"The sources of the dataset at {dataset.name} are samples of another one; use `v2d subsample --from` for it."
         )
 
+    named = settings.platform.cookies
+    cookies = named_secrets.value("platform.cookies", named, spark) if named else ""
+
     def task(batch: batches.Batch, **common: Any) -> DownloadTask:
-        return DownloadTask(access=settings.access, **common)
+        return DownloadTask(access=settings.access, platform=settings.platform, cookies=cookies, **common)
 
     return make(
         spark,

@@ -1,0 +1,162 @@
+"""Pages, playlists and what they hold, by yt-dlp behind the address guard."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.server import MediaServer
+from tests.support.streams import SECONDS, make_site
+from v2d_spark.udfs.engine import Look, media_child
+from v2d_spark.udfs.fetch import Access, Fetched, Fetcher, FetchSettings
+from v2d_spark.udfs.fetch.platform import PlatformFetcher
+from v2d_spark.udfs.fetch.platform_settings import PlatformSettings
+from v2d_spark.udfs.vocabulary import SampleError
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MediaServer]:
+    with MediaServer(make_site(tmp_path_factory.mktemp("served") / "site")) as server:
+        yield server
+
+
+def fetch(url: str, folder: Path, access: Access | None = None, **changes: Any) -> Fetched:
+    """Fetch by `fetch.*` and `platform.*`: those of the second begin with `platform_`."""
+    of_platform = {name.removeprefix("platform_"): changes.pop(name) for name in list(changes) if name.startswith("platform_")}
+    settings = FetchSettings(**{"retries": 1, "backoff": 0.01, "read_timeout": 5.0, "total_timeout": 60.0, **changes})
+    access = access or Access(allow_hosts=("127.0.0.1",))
+    platform = PlatformFetcher(settings, access, PlatformSettings(**of_platform), media_child())
+    with contextlib.closing(Fetcher(settings, access, platform=platform)) as fetcher:
+        return fetcher.fetch(url, folder / "target")
+
+
+def look(fetched: Fetched) -> Look:
+    return media_child().probe(fetched.path, keyframes=False, timeout=30)
+
+
+def fault(url: str, folder: Path, access: Access | None = None, **changes: Any) -> SampleError:
+    with pytest.raises(SampleError) as caught:
+        fetch(url, folder, access, **changes)
+    print(caught.value)
+    assert list(folder.iterdir()) == []
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("path", "width", "changes"),
+    [
+        ("og.html", 160, {}),
+        ("video.html", 160, {}),
+        ("redirect-to?url=/og.html", 160, {}),
+        ("small.m3u8", 160, {}),
+        ("master.m3u8", 320, {}),
+        ("master.m3u8", 160, {"platform_size": 100}),
+        ("master.m3u8", 320, {"platform_size": 200}),
+        ("secret.m3u8", 160, {}),
+        ("dash.mpd", 160, {}),
+        ("two.html", 160, {"platform_playlists": "first"}),
+    ],
+)
+def test_what_a_page_holds_comes_with_its_sound(
+    site: MediaServer, tmp_path: Path, path: str, width: int, changes: dict[str, Any]
+) -> None:
+    fetched = fetch(site.url(path), tmp_path, **changes)
+
+    seen = look(fetched)
+    assert (seen.kind, seen.width) == ("video", width)
+    assert seen.duration_s == pytest.approx(SECONDS, abs=0.2)
+    assert seen.probe["audio"]["codec"] == "aac"
+    assert fetched.size == (tmp_path / "target").stat().st_size
+    assert [path.name for path in tmp_path.iterdir()] == ["target"]
+    info = json.loads(fetched.info or "")
+    assert info["extractor"] in ("generic", "html5")
+    assert not {"url", "formats", "requested_formats", "http_headers"} & set(info)
+
+
+def test_a_file_is_no_page(site: MediaServer, tmp_path: Path) -> None:
+    fetched = fetch(site.url("film.mp4"), tmp_path)
+    assert fetched.info is None
+    assert fetched.path.read_bytes() == (site.folder / "film.mp4").read_bytes()  # type: ignore[operator]
+
+
+def test_subtitles_come_by_language_and_one_that_is_gone_is_none(site: MediaServer, tmp_path: Path) -> None:
+    fetched = fetch(site.url("video.html"), tmp_path, platform_subtitles=("all",))
+    cues = [(cue["language"], cue["start_s"], cue["end_s"], cue["text"], cue["automatic"]) for cue in fetched.subtitles or ()]
+    assert cues == [
+        (language, start, end, text, False)
+        for language in ("de", "en")
+        for start, end, text in ((0.0, 2.0, "Hello there"), (2.5, 4.0, "Again"))
+    ]
+    assert fetch(site.url("video.html"), tmp_path).subtitles is None
+
+
+@pytest.mark.parametrize(
+    ("path", "error_class", "changes"),
+    [
+        ("none.html", "not_media", {}),
+        ("live.m3u8", "live", {}),
+        ("drm.m3u8", "unsupported", {}),
+        ("two.html", "playlist", {}),
+        ("optout.html", "opted_out", {}),
+        ("status/403", "http_403", {}),
+        ("small.m3u8", "too_large", {"max_bytes": 5000}),
+        ("og.html", "too_large", {"max_bytes": 5000}),
+        ("small.m3u8", "too_large", {"platform_max_segments": 2}),
+        ("dash.mpd", "too_large", {"platform_max_segments": 2}),
+    ],
+)
+def test_what_does_not_come_says_why(
+    site: MediaServer, tmp_path: Path, path: str, error_class: str, changes: dict[str, Any]
+) -> None:
+    assert fault(site.url(path), tmp_path, **changes).error_class == error_class
+
+
+@pytest.mark.parametrize("where", ["http://10.0.0.1/x.mp4", "http://169.254.169.254/x.mp4", "http://127.0.0.2:{port}/film.mp4"])
+def test_a_page_leads_to_no_address_that_its_row_may_not_name(tmp_path: Path, where: str) -> None:
+    with MediaServer(bodies={"film.mp4": b"x" * 1000}, host="127.0.0.2") as other:
+        where = where.format(port=other.port)
+        playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{where}\n#EXT-X-ENDLIST\n".encode()
+        page = f'<html><head><meta property="og:video" content="{where}"></head></html>'.encode()
+        with MediaServer(bodies={"a.html": page, "a.m3u8": playlist}) as server:
+            for path in ("a.html", "a.m3u8"):
+                assert fault(server.url(path), tmp_path).error_class == "forbidden_address"
+        assert other.connections == 0
+
+
+@pytest.mark.parametrize("where", ["file:///etc/passwd", "ftp://127.0.0.1/x.ts", "gopher://127.0.0.1/x"])
+def test_a_playlist_names_no_files_of_ours(tmp_path: Path, where: str) -> None:
+    playlist = f"#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\n{where}\n#EXT-X-ENDLIST\n".encode()
+    with MediaServer(bodies={"a.m3u8": playlist}) as server:
+        assert fault(server.url("a.m3u8"), tmp_path).error_class in ("unsupported", "reset", "not_media")
+
+
+def test_the_process_has_no_other_way_out() -> None:
+    code = """
+import os, socket, subprocess
+from v2d_spark.udfs.fetch import platform_child
+platform_child._DOORS.watch()
+def shut(call):
+    try:
+        call()
+    except PermissionError as error:
+        return "is not allowed here" in str(error)
+    return False
+listening = socket.socket(socket.AF_INET6)
+assert shut(lambda: socket.create_connection(("127.0.0.1", 9), 1))
+assert shut(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b"x", ("127.0.0.1", 9)))
+assert shut(lambda: socket.socket(socket.AF_UNIX).connect("/run/x.sock"))
+assert shut(lambda: listening.bind(("::1", 0)))
+assert shut(lambda: subprocess.run(["true"]))
+assert shut(lambda: os.system("true"))
+assert shut(lambda: os.execv("/bin/true", ["true"]))
+assert shut(lambda: os.posix_spawn("/bin/true", ["true"], {}))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
