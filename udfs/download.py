@@ -27,19 +27,25 @@ class DownloadTask(SampleTask):
         access: what may be reached.
         platform: what is asked of video platforms.
         cookies: the text of a cookies.txt for them.
+        proxies: URLs of proxies, which take turns.
     """
 
     access: Access
     platform: PlatformSettings
     cookies: str = field(default="", repr=False)
+    proxies: tuple[str, ...] = field(default=(), repr=False)
 
     def supply(self, spool: Spool, hosts: Hosts) -> Supply:
         """As `SampleTask`."""
         platform = None
         if self.platform.enabled:
             media = media_child(self.decode_memory)
-            platform = PlatformFetcher(self.fetch, self.access, self.platform, media, cookies=self.cookies)
-        return _Downloads(Fetcher(self.fetch, self.access, platform=platform, hosts=hosts), self.fetch.threads)
+            platform = PlatformFetcher(
+                self.fetch, self.access, self.platform, media, proxies=self.proxies, cookies=self.cookies
+            )
+        return _Downloads(
+            Fetcher(self.fetch, self.access, platform=platform, proxies=self.proxies, hosts=hosts), self.fetch.threads
+        )
 
 
 class _Downloads(Supply):

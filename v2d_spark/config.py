@@ -28,7 +28,7 @@ from v2d_spark.udfs.engine.settings import PRESETS, DecodeSettings, EncodeSettin
 from v2d_spark.udfs.enrichers import enrichers
 from v2d_spark.udfs.fetch.guard import Guard
 from v2d_spark.udfs.fetch.platform_settings import PLAYLISTS, PlatformSettings
-from v2d_spark.udfs.fetch.settings import LONGEST_S, Access, FetchSettings
+from v2d_spark.udfs.fetch.settings import LONGEST_S, PROXY, Access, FetchSettings
 from v2d_spark.udfs.settings import setting
 from v2d_spark.udfs.subsamplers import Shape, Subsampler, subsamplers
 from v2d_spark.udfs.vocabulary import ConfigError, InputError
@@ -350,6 +350,13 @@ def _check_reach(settings: Settings) -> None:
     playlists = settings.platform.playlists
     if playlists not in PLAYLISTS:
         raise ConfigError(f"Setting platform.playlists must be {_listed(PLAYLISTS, 'or')}, not {playlists!r}.")
+    for proxy in settings.fetch.proxies:
+        match = PROXY.fullmatch(proxy)
+        if not named_secrets.is_name(proxy) and (match is None or match["login"]):
+            raise ConfigError(
+                "Setting fetch.proxies holds http://HOST:PORT; with user and password it is a secret, and named: env:NAME, "
+                "file:PATH, or on Databricks secret:SCOPE/KEY."
+            )
     if settings.platform.cookies:
         named_secrets.check("platform.cookies", settings.platform.cookies)
     if settings.fetch.ca_file:

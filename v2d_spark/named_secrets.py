@@ -31,6 +31,11 @@ def check(setting: str, name: str) -> None:
         raise ConfigError(f"Setting {setting} names a secret and never holds it; write {_FORMS}.")
 
 
+def is_name(text: str) -> bool:
+    """Whether a text is the name of a secret, where it may be something else."""
+    return text.partition(":")[0] in KINDS
+
+
 def value(setting: str, name: str, spark: SparkSession | None = None) -> str:
     """A secret.
 

@@ -23,6 +23,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.support.proxy import Proxy
 from tests.support.server import MediaServer, make_certificate
 from v2d_spark.udfs.fetch import Access, Fetched, Fetcher, FetchSettings
 from v2d_spark.udfs.fetch.guard import Guard
@@ -601,3 +602,56 @@ def test_memory_stays_flat_with_eight_large_files_at_once(tmp_path: Path) -> Non
         run = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60)
 
     assert int(run.stdout) < 48 << 20
+
+
+# --- proxies ---
+
+
+def proxied(url: str, folder: Path, proxies: tuple[str, ...], access: Access = OPEN, **changes: Any) -> Fetched:
+    settings = FetchSettings(**{"retries": 0, "robots": False, "opt_outs": (), **changes})
+    with contextlib.closing(Fetcher(settings, access, proxies=proxies)) as fetcher:
+        return fetcher.fetch(url, folder / "target")
+
+
+def test_proxies_take_turns(server: MediaServer, tmp_path: Path) -> None:
+    with Proxy() as one, Proxy("me:s@cret") as two:
+        settings = FetchSettings(robots=False, opt_outs=())
+        proxies = (one.url(), two.url("me:s%40cret"))
+        with contextlib.closing(Fetcher(settings, OPEN, proxies=proxies)) as fetcher:
+            for _ in range(4):
+                assert fetcher.fetch(server.url("good.mp4"), tmp_path / "target").sha256 == SHA256
+        assert one.asked == two.asked == [server.url("good.mp4")] * 2
+        with pytest.raises(SampleError) as caught:
+            proxied(server.url("good.mp4"), tmp_path, (two.url("me:wrong"),))
+        assert caught.value.error_class == "http_4xx"
+        assert "wrong" not in str(caught.value)
+
+
+def test_tls_goes_through_a_proxy_to_its_end(tmp_path: Path) -> None:
+    certificate = make_certificate(tmp_path)
+    with Proxy("me:secret") as proxy, MediaServer(bodies={"x.mp4": BODY}, certificate=certificate) as secure:
+        fetched = proxied(secure.url("x.mp4"), tmp_path, (proxy.url("me:secret"),), ca_file=str(certificate[0]))
+        assert fetched.sha256 == SHA256
+        assert proxy.asked == [f"127.0.0.1:{secure.port}"]
+        with pytest.raises(SampleError) as caught:
+            proxied(secure.url("x.mp4"), tmp_path, (proxy.url("me:secret"),))
+        assert caught.value.error_class == "tls"
+
+
+def test_a_proxy_is_asked_for_no_address_that_a_row_may_not_name(server: MediaServer, tmp_path: Path) -> None:
+    with Proxy() as proxy:
+        for url in ("http://169.254.169.254/x.mp4", "http://10.0.0.1/x.mp4", server.url("redirect-to?url=http://[::1]/x.mp4")):
+            with pytest.raises(SampleError) as caught:
+                proxied(url, tmp_path, (proxy.url(),))
+            assert caught.value.error_class == "forbidden_address"
+        assert len(proxy.asked) == 1
+        # A name that only the proxy knows is its to find.
+        with pytest.raises(SampleError) as caught:
+            proxied("http://inside.invalid/x.mp4", tmp_path, (proxy.url(),))
+        assert proxy.asked[1:] == ["http://inside.invalid/x.mp4"]
+
+
+def test_a_proxy_that_is_not_there(server: MediaServer, tmp_path: Path) -> None:
+    with pytest.raises(SampleError) as caught:
+        proxied(server.url("good.mp4"), tmp_path, ("http://127.0.0.1:9",))
+    assert caught.value.error_class == "refused"

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import re
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from v2d_spark.udfs import locations
@@ -36,6 +37,7 @@ class Fetcher:
         settings: time-outs, limits and retries.
         access: what input rows may reach.
         platform: asks what pages hold; None where they are files like others.
+        proxies: URLs of proxies, which take turns; none to connect directly.
         hosts: how often hosts are asked; as if this were the only task by default.
         guard: stands in for the address guard that `access` describes.
 
@@ -49,13 +51,14 @@ class Fetcher:
         access: Access,
         *,
         platform: PlatformFetcher | None = None,
+        proxies: Sequence[str] = (),
         hosts: Hosts | None = None,
         guard: Guard | None = None,
     ) -> None:
         self._settings = settings
         resolver = Resolver(settings.dns_seconds, settings.connect_timeout)
         guard, hosts = guard or Guard(access, resolve=resolver), hosts or Hosts(settings)
-        self._http = HttpFetcher(settings, guard, hosts, tells_pages=platform is not None)
+        self._http = HttpFetcher(settings, guard, hosts, proxies=proxies, tells_pages=platform is not None)
         self._platform = platform
         self._local = LocalFetcher(access.allow_locations)
 

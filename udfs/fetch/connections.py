@@ -16,6 +16,7 @@ import time
 from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -88,32 +89,35 @@ class _TimedResponse(http.client.HTTPResponse):
         self._reader.until = float("inf")
 
 
-def connection_pools(guard: Guard, *, threads: int, ca_file: str = "") -> urllib3.PoolManager:
+def connection_pools(guard: Guard, *, threads: int, ca_file: str = "", proxy: str = "") -> urllib3.PoolManager:
     """Make the pools of connections that the threads of a task share.
 
     Args:
         guard: what may be connected to.
         threads: how many may use it at once.
         ca_file: a PEM file of certificate authorities, trusted beside the public ones; empty for none.
+        proxy: URL of a proxy that all goes through, with user and password if it wants them; empty for none. Whoever
+            named it means it: it may be anywhere.
 
     Returns:
-        A manager without proxies, redirects or retries of its own.
+        A manager without redirects or retries of its own.
 
     Raises:
         ConfigError: if `ca_file` cannot be read.
     """
+    connect = guard.connect_unchecked if proxy else guard.connect
 
     class GuardedHTTPConnection(HTTPConnection):
         response_class = _TimedResponse
 
         def _new_conn(self) -> socket.socket:
-            return guard.connect(self.host, self.port, _seconds(self.timeout), self.socket_options or ())
+            return connect(self.host, self.port, _seconds(self.timeout), self.socket_options or ())
 
     class GuardedHTTPSConnection(HTTPSConnection):
         response_class = _TimedResponse
 
         def _new_conn(self) -> socket.socket:
-            return guard.connect(self.host, self.port, _seconds(self.timeout), self.socket_options or ())
+            return connect(self.host, self.port, _seconds(self.timeout), self.socket_options or ())
 
     class GuardedHTTPPool(HTTPConnectionPool):
         ConnectionCls = GuardedHTTPConnection
@@ -123,7 +127,14 @@ def connection_pools(guard: Guard, *, threads: int, ca_file: str = "") -> urllib
 
     for name in ("urllib3.connection", "urllib3.connectionpool"):
         logging.getLogger(name).addFilter(_REDACTING)
-    manager = urllib3.PoolManager(num_pools=4 * threads, maxsize=threads, block=False, ssl_context=tls_context(ca_file))
+    common: dict[str, Any] = {"num_pools": 4 * threads, "maxsize": threads, "block": False, "ssl_context": tls_context(ca_file)}
+    if proxy:
+        parsed = urllib3.util.parse_url(proxy)
+        headers = urllib3.make_headers(proxy_basic_auth=unquote(parsed.auth)) if parsed.auth else None
+        plain = parsed._replace(auth=None).url
+        manager: urllib3.PoolManager = urllib3.ProxyManager(plain, proxy_headers=headers, **common)
+    else:
+        manager = urllib3.PoolManager(**common)
     manager.pool_classes_by_scheme = {"http": GuardedHTTPPool, "https": GuardedHTTPSPool}
     return manager
 

@@ -134,6 +134,12 @@ class Guard:
             SampleError: `dns` if the host has no address, `forbidden_address` if any address may not be reached (one
                 bad address among good ones is how a rebinding attack looks), `unsupported` if it cannot be a host.
         """
+        found = self._looked_up(host, port)
+        for info in found:
+            self.check(host, str(info[4][0]), port)
+        return found
+
+    def _looked_up(self, host: str, port: int) -> list[AddressInfo]:
         try:
             found = list(self._resolve(host, port, type=socket.SOCK_STREAM))
         except socket.gaierror as error:
@@ -145,8 +151,6 @@ class Guard:
         found = [info for info in found if info[0] in (socket.AF_INET, socket.AF_INET6)]
         if not found:
             raise Unreachable("dns", f"the host {host} has no address")
-        for info in found:
-            self.check(host, str(info[4][0]), port)
         return found
 
     def check(self, host: str, address: str, port: int) -> None:
@@ -191,7 +195,47 @@ class Guard:
             SampleError: as `addresses`, or `timeout`, `refused`, `host_down`, `reset` as the last address said; an
                 `Unreachable` where it is no verdict of ours.
         """
-        infos = self.addresses(host, port)
+        return self._connect_to(self.addresses(host, port), host, port, timeout, options)
+
+    def connect_unchecked(
+        self, host: str, port: int, timeout: float, options: Sequence[tuple[int, int, int | bytes]] = ()
+    ) -> socket.socket:
+        """Open a connection to what the settings name, and no row of the input: a proxy.
+
+        Args:
+            host: as for `addresses`.
+            port: the TCP port.
+            timeout: seconds for all addresses together.
+            options: as for `connect`.
+
+        Raises:
+            SampleError: as `connect`.
+        """
+        return self._connect_to(self._looked_up(host, port), host, port, timeout, options)
+
+    def check_behind_proxy(self, host: str, port: int) -> None:
+        """Refuse what a proxy is not to be asked for. A name that is not known here may be known to the proxy.
+
+        Args:
+            host: as for `addresses`.
+            port: the TCP port.
+
+        Raises:
+            SampleError: as `addresses`, but for `dns`.
+        """
+        try:
+            self.addresses(host, port)
+        except Unreachable:
+            return
+
+    def _connect_to(
+        self,
+        infos: Sequence[AddressInfo],
+        host: str,
+        port: int,
+        timeout: float,
+        options: Sequence[tuple[int, int, int | bytes]],
+    ) -> socket.socket:
         until = time.monotonic() + timeout
         failure: OSError = TimeoutError("timed out")
         for place, info in enumerate(infos):

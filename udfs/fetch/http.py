@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import email.utils
 import http.client
+import itertools
 import random
 import re
 import ssl
 import threading
 import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -85,24 +86,40 @@ class HttpFetcher:
         settings: time-outs, limits and retries.
         guard: what may be connected to.
         hosts: what may be asked of them, and how often.
+        proxies: URLs of proxies, which take turns; none to connect directly.
         tells_pages: whether pages and playlists are told from files, by `IsPageError`; else they are bytes like others.
 
     Raises:
         ConfigError: if `fetch.ca_file` cannot be read.
     """
 
-    def __init__(self, settings: FetchSettings, guard: Guard, hosts: Hosts, *, tells_pages: bool = False) -> None:
+    def __init__(
+        self,
+        settings: FetchSettings,
+        guard: Guard,
+        hosts: Hosts,
+        *,
+        proxies: Sequence[str] = (),
+        tells_pages: bool = False,
+    ) -> None:
         self._settings = settings
         self._tells_pages = tells_pages
         self._hosts = hosts
         self._opt_outs = OptOuts(settings, self._small_file)
-        self._pools = connection_pools(guard, threads=settings.threads, ca_file=settings.ca_file)
+        self._guard = guard
+        self._is_proxied = bool(proxies)
+        self._managers = [
+            connection_pools(guard, threads=settings.threads, ca_file=settings.ca_file, proxy=proxy)
+            for proxy in proxies or [""]
+        ]
+        self._turns = itertools.cycle(self._managers)
         self._closed = threading.Event()
 
     def close(self) -> None:
         """Close idle connections; a fetch that waits for its next try, or gets the next piece of a body, gives up."""
         self._closed.set()
-        self._pools.clear()
+        for manager in self._managers:
+            manager.clear()
 
     def fetch(self, url: str, target: Target, known: Upstream | None = None) -> Said:
         """Fetch a URL into a target, trying again after faults that pass.
@@ -278,11 +295,12 @@ class HttpFetcher:
                 self._closed.wait(wait)
         left = max(DEADLINE.get() - time.monotonic(), 0.001)
         timeout = urllib3.Timeout(connect=min(settings.connect_timeout, left), read=min(settings.read_timeout, left))
-        pool = self._pools.connection_from_host(parsed.host, parsed.port, parsed.scheme)
+        if self._is_proxied and host is not None:
+            self._guard.check_behind_proxy(host.name, host.port)
         try:
-            response = pool.urlopen(
+            response = next(self._turns).urlopen(
                 "GET",
-                parsed.request_uri,
+                parsed._replace(auth=None).url,
                 headers=headers,
                 timeout=timeout,
                 retries=False,

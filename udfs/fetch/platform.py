@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import atexit
 import dataclasses
+import itertools
 import os
 import shutil
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +45,7 @@ class PlatformFetcher:
         access: what may be reached.
         settings: what is wanted.
         media: opens what came: puts picture and sound together, and reads subtitles.
-        proxy: URL of a proxy; empty for none.
+        proxies: URLs of proxies, which take turns; none to connect directly.
         cookies: the text of a cookies.txt; empty for none.
     """
 
@@ -54,16 +56,16 @@ class PlatformFetcher:
         settings: PlatformSettings,
         media: MediaChild,
         *,
-        proxy: str = "",
+        proxies: Sequence[str] = (),
         cookies: str = "",
     ) -> None:
         self._told = {
             "fetch": dataclasses.asdict(fetch),
             "access": dataclasses.asdict(access),
             "platform": dataclasses.asdict(settings),
-            "proxy": proxy,
             "cookies": cookies,
         }
+        self._proxies = itertools.cycle(proxies or [""])
         self._timeout = fetch.total_timeout
         self._memory = settings.memory
         self._media = media
@@ -108,8 +110,8 @@ class PlatformFetcher:
     def _ask(self, url: str, folder: Path) -> dict[str, Any]:
         child = _CHILDREN.take(self._memory)
         try:
-            request = {"url": url, "folder": os.fspath(folder), "timeout": self._timeout, **self._told}
-            answer = child.ask(request, self._timeout + _MARGIN_S, keep_below=self._memory // 2)
+            request = {"url": url, "folder": os.fspath(folder), "timeout": self._timeout, "proxy": next(self._proxies)}
+            answer = child.ask(request | self._told, self._timeout + _MARGIN_S, keep_below=self._memory // 2)
         finally:
             _CHILDREN.give_back(child, self._memory)
         if "error_class" in answer:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from v2d_spark.udfs.settings import setting
 
+#: A proxy's URL; user and password, percent-encoded, where it wants them.
+PROXY = re.compile(r"http://(?P<login>[^/@\s:]+:[^/@\s]*@)?(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:]+\]):[0-9]{1,5}/?")
 LONGEST_S = 1e6  # seconds: what any system call takes as a time-out
 
 
@@ -45,6 +48,9 @@ class FetchSettings:
     )
     host_down_seconds: float = setting(60.0, "seconds for which they are", minimum=0, maximum=LONGEST_S)
     dns_seconds: float = setting(60.0, "seconds for which the addresses of a host are remembered", minimum=0, maximum=LONGEST_S)
+    proxies: tuple[str, ...] = setting(
+        (), "proxies, which take turns: http://HOST:PORT, or the name of a secret that holds one with user and password"
+    )
     ca_file: str = setting("", "PEM file of a private certificate authority, trusted beside the public ones")
     probe: bool = setting(True, "look into what came before it is called good", changes_samples=True)
     probe_timeout: float = setting(60.0, "seconds for one look", minimum=0.1, maximum=LONGEST_S)

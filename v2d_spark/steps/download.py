@@ -15,8 +15,9 @@ from v2d_spark.limits import Budget
 from v2d_spark.steps.making import MakeResult, Unwatched, Watcher, make
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs.download import DownloadTask
+from v2d_spark.udfs.fetch.settings import PROXY
 from v2d_spark.udfs.report import Report
-from v2d_spark.udfs.vocabulary import FAILED, STEP_DOWNLOAD, STEP_RETRY, DatasetError
+from v2d_spark.udfs.vocabulary import FAILED, STEP_DOWNLOAD, STEP_RETRY, ConfigError, DatasetError
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -62,8 +63,10 @@ def download(
     named = settings.platform.cookies
     cookies = named_secrets.value("platform.cookies", named, spark) if named else ""
 
+    proxies = tuple(_proxy(spark, proxy) for proxy in settings.fetch.proxies)
+
     def task(batch: batches.Batch, **common: Any) -> DownloadTask:
-        return DownloadTask(access=settings.access, platform=settings.platform, cookies=cookies, **common)
+        return DownloadTask(access=settings.access, platform=settings.platform, cookies=cookies, proxies=proxies, **common)
 
     return make(
         spark,
@@ -78,6 +81,16 @@ def download(
         choice=choice,
         budget=budget,
     )
+
+
+def _proxy(spark: SparkSession, named: str) -> str:
+    """The URL of a proxy, by the setting."""
+    if not named_secrets.is_name(named):
+        return named
+    found = named_secrets.value("fetch.proxies", named, spark)
+    if not PROXY.fullmatch(found):
+        raise ConfigError(f"Setting fetch.proxies names {named}, which is no URL of a proxy: http://USER:PASSWORD@HOST:PORT.")
+    return found
 
 
 def retry(spark: SparkSession, dataset: Dataset, lease: Lease, where: str | None = None) -> int:
