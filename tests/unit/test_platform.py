@@ -11,12 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from yt_dlp.utils import DownloadError, ExtractorError, GeoRestrictedError, UnsupportedError, UserNotLive
 
 from tests.support.server import MediaServer
 from tests.support.streams import SECONDS, make_site
+from tests.support.tasks import make_task, run, sources
+from v2d_spark import config
 from v2d_spark.udfs.engine import Look, media_child
 from v2d_spark.udfs.fetch import Access, Fetched, Fetcher, FetchSettings
 from v2d_spark.udfs.fetch.platform import PlatformFetcher
+from v2d_spark.udfs.fetch.platform_child import error_of
 from v2d_spark.udfs.fetch.platform_settings import PlatformSettings
 from v2d_spark.udfs.vocabulary import SampleError
 
@@ -160,3 +164,58 @@ assert shut(lambda: os.posix_spawn("/bin/true", ["true"], {}))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+def test_rows_of_pages(site: MediaServer, tmp_path: Path) -> None:
+    task = make_task(
+        tmp_path,
+        config.load({"subsample": {"clip": {}}, "platform": {"subtitles": ["en"]}}),
+        platform=PlatformSettings(subtitles=("en",)),
+        fetch=FetchSettings(retries=0),
+    )
+    spans = [{"start_s": 1.0, "end_s": 3.0, "caption": "one"}]
+    paths = ("video.html", "none.html", "master.m3u8", "film.mp4")
+    rows, report, _ = run(task, sources([site.url(path) for path in paths], spans=spans))
+
+    assert report.statuses == {"ok": 3, "failed": 1}
+    of_sources = {row["source_num"]: row for row in rows if row["role"] == "source"}
+    assert [of_sources[number]["error_class"] for number in range(4)] == [None, "not_media", None, None]
+    assert json.loads(of_sources[0]["info"])["title"].startswith("A film")
+    assert of_sources[3]["info"] is None
+    clips = {row["source_num"]: row for row in rows if row["role"] == "sample"}
+    assert [clips[number]["width"] for number in (0, 2, 3)] == [160, 320, 160]
+    told = [(cue["start_s"], cue["end_s"], cue["text"], cue["language"], cue["automatic"]) for cue in clips[0]["subtitles"]]
+    assert told == [(0.0, 1.0, "Hello there", "en", False), (1.5, 2.0, "Again", "en", False)]
+    assert list((tmp_path / "scratch").iterdir()) == []
+
+
+def test_platforms_are_asked_only_if_that_is_wanted(site: MediaServer, tmp_path: Path) -> None:
+    off = make_task(tmp_path, platform=PlatformSettings(enabled=False))
+    rows, _, _ = run(off, sources([site.url("og.html")]))
+    assert [row["error_class"] for row in rows] == ["not_media"]
+
+
+@pytest.mark.parametrize(
+    ("fault", "error_class"),
+    [
+        (GeoRestrictedError("This video is not available from your location due to geo restriction"), "geo_blocked"),
+        (ExtractorError("The uploader has not made this video available in your country", expected=True), "geo_blocked"),
+        (ExtractorError("Sign in to confirm your age. Use --cookies-from-browser", expected=True), "login_required"),
+        (ExtractorError("This video is only available for registered users", expected=True), "login_required"),
+        (ExtractorError("Private video. Sign in if you've been granted access", expected=True), "login_required"),
+        (ExtractorError("Join this channel to get access to members-only content", expected=True), "login_required"),
+        (ExtractorError("This live event will begin in 3 hours.", expected=True), "live"),
+        (ExtractorError("Video unavailable. This video has been removed by the uploader", expected=True), "not_found"),
+        (ExtractorError("Requested format is not available", expected=True), "unsupported"),
+        (ExtractorError("This video is DRM protected", expected=True), "unsupported"),
+        (UserNotLive(), "live"),
+        (UnsupportedError("http://h.example/"), "not_media"),
+        (TimeoutError("timed out"), "timeout"),
+        (KeyError("formats"), "not_media"),
+    ],
+)
+def test_what_platforms_say(fault: Exception, error_class: str) -> None:
+    for one in (fault, DownloadError(f"ERROR: {fault}", (type(fault), fault, None))):
+        told = error_of(one)
+        assert told.error_class == error_class
+        assert "--cookies" not in told.message

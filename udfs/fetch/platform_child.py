@@ -56,7 +56,7 @@ _SAID = tuple(
     (re.compile(pattern, re.IGNORECASE), error_class)
     for pattern, error_class in (
         (r"HTTP Error 429|too many requests|rate.?limit", "rate_limited"),
-        (r"\bgeo.?restrict|not available (?:in|from) your (?:country|location|region)|blocked in your country", "geo_blocked"),
+        (r"\bgeo.?restrict|available (?:in|from) your (?:country|location|region)|blocked in your country", "geo_blocked"),
         (
             r"sign in|log ?in|registered users|members.only|private video|account|cookies|password|subscri|premium|purchase",
             "login_required",
