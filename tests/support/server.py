@@ -23,6 +23,7 @@ name that is served; a query is `?name=value`):
     /changing/FILE              half of it once, then the file under another ETag
     /splicing/FILE              the same, but If-Range is ignored: the rest of the other file comes (by=date: by Last-Modified)
     /chunked/FILE               no Content-Length                   /nolength/FILE             neither, ends by closing
+    /bomb/FILE                  a gigabyte, compressed          /bomb/page                 the same, and says that it is HTML
     /gzip/FILE                  compressed unasked                  /endless?length=N          bytes for ever (N announced)
     /html                       a web page                          /empty                     an empty body
     /said/FILE?etag=E&date=D    another ETag and Last-Modified, empty for none; ignore=yes: whatever the conditions
@@ -34,6 +35,7 @@ from __future__ import annotations
 
 import base64
 import email.utils
+import functools
 import gzip
 import hashlib
 import io
@@ -46,6 +48,7 @@ import struct
 import subprocess
 import threading
 import time
+import zlib
 from collections import Counter
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -86,6 +89,7 @@ class MediaServer:
         bodies: further bodies by name.
         certificate: PEM files of certificate and key; the server then speaks HTTPS.
         host: where to listen: loopback only.
+        is_old: whether it knows no TLS that is in use any more.
     """
 
     def __init__(
@@ -95,6 +99,7 @@ class MediaServer:
         *,
         certificate: tuple[Path, Path] | None = None,
         host: str = "127.0.0.1",
+        is_old: bool = False,
     ) -> None:
         self.folder = None if folder is None else Path(folder)
         self.bodies: dict[str, bytes] = dict(bodies or {})
@@ -105,6 +110,7 @@ class MediaServer:
         self._lock = threading.Lock()
         self._certificate = certificate
         self._host = host
+        self._is_old = is_old
         self._server: _Server | None = None
 
     def __enter__(self) -> MediaServer:
@@ -112,6 +118,8 @@ class MediaServer:
         if self._certificate:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(*self._certificate)
+            if self._is_old:
+                context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
             self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         return self
@@ -176,6 +184,7 @@ class _Server(ThreadingHTTPServer):
         self.to_reset: set[socket.socket] = set()
         self._open: set[socket.socket] = set()
         self._turns: dict[str, threading.Semaphore] = {}
+        self.address_family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         super().__init__(address, _Handler)
 
     def turns(self, most: str) -> threading.Semaphore:
@@ -604,6 +613,19 @@ def _gzip(handler: _Handler, rest: str) -> None:
         with body.open() as file:
             packed = gzip.compress(file.read())
         handler.send_status(200, {"Content-Type": body.content_type, "Content-Encoding": "gzip"}, packed)
+
+
+@functools.cache
+def packed_zeros() -> bytes:
+    """A gigabyte of zeros, compressed: one megabyte."""
+    packing = zlib.compressobj(9, zlib.DEFLATED, zlib.MAX_WBITS | 16)
+    return b"".join([*(packing.compress(bytes(1 << 20)) for _ in range(1024)), packing.flush()])
+
+
+@fault("bomb")
+def _bomb(handler: _Handler, rest: str) -> None:
+    kind = "text/html" if rest == "page" else "video/mp4"
+    handler.send_status(200, {"Content-Type": kind, "Content-Encoding": "gzip"}, packed_zeros())
 
 
 @fault("endless")

@@ -131,6 +131,10 @@ class _Fault(Exception):
         self.error = error
 
 
+class _TooMuchError(TransportError):  # type: ignore[misc]
+    """An answer is larger than any page or playlist."""
+
+
 class _Quiet:
     """What yt-dlp tells of its work goes nowhere; errors come as exceptions."""
 
@@ -350,7 +354,7 @@ class _Answer(_urllib.UrllibResponseAdapter):  # type: ignore[misc]
             return some
         data: bytes = super().read(_ANSWER_BYTES + 1)
         if len(data) > _ANSWER_BYTES:
-            raise TransportError(f"an answer has more than {_ANSWER_BYTES >> 20} MiB")
+            raise _TooMuchError
         return data
 
 
@@ -413,7 +417,7 @@ def _inflated(data: bytes, bits: int) -> bytes:
     inflating = zlib.decompressobj(bits)
     found = inflating.decompress(data, _ANSWER_BYTES)
     if inflating.unconsumed_tail:
-        raise zlib.error(f"an answer has more than {_ANSWER_BYTES >> 20} MiB")
+        raise _TooMuchError
     return found
 
 
@@ -483,6 +487,8 @@ def error_of(fault: BaseException) -> SampleError:
         if pattern.search(text):
             return SampleError(error_class, text)
     for one in seen:
+        if isinstance(one, _TooMuchError):
+            return SampleError("too_large", f"the page, or a playlist, has more than {_ANSWER_BYTES >> 20} MiB")
         if isinstance(one, HTTPError):
             if one.redirect_loop:
                 return SampleError("redirects", "the redirects go in a circle, or there are too many")
