@@ -43,15 +43,17 @@ class DownloadTask(SampleTask):
             platform = PlatformFetcher(
                 self.fetch, self.access, self.platform, media, proxies=self.proxies, cookies=self.cookies
             )
-        return _Downloads(
-            Fetcher(self.fetch, self.access, platform=platform, proxies=self.proxies, hosts=hosts), self.fetch.threads
-        )
+        fetcher = Fetcher(self.fetch, self.access, platform=platform, proxies=self.proxies, hosts=hosts)
+        # Of what is kept, or looked at, as a whole nothing may be missing.
+        only_spans = self.cuts_spans and not self.keep_originals and "cuts" not in self.plan.get("subsample", {})
+        return _Downloads(fetcher, self.fetch.threads, only_spans=only_spans)
 
 
 class _Downloads(Supply):
-    def __init__(self, fetcher: Fetcher, threads: int) -> None:
+    def __init__(self, fetcher: Fetcher, threads: int, *, only_spans: bool) -> None:
         self.waiting = _WAITING_PER_THREAD * threads
         self._fetcher = fetcher
+        self._only_spans = only_spans
 
     def host(self, source: dict[str, Any]) -> Host | None:
         return Host.of(source["url"] or "")
@@ -61,6 +63,7 @@ class _Downloads(Supply):
 
     def get(self, source: dict[str, Any], path: Path, share: Share, *, needs_file: bool, direct_over: int | None) -> Fetched:
         known = source["known"]
+        spans = [(span["start_s"], span["end_s"]) for span in source["spans"] or ()] if self._only_spans else []
         return self._fetcher.fetch(
             source["url"] or "",
             path,
@@ -68,6 +71,7 @@ class _Downloads(Supply):
             needs_file=needs_file,
             direct_over=direct_over,
             known=None if known is None else Upstream(**known),
+            spans=spans if all(end is not None for _, end in spans) else (),
         )
 
     def close(self) -> None:

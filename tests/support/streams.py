@@ -29,14 +29,15 @@ PAGES = {
 CUES = "00:00:00{0}000 --> 00:00:02{0}000\nHello there\n\n00:00:02{0}500 --> 00:00:04{0}000\nAgain\n"
 
 
-def make_site(folder: Path) -> Path:
+def make_site(folder: Path, *, seconds: float = SECONDS) -> Path:
     """Write the site.
 
     Args:
         folder: where to; made.
+        seconds: length of the film.
     """
     folder.mkdir()
-    film = make_video(folder / "film.mp4", size=(160, 120), seconds=SECONDS, keyframe_every=25)
+    film = make_video(folder / "film.mp4", size=(160, 120), seconds=seconds, keyframe_every=25)
 
     def run(*words: str) -> None:
         subprocess.run([binary(), "-v", "error", "-y", "-i", str(film), *words], check=True, cwd=folder)

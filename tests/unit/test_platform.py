@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import io
 import json
 import subprocess
 import sys
@@ -10,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import av
 import pytest
 from yt_dlp.utils import DownloadError, ExtractorError, GeoRestrictedError, UnsupportedError, UserNotLive
 
@@ -219,3 +222,41 @@ def test_what_platforms_say(fault: Exception, error_class: str) -> None:
         told = error_of(one)
         assert told.error_class == error_class
         assert "--cookies" not in told.message
+
+
+@pytest.mark.parametrize("path", ["small.m3u8", "master.m3u8", "secret.m3u8", "dash.mpd"])
+def test_only_the_pieces_of_wanted_spans_come(long_site: MediaServer, tmp_path: Path, path: str) -> None:
+    """And give the same samples as the whole."""
+    spans = [{"start_s": 21.0, "end_s": 23.5, "caption": "late"}, {"start_s": 7.2, "end_s": 8.0, "caption": "early"}]
+    chosen = config.load({"subsample": {"clip": {}}})
+
+    def samples(folder: Path, **changes: Any) -> tuple[list[dict[str, Any]], int]:
+        folder.mkdir()
+        long_site.requests.clear()
+        task = make_task(folder, chosen, **changes)
+        rows, report, _ = run(task, sources([long_site.url(path)], spans=spans))
+        assert report.statuses == {"ok": 1}, rows
+        pieces = sum(count for name, count in long_site.requests.items() if name.endswith((".ts", ".m4s")))
+        return [row for row in rows if row["role"] == "sample"], pieces
+
+    some, few = samples(tmp_path / "some")
+    all_of_it, many = samples(tmp_path / "all", keep_originals=True)
+    assert few <= 0.7 * many, (few, many)
+    for one, other in zip(some, all_of_it, strict=True):
+        assert one["key"] == other["key"]
+        assert one["caption"] == other["caption"]
+        for name in ("start_s", "end_s", "duration_s"):
+            assert one[name] == pytest.approx(other[name], abs=0.002), name
+        assert pictures(one) == pictures(other)
+
+
+def pictures(row: dict[str, Any]) -> list[str]:
+    """The pictures of a sample, each as a number that tells it from others."""
+    with av.open(io.BytesIO(row["video"]["inline"])) as container:
+        return [hashlib.md5(frame.to_ndarray(format="gray").tobytes()).hexdigest() for frame in container.decode(video=0)]
+
+
+@pytest.fixture(scope="module")
+def long_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MediaServer]:
+    with MediaServer(make_site(tmp_path_factory.mktemp("served") / "site", seconds=30)) as server:
+        yield server

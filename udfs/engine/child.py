@@ -91,7 +91,8 @@ def _join(request: dict[str, Any], memory_limit: int) -> list[dict[str, Any]]:
     from v2d_spark.udfs.engine.joining import join
 
     _put_temporary_files(str(Path(request["output"]).parent))
-    return join(request["parts"], request["tracks"], request["output"], timeout=request["timeout"], memory_limit=memory_limit)
+    wanted = {name: request[name] for name in ("parts", "tracks", "output", "has_gaps", "timeout")}
+    return join(**wanted, memory_limit=memory_limit)
 
 
 def _enrich(request: dict[str, Any]) -> dict[str, Any]:

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import heapq
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from fractions import Fraction
+from operator import itemgetter
 from typing import Any
 
+import av
 import av.error
 
 from v2d_spark.udfs.engine.copies import container_for
 from v2d_spark.udfs.engine.ffmpeg import remux
+from v2d_spark.udfs.engine.formats import FORMAT_WHITELIST
 from v2d_spark.udfs.engine.probe import probe
 from v2d_spark.udfs.engine.subtitles import read_subtitles
 
@@ -17,14 +24,21 @@ _TRACKS = "webvtt,srt,ass"
 
 
 def join(
-    parts: Sequence[str], tracks: Sequence[dict[str, Any]], output: str, *, timeout: float, memory_limit: int
+    parts: Sequence[str],
+    tracks: Sequence[dict[str, Any]],
+    output: str,
+    *,
+    has_gaps: bool,
+    timeout: float,
+    memory_limit: int,
 ) -> list[dict[str, Any]]:
     """Put picture and sound into one file, and read subtitles.
 
     Args:
         parts: the file, or that of the picture and that of the sound.
         tracks: of subtitles: `path`, `language`, and `automatic`, whether a machine made them.
-        output: where picture and sound go; nothing is written where there is one part.
+        output: where picture and sound go; nothing is written where there is one part without gaps.
+        has_gaps: whether they are pieces alone, each at its own time.
         timeout: seconds that it may take.
         memory_limit: bytes.
 
@@ -34,7 +48,9 @@ def join(
     Raises:
         SampleError: if a part is no media, or cannot be copied.
     """
-    if len(parts) > 1:
+    if has_gaps:
+        _remux_with_gaps(parts, output)
+    elif len(parts) > 1:
         picture, sound = (probe(part, keyframes=False, memory_limit=memory_limit)["probe"] for part in parts[:2])
         codecs = picture["video"]["codec"], (sound["audio"] or {}).get("codec")
         remux(parts[0], output, container_for(*codecs), [picture["video"]["index"]], sound=parts[1], timeout=timeout)
@@ -46,3 +62,33 @@ def join(
             continue
         cues += [cue | {"language": track["language"], "automatic": track["automatic"]} for cue in found]
     return cues
+
+
+def _remux_with_gaps(parts: Sequence[str], output: str) -> None:
+    """Copy pieces into one file, with their time stamps: the ffmpeg command would close the gaps between them."""
+    with ExitStack() as stack:
+        target = stack.enter_context(av.open(output, "w", format="matroska"))
+        packets = []
+        for part in parts:
+            fd = os.open(part, os.O_RDONLY | os.O_CLOEXEC)
+            stack.callback(os.close, fd)
+            options = {"fd": str(fd), "protocol_whitelist": "fd", "format_whitelist": FORMAT_WHITELIST}
+            source = stack.enter_context(av.open("fd:", metadata_errors="replace", container_options=options))
+            streams = [*source.streams.video[:1], *source.streams.audio[:1]]
+            copies = {stream.index: target.add_stream_from_template(stream) for stream in streams}
+            packets.append(_timed(source, streams, copies))
+        for _, packet in heapq.merge(*packets, key=itemgetter(0)):
+            target.mux(packet)
+
+
+def _timed(source: Any, streams: Sequence[Any], copies: Mapping[int, Any]) -> Iterator[tuple[float, Any]]:
+    """Packets for another file, each with its time in seconds from the beginning of this one: parts begin together."""
+    begin = Fraction(source.start_time or 0, av.time_base)
+    for packet in source.demux(*streams):
+        if packet.dts is None or packet.pts is None:
+            continue
+        shift = round(begin / packet.time_base)
+        packet.pts, packet.dts = packet.pts - shift, packet.dts - shift
+        at = float(packet.dts * packet.time_base)
+        packet.stream = copies[packet.stream.index]
+        yield at, packet

@@ -111,14 +111,15 @@ class MediaChild(ChildProcess):
         return answer
 
     def join(
-        self, parts: Sequence[Path], tracks: Sequence[Mapping[str, Any]], output: Path, *, timeout: float
+        self, parts: Sequence[Path], tracks: Sequence[Mapping[str, Any]], output: Path, *, has_gaps: bool, timeout: float
     ) -> list[dict[str, Any]]:
         """Put parts of one video together.
 
         Args:
             parts: the file, or that of the picture and that of the sound.
             tracks: of subtitles: `path`, `language` and `automatic`.
-            output: where picture and sound go, if they are apart.
+            output: where picture and sound go, if they are apart, or have gaps.
+            has_gaps: whether they are pieces alone, each at its own time.
             timeout: seconds.
 
         Returns:
@@ -132,6 +133,7 @@ class MediaChild(ChildProcess):
             "do": "join",
             "parts": [os.fspath(part) for part in parts],
             "tracks": list(tracks),
+            "has_gaps": has_gaps,
             "output": os.fspath(output),
         }
         answer = self._ask(request | {"timeout": timeout}, timeout)

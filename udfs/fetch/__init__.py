@@ -71,6 +71,7 @@ class Fetcher:
         needs_file: bool = True,
         direct_over: int | None = None,
         known: Upstream | None = None,
+        spans: Sequence[tuple[float, float]] = (),
     ) -> Fetched:
         """Fetch one source.
 
@@ -82,6 +83,7 @@ class Fetcher:
             direct_over: a file of more bytes is written past the page cache; None for none.
             known: of bytes that came before, which are not wanted again: it ends as soon as it is plain that these are they.
                 None to fetch whatever there is.
+            spans: start and end, in seconds, of all that is wanted of a video, where its host gives parts. None for all.
 
         Returns:
             What came, or that it is what is known.
@@ -103,7 +105,7 @@ class Fetcher:
             except IsPageError:
                 assert self._platform is not None
                 with room() as file:
-                    said = self._platform.fetch(source, file)
+                    said = self._platform.fetch(source, file, spans)
         except SampleError as error:
             raise SampleError(error.error_class, redact(error.message), error.retry_after_s, error.was_tried) from error
         size, sha256, is_unchanged = file.size, file.sha256(), False

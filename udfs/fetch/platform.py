@@ -70,12 +70,13 @@ class PlatformFetcher:
         self._memory = settings.memory
         self._media = media
 
-    def fetch(self, url: str, target: Target) -> Said:
+    def fetch(self, url: str, target: Target, spans: Sequence[tuple[float, float]] = ()) -> Said:
         """Fetch what a page holds.
 
         Args:
             url: of the page, or of a playlist.
             target: takes the bytes; its file has room beside it for the parts of the video.
+            spans: start and end, in seconds, of all that is wanted of it: of a stream in pieces no others come. None for all.
 
         Returns:
             What the platform says.
@@ -87,14 +88,16 @@ class PlatformFetcher:
         folder = target.path.with_name(f"{target.path.name}.parts")
         try:
             folder.mkdir()
-            answer = self._ask(url, folder)
+            answer = self._ask(url, folder, spans)
             # By their names alone: who works on strangers' pages is not trusted with paths.
             parts = [folder / Path(name).name for name in answer["files"]]
             tracks = [one | {"path": os.fspath(folder / Path(one["name"]).name)} for one in answer["subtitles"]]
             body, subtitles = parts[0], None
-            if len(parts) > 1 or tracks:
-                subtitles = self._media.join(parts, tracks, folder / "whole", timeout=self._timeout) or None
-                body = folder / "whole" if len(parts) > 1 else body
+            gaps = bool(answer["has_gaps"])
+            if len(parts) > 1 or tracks or gaps:
+                whole = folder / "whole"
+                subtitles = self._media.join(parts, tracks, whole, has_gaps=gaps, timeout=self._timeout) or None
+                body = whole if whole.exists() else body
             target.expect(body.stat().st_size)
             with body.open("rb") as file:
                 while piece := file.read(PIECE):
@@ -107,11 +110,12 @@ class PlatformFetcher:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _ask(self, url: str, folder: Path) -> dict[str, Any]:
+    def _ask(self, url: str, folder: Path, spans: Sequence[tuple[float, float]]) -> dict[str, Any]:
         child = _CHILDREN.take(self._memory)
         try:
-            request = {"url": url, "folder": os.fspath(folder), "timeout": self._timeout, "proxy": next(self._proxies)}
-            answer = child.ask(request | self._told, self._timeout + _MARGIN_S, keep_below=self._memory // 2)
+            request = {"url": url, "folder": os.fspath(folder), "timeout": self._timeout, "spans": list(spans)}
+            request |= {"proxy": next(self._proxies), **self._told}
+            answer = child.ask(request, self._timeout + _MARGIN_S, keep_below=self._memory // 2)
         finally:
             _CHILDREN.give_back(child, self._memory)
         if "error_class" in answer:

@@ -42,6 +42,7 @@ from v2d_spark.udfs.fetch.dns import Resolver
 from v2d_spark.udfs.fetch.guard import Guard
 from v2d_spark.udfs.fetch.http import retry_after_of, status_error
 from v2d_spark.udfs.fetch.platform_settings import EXPAND, FIRST, REFUSE, PlatformSettings
+from v2d_spark.udfs.fetch.segments import playlist_seconds, wanted_segments, with_pieces
 from v2d_spark.udfs.fetch.settings import Access, FetchSettings
 from v2d_spark.udfs.redact import redact
 from v2d_spark.udfs.vocabulary import SampleError
@@ -162,6 +163,9 @@ class _Look:
         self._settings = PlatformSettings(**_as_declared(PlatformSettings, request["platform"]))
         resolver = Resolver(self._fetch.dns_seconds, self._fetch.connect_timeout)
         self._guard = Guard(Access(**_as_declared(Access, request["access"])), resolve=resolver)
+        self._spans = [(start, end) for start, end in request["spans"]]
+        # Whether only pieces of the video were asked for.
+        self._has_gaps = False
         self._bytes: dict[str, int] = {}
         self._fault: SampleError | None = None
 
@@ -193,7 +197,12 @@ class _Look:
         if info.get("is_live") or info.get("live_status") in ("is_live", "is_upcoming", "post_live"):
             raise _Fault(SampleError("live", "it is live, or will be: it has no end yet"))
         files = [self._got(downloader, info, number, one) for number, one in enumerate(_formats(info))]
-        return {"files": files, "info": _told(downloader, info), "subtitles": self._subtitles(downloader, info)}
+        return {
+            "files": files,
+            "has_gaps": self._has_gaps,
+            "info": _told(downloader, info),
+            "subtitles": self._subtitles(downloader, info),
+        }
 
     def _listed(self, info: dict[str, Any], entries: list[dict[str, Any]]) -> dict[str, Any]:
         count = len(entries)
@@ -223,16 +232,28 @@ class _Look:
         if wanted.get("has_drm") is True:
             raise _Fault(SampleError("unsupported", "it is protected (DRM)"))
         if protocol.startswith("m3u8"):
-            wanted = wanted | self._playlist(downloader, wanted) | {"protocol": "m3u8_native"}
+            wanted = wanted | self._playlist(downloader, wanted, is_text=is_text) | {"protocol": "m3u8_native"}
         elif protocol == "http_dash_segments":
-            self._check_count(len(wanted.get("fragments") or ()))
+            fragments = list(wanted.get("fragments") or ())
+            self._check_count(len(fragments))
+            # What has no length is the beginning that the others need.
+            media = [one for one in fragments if one.get("duration")]
+            if (chosen := self._chosen([float(one["duration"]) for one in media], is_text=is_text)) is not None:
+                kept = {id(media[place]) for place in chosen}
+                wanted = wanted | {"fragments": [one for one in fragments if not one.get("duration") or id(one) in kept]}
         elif protocol not in ("http", "https"):
             raise _Fault(SampleError("unsupported", f"it comes by {protocol or 'no protocol'}, which is not fetched"))
         done, _ = downloader.dl(str(path), wanted, is_text)
         if not done or not path.exists():
             raise _Fault(SampleError("truncated", "it did not come whole"))
 
-    def _playlist(self, downloader: _Downloader, wanted: dict[str, Any]) -> dict[str, Any]:
+    def _chosen(self, seconds: list[float], *, is_text: bool) -> list[int] | None:
+        """The pieces that are wanted; None for all."""
+        chosen = wanted_segments(seconds, self._spans) if self._spans and seconds and not is_text else None
+        self._has_gaps = self._has_gaps or chosen is not None
+        return chosen
+
+    def _playlist(self, downloader: _Downloader, wanted: dict[str, Any], *, is_text: bool) -> dict[str, Any]:
         """Read an HLS playlist before its segments are asked for."""
         answer = downloader.urlopen(Request(wanted["url"], headers=wanted.get("http_headers") or {}))
         text = answer.read(_PLAYLIST_BYTES + 1).decode("utf-8", "replace")
@@ -244,6 +265,8 @@ class _Look:
         if not HlsFD.can_download(text, wanted):
             raise _Fault(SampleError("unsupported", "it is protected (DRM), or encrypted in a way that is not served"))
         self._check_count(sum(bool(line) and not line.startswith("#") for line in lines))
+        if (chosen := self._chosen(playlist_seconds(lines), is_text=is_text)) is not None:
+            text = "\n".join(with_pieces(lines, chosen))
         return {"hls_media_playlist_data": text, "url": answer.url}
 
     def _check_count(self, count: int) -> None:
