@@ -28,6 +28,7 @@ name that is served; a query is `?name=value`):
     /html                       a web page                          /empty                     an empty body
     /said/FILE?etag=E&date=D    another ETag and Last-Modified, empty for none; ignore=yes: whatever the conditions
     /not-modified/FILE?etag=E&date=D  304 to any condition          /precondition/FILE         412 to any condition
+    /cookie/FILE                403 and a page without a cookie
     /login/FILE?user=U&password=P   wants that user
 """
 
@@ -645,6 +646,14 @@ def _html(handler: _Handler, rest: str) -> None:
 @fault("empty")
 def _empty(handler: _Handler, rest: str) -> None:
     handler.send_status(200, {"Content-Type": "video/mp4"})
+
+
+@fault("cookie")
+def _cookie(handler: _Handler, rest: str) -> None:
+    if handler.headers.get("Cookie"):
+        handler.send_body(rest)
+    else:
+        handler.send_status(403, {"Content-Type": "text/html"}, b"<p>Log in first.</p>")
 
 
 @fault("login")

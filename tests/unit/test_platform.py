@@ -16,7 +16,8 @@ import av
 import pytest
 from yt_dlp.utils import DownloadError, ExtractorError, GeoRestrictedError, UnsupportedError, UserNotLive
 
-from tests.support.server import MediaServer
+from tests.support.proxy import Proxy
+from tests.support.server import MediaServer, make_certificate
 from tests.support.streams import SECONDS, make_site
 from tests.support.tasks import make_task, run, sources
 from v2d_spark import config
@@ -34,12 +35,12 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MediaServer]:
         yield server
 
 
-def fetch(url: str, folder: Path, access: Access | None = None, **changes: Any) -> Fetched:
+def fetch(url: str, folder: Path, access: Access | None = None, more: dict[str, Any] | None = None, **changes: Any) -> Fetched:
     """Fetch by `fetch.*` and `platform.*`: those of the second begin with `platform_`."""
     of_platform = {name.removeprefix("platform_"): changes.pop(name) for name in list(changes) if name.startswith("platform_")}
     settings = FetchSettings(**{"retries": 1, "backoff": 0.01, "read_timeout": 5.0, "total_timeout": 60.0, **changes})
     access = access or Access(allow_hosts=("127.0.0.1",))
-    platform = PlatformFetcher(settings, access, PlatformSettings(**of_platform), media_child())
+    platform = PlatformFetcher(settings, access, PlatformSettings(**of_platform), media_child(), **(more or {}))
     with contextlib.closing(Fetcher(settings, access, platform=platform)) as fetcher:
         return fetcher.fetch(url, folder / "target")
 
@@ -260,3 +261,43 @@ def pictures(row: dict[str, Any]) -> list[str]:
 def long_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MediaServer]:
     with MediaServer(make_site(tmp_path_factory.mktemp("served") / "site", seconds=30)) as server:
         yield server
+
+
+def test_cookies_are_sent_to_their_host_alone(site: MediaServer, tmp_path: Path) -> None:
+    cookies = "# Netscape HTTP Cookie File\n127.0.0.1\tFALSE\t/\tFALSE\t0\tsession\ts3cret\n"
+    page = site.url("cookie/og.html")
+    assert fault(page, tmp_path).error_class == "http_403"
+    fetched = fetch(page.replace("og.html", "video.html"), tmp_path, more={"cookies": cookies})
+    assert look(fetched).width == 160
+    assert "s3cret" not in (fetched.info or "")
+    with MediaServer(bodies={"x.mp4": b"x"}, host="127.0.0.2") as other:
+        page = f'<video src="{other.url("x.mp4")}"></video>'.encode()
+        with MediaServer(bodies={"a.html": page}) as server:
+            access = Access(allow_hosts=("127.0.0.1", "127.0.0.2"))
+            fetch(server.url("a.html"), tmp_path, access, more={"cookies": cookies})
+            assert "s3cret" in server.seen("/a.html")[-1].headers["Cookie"]
+            assert all("Cookie" not in request.headers for request in other.seen("/x.mp4"))
+
+
+def test_pages_go_through_proxies_and_their_addresses_are_checked_all_the_same(site: MediaServer, tmp_path: Path) -> None:
+    with Proxy("me:secret") as proxy:
+        more = {"proxies": (proxy.url("me:secret"),)}
+        assert look(fetch(site.url("og.html"), tmp_path, more=more)).width == 160
+        assert site.url("film.mp4") in proxy.asked
+        page = b'<meta property="og:video" content="http://10.0.0.1/x.mp4">'
+        with MediaServer(bodies={"a.html": page}) as server:
+            (tmp_path / "target").unlink()
+            assert fault(server.url("a.html"), tmp_path, more=more).error_class == "forbidden_address"
+        assert "http://10.0.0.1/x.mp4" not in proxy.asked
+
+
+def test_tls_of_pages_is_verified(tmp_path: Path) -> None:
+    certificate = make_certificate(tmp_path)
+    folder = make_site(tmp_path / "site", seconds=2)
+    (tmp_path / "out").mkdir()
+    with MediaServer(folder, certificate=certificate) as secure, MediaServer() as plain:
+        page = f'<meta property="og:video" content="{secure.url("film.mp4")}">'.encode()
+        plain.bodies["a.html"] = page
+        assert fault(plain.url("a.html"), tmp_path / "out").error_class == "tls"
+        fetched = fetch(plain.url("a.html"), tmp_path / "out", ca_file=str(certificate[0]))
+        assert look(fetched).width == 160

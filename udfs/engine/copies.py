@@ -97,11 +97,11 @@ def remux_format(look: Mapping[str, Any], wanted: str | None) -> str | None:
     return next((name for name in ([wanted] if wanted else _liked(look)) if codec in _VIDEO[name]), None)
 
 
-def container_for(video: str, audio: str | None) -> str:
+def container_for(video: str | None, audio: str | None) -> str:
     """Libav's name of the container for a picture and a sound that came apart.
 
     Args:
-        video: codec of the picture.
+        video: codec of the picture; None for none.
         audio: codec of the sound; None for none.
     """
     return next((_MUXERS[name] for name in ("mp4", "webm") if video in _VIDEO[name] and audio in _AUDIO[name]), "matroska")

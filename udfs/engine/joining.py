@@ -48,12 +48,14 @@ def join(
     Raises:
         SampleError: if a part is no media, or cannot be copied.
     """
-    if has_gaps:
-        _remux_with_gaps(parts, output)
-    elif len(parts) > 1:
-        picture, sound = (probe(part, keyframes=False, memory_limit=memory_limit)["probe"] for part in parts[:2])
-        codecs = picture["video"]["codec"], (sound["audio"] or {}).get("codec")
-        remux(parts[0], output, container_for(*codecs), [picture["video"]["index"]], sound=parts[1], timeout=timeout)
+    if has_gaps or len(parts) > 1:
+        looks = [probe(part, keyframes=False, memory_limit=memory_limit)["probe"] for part in parts[:2]]
+        picture, sound = looks[0]["video"] or {}, looks[-1]["audio"] or {}
+        format = container_for(picture.get("codec"), sound.get("codec"))
+        if has_gaps:
+            _remux_with_gaps(parts, output, format)
+        else:
+            remux(parts[0], output, format, [picture["index"]], sound=parts[1], timeout=timeout)
     cues = []
     for track in tracks:
         try:
@@ -64,10 +66,10 @@ def join(
     return cues
 
 
-def _remux_with_gaps(parts: Sequence[str], output: str) -> None:
+def _remux_with_gaps(parts: Sequence[str], output: str, format: str) -> None:
     """Copy pieces into one file, with their time stamps: the ffmpeg command would close the gaps between them."""
     with ExitStack() as stack:
-        target = stack.enter_context(av.open(output, "w", format="matroska"))
+        target = stack.enter_context(av.open(output, "w", format=format))
         packets = []
         for part in parts:
             fd = os.open(part, os.O_RDONLY | os.O_CLOEXEC)

@@ -40,6 +40,7 @@ from v2d_spark.udfs.engine.pipes import leave_with, take_pipes
 from v2d_spark.udfs.engine.protocol import read_message, write_message
 from v2d_spark.udfs.fetch.dns import Resolver
 from v2d_spark.udfs.fetch.guard import Guard
+from v2d_spark.udfs.fetch.hosts import Host
 from v2d_spark.udfs.fetch.http import retry_after_of, status_error
 from v2d_spark.udfs.fetch.platform_settings import EXPAND, FIRST, REFUSE, PlatformSettings
 from v2d_spark.udfs.fetch.segments import playlist_seconds, wanted_segments, with_pieces
@@ -52,11 +53,12 @@ _ANSWER_BYTES = 64 << 20  # of a page or a manifest, decompressed
 _INFO_BYTES = 1 << 20
 _INFO_VALUE = 4096  # characters
 _MOST_TOLD = 300  # characters of what yt-dlp says of a fault
+_STATUS = re.compile(r"HTTP Error \d")
 # What platforms say, in the words of yt-dlp's extractors.
 _SAID = tuple(
     (re.compile(pattern, re.IGNORECASE), error_class)
     for pattern, error_class in (
-        (r"HTTP Error 429|too many requests|rate.?limit", "rate_limited"),
+        (r"too many requests|rate.?limit", "rate_limited"),
         (r"\bgeo.?restrict|available (?:in|from) your (?:country|location|region)|blocked in your country", "geo_blocked"),
         (
             r"sign in|log ?in|registered users|members.only|private video|account|cookies|password|subscri|premium|purchase",
@@ -68,8 +70,6 @@ _SAID = tuple(
         (r"\bunavailable\b|been removed|does not exist|no longer available|deleted|terminated|not found", "not_found"),
     )
 )
-# Of the request that is answered.
-_CA_FILES: list[str] = []
 _STARTING = frozenset(("subprocess.Popen", "os.exec", "os.posix_spawn", "os.spawn", "os.system", "os.startfile", "pty.spawn"))
 _CONNECTING = frozenset(("socket.connect", "socket.sendto", "socket.sendmsg", "socket.bind"))
 # What is no description of the video, is another file, or carries tokens.
@@ -172,7 +172,7 @@ class _Look:
     def answer(self) -> dict[str, Any]:
         """What is told to the parent."""
         _urllib.create_connection = self._connect
-        _CA_FILES[:] = [self._fetch.ca_file] if self._fetch.ca_file else []
+        GuardedRH.look = self
         try:
             with _Downloader(self._options()) as downloader:
                 return self._looked(downloader)
@@ -342,6 +342,26 @@ class _Look:
             "subtitlesformat": "vtt/srt/ass/best",
         }
 
+    @property
+    def ca_file(self) -> str:
+        """A file of authorities that are trusted too; empty for none."""
+        return self._fetch.ca_file
+
+    def check(self, url: str) -> None:
+        """Refuse a URL that a proxy would be asked for: what is asked directly is refused when it is connected to.
+
+        Args:
+            url: of a request, or where one is redirected to.
+        """
+        host = Host.of(url)
+        if not self._proxy or host is None:
+            return
+        try:
+            self._guard.check_behind_proxy(host.name, host.port)
+        except SampleError as error:
+            self._fault = error
+            raise TransportError(error.message) from error
+
     def _connect(self, address: tuple[str, int], timeout: Any = None, *_: Any, **__: Any) -> socket.socket:
         """In place of yt-dlp's own `create_connection`."""
         seconds = float(timeout) if isinstance(timeout, (int, float)) else self._fetch.read_timeout
@@ -396,8 +416,18 @@ class _Handler(_urllib.HTTPHandler):  # type: ignore[misc]
             return _inflated(data, zlib.MAX_WBITS)
 
 
+class _Redirects(_urllib.RedirectHandler):  # type: ignore[misc]
+    """As yt-dlp's, each checked as a request is."""
+
+    def redirect_request(self, req: Any, fp: Any, code: Any, msg: Any, headers: Any, newurl: str) -> Any:
+        GuardedRH.look.check(newurl)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
 class GuardedRH(_urllib.UrllibRH):  # type: ignore[misc]
     """yt-dlp's own handler of requests by urllib, for http and https alone."""
+
+    look: _Look  # the request that is answered
 
     _SUPPORTED_URL_SCHEMES = ("http", "https", "data")
     _SUPPORTED_PROXY_SCHEMES = ("http",)
@@ -413,7 +443,7 @@ class GuardedRH(_urllib.UrllibRH):  # type: ignore[misc]
             urllib.request.UnknownHandler(),
             urllib.request.HTTPDefaultErrorHandler(),
             urllib.request.HTTPErrorProcessor(),
-            _urllib.RedirectHandler(),
+            _Redirects(),
         ):
             opener.add_handler(handler)
         opener.addheaders = []
@@ -423,14 +453,15 @@ class GuardedRH(_urllib.UrllibRH):  # type: ignore[misc]
         headers.setdefault("Accept-Encoding", "gzip, deflate")
 
     def _send(self, request: Any) -> Any:
+        self.look.check(request.url)
         answer = super()._send(request)
         answer.__class__ = _Answer
         return answer
 
     def _make_sslcontext(self, legacy_ssl_support: Any = None) -> ssl.SSLContext:
         context: ssl.SSLContext = super()._make_sslcontext(legacy_ssl_support=legacy_ssl_support)
-        if _CA_FILES:
-            context.load_verify_locations(_CA_FILES[-1])
+        if self.look.ca_file:
+            context.load_verify_locations(self.look.ca_file)
         return context
 
 
@@ -506,7 +537,8 @@ def error_of(fault: BaseException) -> SampleError:
             return SampleError("live", text)
         if isinstance(one, UnsupportedError):
             return SampleError("not_media", "the page holds no video that is known of")
-    for pattern, error_class in _SAID:
+    is_status = _STATUS.search(text) and any(isinstance(one, HTTPError) for one in seen)
+    for pattern, error_class in () if is_status else _SAID:
         if pattern.search(text):
             return SampleError(error_class, text)
     for one in seen:
