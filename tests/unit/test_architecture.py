@@ -265,5 +265,5 @@ def test_what_is_required_is_imported() -> None:
         "yt-dlp": "yt_dlp",
     }
     imported = {name.split(".")[0] for path in PRODUCT for name in imports(path)}
-    # pandas: Spark will not hand out Arrow batches without it.
-    assert {names.get(name, name) for name in required} - imported - {"pandas"} == set()
+    # Spark will not hand out Arrow batches without pandas, and yt-dlp decrypts streams by Cryptodome.
+    assert {names.get(name, name) for name in required} - imported - {"pandas", "pycryptodomex"} == set()
