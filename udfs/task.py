@@ -7,6 +7,7 @@ them out of another dataset.
 from __future__ import annotations
 
 import contextlib
+import json
 import re
 import threading
 import time
@@ -24,7 +25,7 @@ from v2d_spark.udfs import locations
 from v2d_spark.udfs.arrow_rows import rows_of
 from v2d_spark.udfs.content_types import content_type_of, extension
 from v2d_spark.udfs.engine import Look, MediaChild, media_child
-from v2d_spark.udfs.fetch import Fetched, Host, Hosts, Room, Share
+from v2d_spark.udfs.fetch import Fetched, Host, Hosts, ListedError, Room, Share
 from v2d_spark.udfs.fetch.settings import FetchSettings
 from v2d_spark.udfs.media_rows import Outcome, RowMaker
 from v2d_spark.udfs.media_writer import MediaWriter, WrittenFile
@@ -314,6 +315,8 @@ class _Partition:
                 raise SampleError("internal", f"unexpected {type(error).__name__}: {error}") from error
         except SampleError as error:
             timings.setdefault("fetch_s", time.monotonic() - started)
+            if isinstance(error, ListedError):
+                source = source | {"info": json.dumps({"entries": error.entries}, ensure_ascii=False)}
             outcome = self._rows.failed(source, error, timings, fetched)
             outcome.fetched, outcome.folder = path, folder
             outcome.remove_files(self._spool)

@@ -33,6 +33,9 @@ STEP_IMPORT = "import"
 # --- identities of imported sources begin so; no URL does ---
 IMPORTED = "tar:"
 
+# --- the error class of a list of videos, which became sources ---
+EXPANDED = "expanded"
+
 # --- error classes: True where the fault may pass by itself, so that a later run tries again ---
 ERROR_CLASSES: dict[str, bool] = {
     "timeout": True,
@@ -64,6 +67,7 @@ ERROR_CLASSES: dict[str, bool] = {
     "geo_blocked": False,
     "live": False,
     "playlist": False,
+    EXPANDED: False,
     "platform_crashed": False,
     "platform_timeout": True,
     "platform_memory": False,
@@ -89,7 +93,7 @@ ERROR_CLASSES: dict[str, bool] = {
 
 
 # Classes of sources that are skipped and never failed.
-SKIP_CLASSES = frozenset(("not_selected", "no_clip", "no_video", "no_audio", "no_image", "suppressed"))
+SKIP_CLASSES = frozenset(("not_selected", "no_clip", "no_video", "no_audio", "no_image", "suppressed", EXPANDED))
 
 
 def passes_by_itself(error_class: str) -> bool:

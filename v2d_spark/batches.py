@@ -24,7 +24,7 @@ from v2d_spark.limits import cost_of
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs.media_writer import WrittenFile
 from v2d_spark.udfs.report import Report
-from v2d_spark.udfs.vocabulary import OK, ROLE_SOURCE, SKIPPED, STEP_INGEST
+from v2d_spark.udfs.vocabulary import EXPANDED, OK, ROLE_SOURCE, SKIPPED, STEP_INGEST
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
@@ -159,7 +159,7 @@ def commit(
     run: str,
     settings: Settings | None,
     charged_from: datetime | None = None,
-) -> None:
+) -> int:
     """Do the round of commits of a batch, in its order.
 
     Args:
@@ -171,10 +171,14 @@ def commit(
         settings: the settings, kept in `runs`.
         charged_from: as `append_run`.
 
+    Returns:
+        How many sources were added, out of lists of videos.
+
     Raises:
         LeaseHeldError: if the lease was lost; what follows is the new holder's to do.
         StorageError: if files of the batch are gone.
     """
+    added = 0
     # Before, since whoever has it now may have removed what no table names; after, since it may have been lost meanwhile.
     lease.check()
     is_new = dataset.media_log().commit(outcome.step, outcome.batch_id, outcome.files)
@@ -195,6 +199,11 @@ def commit(
             ]
             for one in merging:
                 one.result()
+            if outcome.report.errors[EXPANDED]:
+                from v2d_spark.listed import add_listed
+
+                lease.check()
+                added = add_listed(spark, dataset, media, outcome.batch_id)
     append_run(
         dataset,
         outcome.step,
@@ -206,6 +215,7 @@ def commit(
         cores=outcome.cores,
         charged_from=charged_from,
     )
+    return added
 
 
 def append_run(

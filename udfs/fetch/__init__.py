@@ -19,13 +19,13 @@ from v2d_spark.udfs.fetch.hosts import Host, Hosts
 from v2d_spark.udfs.fetch.http import HttpFetcher, IsPageError
 from v2d_spark.udfs.fetch.local import LocalFetcher
 from v2d_spark.udfs.fetch.platform import PlatformFetcher
-from v2d_spark.udfs.fetch.result import Fetched, Target, Upstream
+from v2d_spark.udfs.fetch.result import Fetched, ListedError, Target, Upstream
 from v2d_spark.udfs.fetch.room import Room, Share
 from v2d_spark.udfs.fetch.settings import Access, FetchSettings
 from v2d_spark.udfs.redact import redact
 from v2d_spark.udfs.vocabulary import SampleError
 
-__all__ = ["Access", "FetchSettings", "Fetched", "Fetcher", "Host", "Hosts", "Room", "Share", "Upstream"]
+__all__ = ["Access", "FetchSettings", "Fetched", "Fetcher", "Host", "Hosts", "ListedError", "Room", "Share", "Upstream"]
 
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*):")
 
@@ -106,6 +106,8 @@ class Fetcher:
                 assert self._platform is not None
                 with room() as file:
                     said = self._platform.fetch(source, file, spans)
+        except ListedError:
+            raise
         except SampleError as error:
             raise SampleError(error.error_class, redact(error.message), error.retry_after_s, error.was_tried) from error
         size, sha256, is_unchanged = file.size, file.sha256(), False

@@ -19,7 +19,7 @@ from typing import Any
 from v2d_spark.udfs.engine import MediaChild
 from v2d_spark.udfs.engine.child_process import ChildProcess, python_path
 from v2d_spark.udfs.fetch.platform_settings import PlatformSettings
-from v2d_spark.udfs.fetch.result import PIECE, Said, Target
+from v2d_spark.udfs.fetch.result import PIECE, ListedError, Said, Target
 from v2d_spark.udfs.fetch.settings import Access, FetchSettings
 from v2d_spark.udfs.vocabulary import SampleError
 
@@ -89,6 +89,8 @@ class PlatformFetcher:
         try:
             folder.mkdir()
             answer = self._ask(url, folder, spans)
+            if "entries" in answer:
+                raise ListedError(answer["entries"])
             # By their names alone: who works on strangers' pages is not trusted with paths.
             parts = [folder / Path(name).name for name in answer["files"]]
             tracks = [one | {"path": os.fspath(folder / Path(one["name"]).name)} for one in answer["subtitles"]]

@@ -215,7 +215,7 @@ class _Look:
         if count > self._settings.playlist_length:
             limit = self._settings.playlist_length
             raise _Fault(SampleError("too_large", f"the list has more than platform.playlist_length ({limit}) videos"))
-        found = [{"url": entry.get("webpage_url") or entry.get("url"), "title": entry.get("title")} for entry in entries]
+        found = [{"url": _url_of(entry, self._url), "title": entry.get("title")} for entry in entries]
         return {"entries": [entry for entry in found if entry["url"]], "title": info.get("title")}
 
     # --- files ---
@@ -473,6 +473,14 @@ def _inflated(data: bytes, bits: int) -> bytes:
     if inflating.unconsumed_tail:
         raise _TooMuchError
     return found
+
+
+def _url_of(entry: dict[str, Any], page: str) -> str | None:
+    """Where a video of a list is: a page of its own, or, where it is in the list's own, its file."""
+    own = [url for url in (entry.get("url"), entry.get("webpage_url")) if url and url != page]
+    return (
+        str(own[0]) if own else next((str(one["url"]) for one in reversed(entry.get("formats") or ()) if one.get("url")), None)
+    )
 
 
 def _formats(info: dict[str, Any]) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from v2d_spark.udfs.fetch.settings import LONGEST_S
 from v2d_spark.udfs.settings import setting
 
 REFUSE, FIRST, EXPAND = "refuse", "first", "expand"
-PLAYLISTS = (REFUSE, FIRST)
+PLAYLISTS = (REFUSE, FIRST, EXPAND)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 
 from v2d_spark.udfs.direct_file import DirectFile
 from v2d_spark.udfs.fetch.room import Share
-from v2d_spark.udfs.vocabulary import SampleError
+from v2d_spark.udfs.vocabulary import EXPANDED, SampleError
 
 PIECE = 256 * 1024  # bytes read and written at once
 # A source is held in memory up to this size. With larger ones what a file costs is little beside its bytes.
@@ -35,6 +35,18 @@ class Upstream(NamedTuple):
     last_modified: str | None = None
     size: int | None = None
     sha256: str | None = None
+
+
+class ListedError(SampleError):
+    """What came is a list of videos, which are to become sources.
+
+    Args:
+        entries: `url` and `title` of each.
+    """
+
+    def __init__(self, entries: list[dict[str, Any]]) -> None:
+        super().__init__(EXPANDED, f"it is a list of {len(entries)} videos, which are sources of their own")
+        self.entries = entries
 
 
 class Said(NamedTuple):

@@ -257,7 +257,7 @@ def make(
         cores = parallelism(spark)
         work = _Work(spark, dataset, lease, settings, step, task, chosen, choice, budget, watcher, cores, suppressed)
         while True:
-            left = 0
+            left = added = 0
             size = work.batch_sources = settings.batch.sources_for(work.cores)
             if all_due is not None and choosing.is_all(choice):
                 planned = list(batches.plan_all(all_due, shard_size=dataset.shard_size, batch_sources=size))
@@ -270,7 +270,7 @@ def make(
             # While a batch is committed the next one is computed.
             with contextlib.closing(work.outcomes(planned)) as outcomes:
                 for outcome in outcomes:
-                    batches.commit(
+                    added += batches.commit(
                         spark,
                         dataset,
                         lease,
@@ -289,7 +289,7 @@ def make(
             if result.still_due and not result.stopped:
                 result.ended = budget.ended(work.cores)
             # What a batch had no room for is taken in the next round; each round does one source at least.
-            if result.stopped or result.ended or not (left or work.has_grown):
+            if result.stopped or result.ended or not (left or added or work.has_grown):
                 break
     result.report.not_started = left
     result.fingerprint = settings.fingerprint
