@@ -16,6 +16,7 @@ import av
 import pytest
 from yt_dlp.utils import DownloadError, ExtractorError, GeoRestrictedError, UnsupportedError, UserNotLive
 
+from tests.support.media import make_video
 from tests.support.proxy import Proxy
 from tests.support.server import MediaServer, make_certificate
 from tests.support.streams import SECONDS, make_site
@@ -243,12 +244,62 @@ def test_only_the_pieces_of_wanted_spans_come(long_site: MediaServer, tmp_path: 
     some, few = samples(tmp_path / "some")
     all_of_it, many = samples(tmp_path / "all", keep_originals=True)
     assert few <= 0.7 * many, (few, many)
+    assert_same(some, all_of_it)
+
+
+def assert_same(some: list[dict[str, Any]], all_of_it: list[dict[str, Any]]) -> None:
+    """Samples have the same times and pictures."""
     for one, other in zip(some, all_of_it, strict=True):
         assert one["key"] == other["key"]
         assert one["caption"] == other["caption"]
         for name in ("start_s", "end_s", "duration_s"):
             assert one[name] == pytest.approx(other[name], abs=0.002), name
         assert pictures(one) == pictures(other)
+
+
+FILMS = {
+    "late.mp4": ("-bf", "2"),
+    "pieces.mp4": ("-movflags", "+frag_keyframe+empty_moov+default_base_moof+global_sidx"),  # as YouTube has it
+    "film.mkv": ("-bf", "2"),
+    "film.webm": (),
+}
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MediaServer]:
+    """Films of half a minute, as containers lay them out, each of some megabytes."""
+    folder = tmp_path_factory.mktemp("films")
+    for name, options in FILMS.items():
+        codec = "libvpx" if name.endswith("webm") else "libx264"
+        rate = ("-b:v", "800k") if codec == "libvpx" else ("-crf", "4")
+        make_video(folder / name, size=(320, 240), seconds=30, keyframe_every=25, codec=codec, options=(*rate, *options))
+        for way in ("", "noranges/"):
+            (folder / f"{way.strip('/')}{name}.html").write_text(f'<meta property="og:video" content="/{way}{name}">')
+    with MediaServer(folder) as server:
+        yield server
+
+
+@pytest.mark.parametrize("name", [*FILMS, "noranges/late.mp4"])
+def test_of_a_file_only_the_parts_of_wanted_spans_come(films: MediaServer, tmp_path: Path, name: str) -> None:
+    spans = [{"start_s": 21.0, "end_s": 23.5, "caption": "late"}, {"start_s": 7.22, "end_s": 8.0, "caption": "early"}]
+    chosen = config.load({"subsample": {"clip": {}}})
+
+    def samples(folder: Path, **changes: Any) -> list[dict[str, Any]]:
+        folder.mkdir()
+        rows, report, _ = run(make_task(folder, chosen, **changes), sources([page], spans=spans))
+        assert report.statuses == {"ok": 1}, rows
+        return [row for row in rows if row["role"] == "sample"]
+
+    page = films.url(f"{name.replace('/', '')}.html")
+    films.log.clear()
+    some = samples(tmp_path / "some")
+    asked = [request.headers.get("Range", "") for request in films.log if request.path.endswith(name)]
+    if name.startswith("noranges"):
+        assert not asked[-1]
+    else:
+        parts = [tuple(map(int, one.removeprefix("bytes=").split("-"))) for one in asked]
+        assert sum(end - start for start, end in parts) < 0.7 * (films.folder / name).stat().st_size  # type: ignore[operator]
+    assert_same(some, samples(tmp_path / "all", keep_originals=True))
 
 
 def pictures(row: dict[str, Any]) -> list[str]:

@@ -8,6 +8,7 @@ it would open whatever a playlist names.
 
 from __future__ import annotations
 
+import functools
 import io
 import itertools
 import json
@@ -22,17 +23,19 @@ import threading
 import time
 import urllib.request
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import av.error
 from yt_dlp import YoutubeDL
 from yt_dlp.downloader.hls import HlsFD
 from yt_dlp.networking import Request, _urllib
 from yt_dlp.networking.exceptions import HTTPError, IncompleteRead, TransportError
+from yt_dlp.networking.exceptions import RequestError as NetworkError
 from yt_dlp.networking.exceptions import SSLError as NetworkSSLError
 from yt_dlp.utils import GeoRestrictedError, UnsupportedError, UserNotLive, determine_protocol
 
@@ -43,6 +46,7 @@ from v2d_spark.udfs.fetch.guard import Guard
 from v2d_spark.udfs.fetch.hosts import Host
 from v2d_spark.udfs.fetch.http import retry_after_of, status_error
 from v2d_spark.udfs.fetch.platform_settings import EXPAND, FIRST, REFUSE, PlatformSettings
+from v2d_spark.udfs.fetch.ranges import RangeFile, copy_spans
 from v2d_spark.udfs.fetch.segments import playlist_seconds, wanted_segments, with_pieces
 from v2d_spark.udfs.fetch.settings import Access, FetchSettings
 from v2d_spark.udfs.redact import redact
@@ -52,6 +56,7 @@ _PLAYLIST_BYTES = 16 << 20
 _ANSWER_BYTES = 64 << 20  # of a page or a manifest, decompressed
 _INFO_BYTES = 1 << 20
 _INFO_VALUE = 4096  # characters
+_FIRST_BYTES = 256 << 10  # of a file of which parts are wanted
 _MOST_TOLD = 300  # characters of what yt-dlp says of a fault
 _STATUS = re.compile(r"HTTP Error \d")
 # What platforms say, in the words of yt-dlp's extractors.
@@ -243,9 +248,24 @@ class _Look:
                 wanted = wanted | {"fragments": [one for one in fragments if not one.get("duration") or id(one) in kept]}
         elif protocol not in ("http", "https"):
             raise _Fault(SampleError("unsupported", f"it comes by {protocol or 'no protocol'}, which is not fetched"))
+        elif self._spans and not is_text and self._spans_came(downloader, path, wanted):
+            return
         done, _ = downloader.dl(str(path), wanted, is_text)
         if not done or not path.exists():
             raise _Fault(SampleError("truncated", "it did not come whole"))
+
+    def _spans_came(self, downloader: _Downloader, path: Path, wanted: dict[str, Any]) -> bool:
+        """Fetch the parts of a file that wanted spans need; False where its server gives none, or they are no use alone."""
+        parts = _Parts(downloader, wanted, functools.partial(self._came, str(path)))
+        try:
+            done = copy_spans(RangeFile(parts.get, *parts.beginning()), self._spans, path)
+        except (av.error.FFmpegError, NetworkError, OSError, ValueError):
+            done = False
+        if done:
+            self._has_gaps = True
+        else:
+            path.unlink(missing_ok=True)
+        return done
 
     def _chosen(self, seconds: list[float], *, is_text: bool) -> list[int] | None:
         """The pieces that are wanted; None for all."""
@@ -296,7 +316,11 @@ class _Look:
 
     def _progressed(self, told: dict[str, Any]) -> None:
         """Watch what has come; called by yt-dlp."""
-        self._bytes[str(told.get("filename"))] = told.get("downloaded_bytes") or 0
+        self._came(str(told.get("filename")), told.get("downloaded_bytes") or 0)
+
+    def _came(self, name: str, count: int) -> None:
+        """Note how many bytes of a file have come, and end it where that is too much or too late."""
+        self._bytes[name] = count
         if sum(self._bytes.values()) > self._fetch.max_bytes:
             raise _Fault(SampleError("too_large", f"more than fetch.max_bytes ({self._fetch.max_bytes}) came"))
         if time.monotonic() > self._until:
@@ -463,6 +487,56 @@ class GuardedRH(_urllib.UrllibRH):  # type: ignore[misc]
         if self.look.ca_file:
             context.load_verify_locations(self.look.ca_file)
         return context
+
+
+class _Parts:
+    """Parts of a file that a server has.
+
+    Args:
+        downloader: asks it.
+        wanted: the file, as yt-dlp knows it.
+        came: is told how many bytes have come.
+    """
+
+    def __init__(self, downloader: _Downloader, wanted: dict[str, Any], came: Callable[[int], None]) -> None:
+        self._downloader = downloader
+        self._url: str = wanted["url"]
+        self._headers = {**(wanted.get("http_headers") or {}), "Accept-Encoding": "identity"}
+        self._came = came
+        self._count = 0
+        self._version: tuple[Any, ...] | None = None
+
+    def beginning(self) -> tuple[int, bytes]:
+        """The file's size, and its first bytes.
+
+        Raises:
+            OSError: if the server does not give parts.
+        """
+        data = self.get(0, _FIRST_BYTES)
+        assert self._version is not None
+        return self._version[0], data
+
+    def get(self, start: int, end: int) -> bytes:
+        """The bytes from one place up to another; fewer at the file's end.
+
+        Raises:
+            OSError: if they cannot be had, or the file is another one by now.
+        """
+        answer = self._downloader.urlopen(Request(self._url, headers={**self._headers, "Range": f"bytes={start}-{end - 1}"}))
+        try:
+            told = re.fullmatch(r"bytes (\d+)-(\d+)/(\d+)", answer.headers.get("Content-Range") or "")
+            if answer.status != 206 or told is None or int(told[1]) != start or int(told[2]) >= end:
+                raise OSError("the server gives no parts")
+            version = int(told[3]), answer.headers.get("ETag"), answer.headers.get("Last-Modified")
+            if self._version not in (None, version):
+                raise OSError("it is another file by now")
+            self._version = version
+            data: bytes = answer.read(end - start)
+        finally:
+            answer.close()
+        self._count += len(data)
+        self._came(self._count)
+        return data
 
 
 def _inflated(data: bytes, bits: int) -> bytes:
