@@ -27,7 +27,7 @@ from v2d_spark.udfs.fetch import Access, Fetched, Fetcher, FetchSettings
 from v2d_spark.udfs.fetch.platform import PlatformFetcher
 from v2d_spark.udfs.fetch.platform_child import error_of
 from v2d_spark.udfs.fetch.platform_settings import PlatformSettings
-from v2d_spark.udfs.vocabulary import SampleError
+from v2d_spark.udfs.vocabulary import ConfigError, SampleError
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +169,47 @@ assert shut(lambda: os.posix_spawn("/bin/true", ["true"], {}))
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+def test_javascript_reaches_nothing(tmp_path: Path) -> None:
+    code = f"""
+import subprocess
+from yt_dlp.extractor.youtube import YoutubeIE
+from yt_dlp.extractor.youtube.jsc._builtin.deno import DenoJCP
+from yt_dlp.extractor.youtube.pot._director import YoutubeIEContentProviderLogger
+from v2d_spark.udfs.fetch import platform_child
+platform_child._DOORS.watch()
+program = platform_child._deno(platform_child.Path({str(tmp_path)!r}))
+platform_child._DOORS.allow(program)
+options = {{"js_runtimes": {{"deno": {{"path": program}}}}, "quiet": True, "cachedir": False}}
+youtube = YoutubeIE(platform_child._Downloader(options))
+solver = DenoJCP(youtube, YoutubeIEContentProviderLogger(youtube, "x"), {{}})
+assert solver.is_available(), solver.runtime_info
+assert solver._run_js_runtime("console.log(6 * 7)").strip() == "42"
+for word in ("Deno.readTextFile('/etc/passwd')", "Deno.writeTextFile('{tmp_path}/x', 'x')", "Deno.env.get('PATH')",
+             "new Deno.Command('true').output()", "fetch('URL')", "import('URL')"):
+    script = f"try {{{{ await {{word}}; console.log('done') }}}} catch (error) {{{{ console.log(error.name) }}}}"
+    assert solver._run_js_runtime(script).strip() in ("NotCapable", "TypeError"), word
+try:
+    subprocess.run(["true"])
+except PermissionError:
+    pass
+else:
+    raise AssertionError("another program was started")
+"""
+    with MediaServer(bodies={"x.js": b"export const x = 1"}) as server:
+        code = code.replace("URL", server.url("x.js"))
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        assert server.connections == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["deno"]
+
+
+def test_javascript_without_what_runs_it_is_a_users_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    settings = PlatformSettings(javascript=True)
+    with pytest.raises(ConfigError, match=r"pip install 'v2d_spark\[youtube\]'"):
+        PlatformFetcher(FetchSettings(), Access(), settings, media_child())
 
 
 def test_rows_of_pages(site: MediaServer, tmp_path: Path) -> None:

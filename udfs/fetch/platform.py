@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import atexit
 import dataclasses
+import importlib.util
 import itertools
 import os
 import shutil
@@ -21,7 +22,7 @@ from v2d_spark.udfs.engine.child_process import ChildProcess, python_path
 from v2d_spark.udfs.fetch.platform_settings import PlatformSettings
 from v2d_spark.udfs.fetch.result import PIECE, ListedError, Said, Target
 from v2d_spark.udfs.fetch.settings import Access, FetchSettings
-from v2d_spark.udfs.vocabulary import SampleError
+from v2d_spark.udfs.vocabulary import ConfigError, SampleError
 
 _KEPT = (
     "PATH",
@@ -47,6 +48,9 @@ class PlatformFetcher:
         media: opens what came: puts picture and sound together, and reads subtitles.
         proxies: URLs of proxies, which take turns; none to connect directly.
         cookies: the text of a cookies.txt; empty for none.
+
+    Raises:
+        ConfigError: if JavaScript is to be run and what runs it is not there.
     """
 
     def __init__(
@@ -59,6 +63,10 @@ class PlatformFetcher:
         proxies: Sequence[str] = (),
         cookies: str = "",
     ) -> None:
+        if settings.javascript and not all(map(importlib.util.find_spec, ("deno", "yt_dlp_ejs"))):
+            raise ConfigError(
+                "platform.javascript needs packages that are not installed here: pip install 'v2d_spark[youtube]'."
+            )
         self._told = {
             "fetch": dataclasses.asdict(fetch),
             "access": dataclasses.asdict(access),

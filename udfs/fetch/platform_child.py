@@ -3,7 +3,7 @@
 yt-dlp, as a library, finds out what a page holds and downloads it, into files of names that it is given. All connections are
 made by the address `guard`: yt-dlp has one way to the network here, and Python tells of any other (`sys.addaudithook`), which
 ends in an error before a socket is connected or a program is started. ffmpeg is not among what it may start: by its own ways
-it would open whatever a playlist names.
+it would open whatever a playlist names. deno is, where JavaScript is to be run: it gives scripts no way to network and files.
 """
 
 from __future__ import annotations
@@ -56,6 +56,7 @@ _PLAYLIST_BYTES = 16 << 20
 _ANSWER_BYTES = 64 << 20  # of a page or a manifest, decompressed
 _INFO_BYTES = 1 << 20
 _INFO_VALUE = 4096  # characters
+_SCRIPT_MIB = 512  # of memory for JavaScript
 _FIRST_BYTES = 256 << 10  # of a file of which parts are wanted
 _MOST_TOLD = 300  # characters of what yt-dlp says of a fault
 _STATUS = re.compile(r"HTTP Error \d")
@@ -103,6 +104,15 @@ class _Doors:
 
     def __init__(self) -> None:
         self._open = threading.local()
+        self._program = ""
+
+    def allow(self, program: str) -> None:
+        """Let a program be started, and no other.
+
+        Args:
+            program: its path; empty for none.
+        """
+        self._program = program
 
     def watch(self) -> None:
         """Close them for good: an audit hook cannot be taken back."""
@@ -117,7 +127,9 @@ class _Doors:
         finally:
             self._open.now = False
 
-    def _hook(self, event: str, _: tuple[Any, ...]) -> None:
+    def _hook(self, event: str, about: tuple[Any, ...]) -> None:
+        if event == "subprocess.Popen" and self._program and about[0] == self._program:
+            return
         if event in _STARTING or (event in _CONNECTING and not getattr(self._open, "now", False)):
             raise PermissionError(f"{event} is not allowed here")
 
@@ -173,9 +185,12 @@ class _Look:
         self._has_gaps = False
         self._bytes: dict[str, int] = {}
         self._fault: SampleError | None = None
+        self._deno = ""
 
     def answer(self) -> dict[str, Any]:
         """What is told to the parent."""
+        self._deno = _deno(self._folder) if self._settings.javascript else ""
+        _DOORS.allow(self._deno)
         _urllib.create_connection = self._connect
         GuardedRH.look = self
         try:
@@ -340,7 +355,7 @@ class _Look:
             "ffmpeg_location": os.devnull,
             "external_downloader": "native",
             "hls_prefer_native": True,
-            "js_runtimes": {},
+            "js_runtimes": {"deno": {"path": self._deno}} if self._deno else {},
             "nopart": True,
             "updatetime": False,
             "skip_unavailable_fragments": False,
@@ -537,6 +552,16 @@ class _Parts:
         self._count += len(data)
         self._came(self._count)
         return data
+
+
+def _deno(folder: Path) -> str:
+    """Path of the program that runs JavaScript; without a word to it, it lets a script reach neither network nor files."""
+    from deno import find_deno_bin
+
+    os.environ.update(
+        DENO_DIR=os.fspath(folder / "deno"), DENO_NO_UPDATE_CHECK="1", DENO_V8_FLAGS=f"--max-old-space-size={_SCRIPT_MIB}"
+    )
+    return str(find_deno_bin())
 
 
 def _inflated(data: bytes, bits: int) -> bytes:

@@ -42,6 +42,9 @@ class PlatformSettings:
     extractor_args: dict[str, dict[str, list[str]]] = setting(
         {}, "yt-dlp's arguments of extractors: {youtube: {lang: [en]}}", changes_samples=True
     )
+    javascript: bool = setting(
+        False, "run the JavaScript that YouTube's pages want run, by deno (extra youtube)", changes_samples=True
+    )
     memory: int = setting(1 << 30, "bytes of memory of the process that asks platforms", minimum=1 << 28)
 
     @property
