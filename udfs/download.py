@@ -28,12 +28,14 @@ class DownloadTask(SampleTask):
         platform: what is asked of video platforms.
         cookies: the text of a cookies.txt for them.
         proxies: URLs of proxies, which take turns.
+        spans_suffice: whether of a source with wanted spans nothing else need come.
     """
 
     access: Access
     platform: PlatformSettings
     cookies: str = field(default="", repr=False)
     proxies: tuple[str, ...] = field(default=(), repr=False)
+    spans_suffice: bool = False
 
     def supply(self, spool: Spool, hosts: Hosts) -> Supply:
         """As `SampleTask`."""
@@ -44,8 +46,8 @@ class DownloadTask(SampleTask):
                 self.fetch, self.access, self.platform, media, proxies=self.proxies, cookies=self.cookies
             )
         fetcher = Fetcher(self.fetch, self.access, platform=platform, proxies=self.proxies, hosts=hosts)
-        # Of what is kept, or looked at, as a whole nothing may be missing.
-        only_spans = self.cuts_spans and not self.keep_originals and "cuts" not in self.plan.get("subsample", {})
+        # Bytes that must not come back are known by the checksum of all of them.
+        only_spans = self.spans_suffice and not self.suppressed
         return _Downloads(fetcher, self.fetch.threads, only_spans=only_spans)
 
 

@@ -294,7 +294,7 @@ class _Partition:
                 )
                 timings["fetch_s"] = fetched.seconds
                 if fetched.info is not None:
-                    source = source | {"info": fetched.info, "subtitles": fetched.subtitles}
+                    source = source | {"info": fetched.info, "subtitles": fetched.subtitles, "whole": fetched.whole}
                 self._fetched_bytes += fetched.size
                 if fetched.sha256 in task.suppressed:
                     raise SampleError("suppressed", "these bytes must not come back; nothing of them is kept")
@@ -356,6 +356,7 @@ def _asked(source: dict[str, Any]) -> dict[str, Any]:
         "spans": spans or None,
         "cuts": source.get("cuts"),
         "subtitles": source.get("subtitles"),
+        "whole": source.get("whole"),
     }
 
 

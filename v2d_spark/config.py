@@ -218,6 +218,14 @@ class Settings:
         return does_more or cut_by_others or self.captions_are_subtitles or self.encode_formats is not None
 
     @property
+    def spans_suffice(self) -> bool:
+        """Whether of a source with wanted spans nothing else is looked at or kept."""
+        of_spans = all(not one.needs_whole for one in self.subsamplers) and self.cuts_spans and not self.keep_originals
+        rules = next((rules for one in self.subsamplers if (rules := one.spans())), None)
+        # What is copied goes by the keyframes of all of it.
+        return of_spans and rules is not None and rules.precision == "exact" and not self.captions_are_subtitles
+
+    @property
     def cuts_spans(self) -> bool:
         """Whether wanted spans are cut out of their sources."""
         return any(one.spans() is not None for one in self.subsamplers)

@@ -55,6 +55,7 @@ def make_task(folder: Path, settings: Settings | None = None, **changed: Any) ->
             "cuts_spans": settings.cuts_spans,
             "keep_originals": settings.keep_originals,
             "media_schema": media_schema(settings),
+            "spans_suffice": settings.spans_suffice and not changed.get("keep_originals"),
         }
     return DownloadTask(**{**values, **changed})
 

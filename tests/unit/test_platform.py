@@ -273,24 +273,28 @@ def test_only_the_pieces_of_wanted_spans_come(long_site: MediaServer, tmp_path: 
     spans = [{"start_s": 21.0, "end_s": 23.5, "caption": "late"}, {"start_s": 7.2, "end_s": 8.0, "caption": "early"}]
     chosen = config.load({"subsample": {"clip": {}}})
 
-    def samples(folder: Path, **changes: Any) -> tuple[list[dict[str, Any]], int]:
+    def made(folder: Path, **changes: Any) -> tuple[list[dict[str, Any]], int]:
         folder.mkdir()
         long_site.requests.clear()
         task = make_task(folder, chosen, **changes)
         rows, report, _ = run(task, sources([long_site.url(path)], spans=spans))
         assert report.statuses == {"ok": 1}, rows
         pieces = sum(count for name, count in long_site.requests.items() if name.endswith((".ts", ".m4s")))
-        return [row for row in rows if row["role"] == "sample"], pieces
+        return rows, pieces
 
-    some, few = samples(tmp_path / "some")
-    all_of_it, many = samples(tmp_path / "all", keep_originals=True)
+    some, few = made(tmp_path / "some")
+    all_of_it, many = made(tmp_path / "all", keep_originals=True)
     assert few <= 0.7 * many, (few, many)
     assert_same(some, all_of_it)
 
 
 def assert_same(some: list[dict[str, Any]], all_of_it: list[dict[str, Any]]) -> None:
-    """Samples have the same times and pictures."""
-    for one, other in zip(some, all_of_it, strict=True):
+    """Samples have the same times and pictures, and their source is described as the whole is."""
+    (one,), (other,) = ([row for row in rows if row["role"] == "source"] for rows in (some, all_of_it))
+    assert one["source"]["duration_s"] == pytest.approx(other["source"]["duration_s"], abs=0.1)
+    assert one["source"]["fps"] == pytest.approx(other["source"]["fps"], rel=0.01)
+    of_samples = ([row for row in rows if row["role"] == "sample"] for rows in (some, all_of_it))
+    for one, other in zip(*of_samples, strict=True):
         assert one["key"] == other["key"]
         assert one["caption"] == other["caption"]
         for name in ("start_s", "end_s", "duration_s"):
@@ -323,24 +327,34 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MediaServer]:
 @pytest.mark.parametrize("name", [*FILMS, "noranges/late.mp4"])
 def test_of_a_file_only_the_parts_of_wanted_spans_come(films: MediaServer, tmp_path: Path, name: str) -> None:
     spans = [{"start_s": 21.0, "end_s": 23.5, "caption": "late"}, {"start_s": 7.22, "end_s": 8.0, "caption": "early"}]
-    chosen = config.load({"subsample": {"clip": {}}})
+    chosen = config.load({"subsample": {"clip": {}, "frame_rate": {"divisor": 5}}})
 
-    def samples(folder: Path, **changes: Any) -> list[dict[str, Any]]:
+    def made(folder: Path, **changes: Any) -> list[dict[str, Any]]:
         folder.mkdir()
         rows, report, _ = run(make_task(folder, chosen, **changes), sources([page], spans=spans))
         assert report.statuses == {"ok": 1}, rows
-        return [row for row in rows if row["role"] == "sample"]
+        return rows
 
     page = films.url(f"{name.replace('/', '')}.html")
     films.log.clear()
-    some = samples(tmp_path / "some")
+    some = made(tmp_path / "some")
     asked = [request.headers.get("Range", "") for request in films.log if request.path.endswith(name)]
     if name.startswith("noranges"):
         assert not asked[-1]
     else:
         parts = [tuple(map(int, one.removeprefix("bytes=").split("-"))) for one in asked]
         assert sum(end - start for start, end in parts) < 0.7 * (films.folder / name).stat().st_size  # type: ignore[operator]
-    assert_same(some, samples(tmp_path / "all", keep_originals=True))
+    assert_same(some, made(tmp_path / "all", keep_originals=True))
+
+
+@pytest.mark.parametrize("subsample", [{"select": {"min_duration": 20}}, {"cuts": {}}, {"clip": {"precision": "low"}}])
+def test_who_looks_at_the_whole_gets_it(films: MediaServer, tmp_path: Path, subsample: dict[str, Any]) -> None:
+    task = make_task(tmp_path, config.load({"subsample": {"clip": {}} | subsample}))
+    spans = [{"start_s": 21.0, "end_s": 23.5, "caption": "late"}]
+    films.log.clear()
+    rows, report, _ = run(task, sources([films.url("late.mp4.html")], spans=spans))
+    assert report.statuses == {"ok": 1}, rows
+    assert not any("Range" in request.headers for request in films.log if request.path.endswith("late.mp4"))
 
 
 def pictures(row: dict[str, Any]) -> list[str]:

@@ -71,16 +71,30 @@ def _remux_with_gaps(parts: Sequence[str], output: str, format: str) -> None:
     with ExitStack() as stack:
         target = stack.enter_context(av.open(output, "w", format=format))
         packets = []
-        for part in parts:
+        for number, part in enumerate(parts):
             fd = os.open(part, os.O_RDONLY | os.O_CLOEXEC)
             stack.callback(os.close, fd)
             options = {"fd": str(fd), "protocol_whitelist": "fd", "format_whitelist": FORMAT_WHITELIST}
             source = stack.enter_context(av.open("fd:", metadata_errors="replace", container_options=options))
-            streams = [*source.streams.video[:1], *source.streams.audio[:1]]
-            copies = {stream.index: target.add_stream_from_template(stream) for stream in streams}
-            packets.append(_timed(source, streams, copies))
+            there = source.streams
+            sound = there.audio if number == len(parts) - 1 else ()  # of two parts the second has it
+            streams = [*there.video, *sound, *there.subtitles] if number == 0 else list(sound)
+            copies = _copies(target, streams)
+            packets.append(_timed(source, [stream for stream in streams if stream.index in copies], copies))
         for _, packet in heapq.merge(*packets, key=itemgetter(0)):
             target.mux(packet)
+
+
+def _copies(target: Any, streams: Sequence[Any]) -> dict[int, Any]:
+    """Streams of another file, by those that go into them; subtitles that it cannot hold go into none."""
+    copies = {}
+    for stream in streams:
+        try:
+            copies[stream.index] = target.add_stream_from_template(stream)
+        except ValueError:
+            if stream.type != "subtitle":
+                raise
+    return copies
 
 
 def _timed(source: Any, streams: Sequence[Any], copies: Mapping[int, Any]) -> Iterator[tuple[float, Any]]:

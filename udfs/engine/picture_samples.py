@@ -39,7 +39,7 @@ def picture_samples(work: Work, teller: Teller) -> list[dict[str, Any]]:
     """
     plan, rules = work.plan, work.rules
     with VideoReader(work.path, keyframes_only=work.keyframes_suffice) as reader:
-        name, finder = plan.cut_finder(reader.fps, reader.time_base)
+        name, finder = plan.cut_finder(work.fps(reader), reader.time_base)
         stored = plan.usable_cuts(work.source["cuts"])
         if stored is not None:
             if name:
@@ -142,7 +142,7 @@ def _job(work: Work, reader: VideoReader, video: str | None, audio: str | None, 
         clock=reader.time_base,
         origin=reader.origin,
         rate=_rate(work, reader),
-        fps=reader.fps,
+        fps=work.fps(reader),
         keyframes_only=plan.keyframes_only,
         tally=Tally(),
     )
@@ -152,7 +152,7 @@ def _rate(work: Work, reader: VideoReader) -> Fraction | None:
     told = work.plan.rate
     if told is None or told.keyframes_only:
         return None
-    return told.fps or reader.fps / told.divisor
+    return told.fps or work.fps(reader) / told.divisor
 
 
 def _video_way(work: Work, *, unchanged: bool) -> tuple[str | None, str]:

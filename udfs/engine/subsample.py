@@ -29,7 +29,8 @@ def subsample(
         folder: where the samples' files go; it is empty.
         plan: `subsample`, `encode_formats`, `encode`, `captions_are_subtitles`.
         source: `key`; `spans` that the input wants, as [start, end, caption] in seconds; `cuts` and `subtitles` as a table
-            holds them; each may be None.
+            holds them; `whole`, where the file has parts alone, each at its own time: `duration_s` and `fps` of all of it. Each
+            may be None.
         timeout: seconds that copying a span may take.
         memory_limit: bytes.
 
@@ -45,6 +46,8 @@ def subsample(
     copies = rules is not None and rules.precision != "exact"
     # Spans are held against the length of the source: it must be known.
     look = probe(path, keyframes=wanted.wants_keyframes or copies, memory_limit=memory_limit, counts=True)
+    if whole := source.get("whole"):
+        look = _of_whole(look, whole)
     source_look = look
     if not wanted.wants_keyframes:
         source_look = look | {"probe": look["probe"] | {"keyframes_s": None}}
@@ -68,6 +71,17 @@ def subsample(
     answer["columns"] = work.columns
     answer["subtitles"] = work.cues or None
     return answer
+
+
+def _of_whole(look: dict[str, Any], whole: Mapping[str, float | None]) -> dict[str, Any]:
+    """A look into parts of a source, with what is known of all of it in place of what the parts would tell."""
+    described, seconds = look["probe"], whole["duration_s"]
+    picture = described["video"]
+    fps = (whole["fps"] or picture["base_fps"]) if picture else None
+    video = picture and picture | {"fps": fps, "frames": None, "duration_s": seconds, "bit_rate": None}
+    audio = described["audio"] and described["audio"] | {"duration_s": seconds, "bit_rate": None}
+    described = described | {"video": video, "audio": audio, "duration_s": seconds, "bit_rate": None}
+    return look | {"duration_s": seconds, "fps": fps, "probe": described}
 
 
 def _samples(work: Work) -> list[dict[str, Any]]:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 from v2d_spark.udfs.engine.formats import AUDIO, IMAGE, VIDEO
 from v2d_spark.udfs.engine.plan import Plan
+from v2d_spark.udfs.engine.reader import VideoReader
 from v2d_spark.udfs.engine.streams import MOST_CHANNELS
 from v2d_spark.udfs.engine.subtitles import Cue, main_track, read_subtitles
+from v2d_spark.udfs.engine.times import exact
 from v2d_spark.udfs.subsamplers import Sound
 
 
@@ -107,6 +110,11 @@ class Work:
             return True
         at_keyframes = plan.stills is not None and plan.stills.at == "keyframes" and VIDEO not in self.kept
         return at_keyframes and rules is None
+
+    def fps(self, reader: VideoReader) -> Fraction:
+        """The average rate of the source; of one of which parts alone came, that of the whole."""
+        told = self.look["fps"] if self.source.get("whole") else None
+        return exact(told) if told else reader.fps
 
     def silent(self) -> Nothing:
         """Nothing but sound is wanted of it, and there is none."""

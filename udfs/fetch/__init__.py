@@ -117,7 +117,8 @@ class Fetcher:
             if said.is_same:  # what was not said again is as it was
                 upstream = known._replace(etag=said.etag or known.etag, last_modified=said.last_modified or known.last_modified)
         seconds = time.monotonic() - start
-        return Fetched(file.body, size, sha256, said.content_type, seconds, upstream, is_unchanged, said.info, said.subtitles)
+        come = size, sha256, said.content_type, seconds, upstream, is_unchanged
+        return Fetched(file.body, *come, said.info, said.subtitles, said.whole)
 
     def _way(self, source: str) -> HttpFetcher | LocalFetcher:
         match = _SCHEME.match(source)

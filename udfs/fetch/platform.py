@@ -103,18 +103,18 @@ class PlatformFetcher:
             parts = [folder / Path(name).name for name in answer["files"]]
             tracks = [one | {"path": os.fspath(folder / Path(one["name"]).name)} for one in answer["subtitles"]]
             body, subtitles = parts[0], None
-            gaps = bool(answer["has_gaps"])
+            gaps = answer["whole"] is not None
             if len(parts) > 1 or tracks or gaps:
-                whole = folder / "whole"
-                subtitles = self._media.join(parts, tracks, whole, has_gaps=gaps, timeout=self._timeout) or None
-                body = whole if whole.exists() else body
+                joined = folder / "joined"
+                subtitles = self._media.join(parts, tracks, joined, has_gaps=gaps, timeout=self._timeout) or None
+                body = joined if joined.exists() else body
             target.expect(body.stat().st_size)
             with body.open("rb") as file:
                 while piece := file.read(PIECE):
                     target.write(piece)
             if target.size == 0:
                 raise SampleError("empty", "the platform sent nothing")
-            return Said(info=answer["info"], subtitles=subtitles)
+            return Said(info=answer["info"], subtitles=subtitles, whole=answer["whole"])
         except OSError as error:
             raise SampleError("storage", f"scratch_dir cannot be used: {error.strerror or error}") from error
         finally:

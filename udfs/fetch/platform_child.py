@@ -181,8 +181,8 @@ class _Look:
         resolver = Resolver(self._fetch.dns_seconds, self._fetch.connect_timeout)
         self._guard = Guard(Access(**_as_declared(Access, request["access"])), resolve=resolver)
         self._spans = [(start, end) for start, end in request["spans"]]
-        # Whether only pieces of the video were asked for.
-        self._has_gaps = False
+        # Of the video of which parts alone were asked for; none where all was.
+        self._whole: dict[str, float | None] | None = None
         self._bytes: dict[str, int] = {}
         self._fault: SampleError | None = None
         self._deno = ""
@@ -219,7 +219,7 @@ class _Look:
         files = [self._got(downloader, info, number, one) for number, one in enumerate(_formats(info))]
         return {
             "files": files,
-            "has_gaps": self._has_gaps,
+            "whole": self._whole,
             "info": _told(downloader, info),
             "subtitles": self._subtitles(downloader, info),
         }
@@ -258,7 +258,9 @@ class _Look:
             self._check_count(len(fragments))
             # What has no length is the beginning that the others need.
             media = [one for one in fragments if one.get("duration")]
-            if (chosen := self._chosen([float(one["duration"]) for one in media], is_text=is_text)) is not None:
+            if (
+                chosen := self._chosen([float(one["duration"]) for one in media], wanted.get("fps"), is_text=is_text)
+            ) is not None:
                 kept = {id(media[place]) for place in chosen}
                 wanted = wanted | {"fragments": [one for one in fragments if not one.get("duration") or id(one) in kept]}
         elif protocol not in ("http", "https"):
@@ -273,19 +275,20 @@ class _Look:
         """Fetch the parts of a file that wanted spans need; False where its server gives none, or they are no use alone."""
         parts = _Parts(downloader, wanted, functools.partial(self._came, str(path)))
         try:
-            done = copy_spans(RangeFile(parts.get, *parts.beginning()), self._spans, path)
+            whole = copy_spans(RangeFile(parts.get, *parts.beginning()), self._spans, path)
         except (av.error.FFmpegError, NetworkError, OSError, ValueError):
-            done = False
-        if done:
-            self._has_gaps = True
-        else:
+            whole = None
+        if whole is None:
             path.unlink(missing_ok=True)
-        return done
+            return False
+        self._whole = self._whole or whole
+        return True
 
-    def _chosen(self, seconds: list[float], *, is_text: bool) -> list[int] | None:
+    def _chosen(self, seconds: list[float], fps: float | None, *, is_text: bool) -> list[int] | None:
         """The pieces that are wanted; None for all."""
         chosen = wanted_segments(seconds, self._spans) if self._spans and seconds and not is_text else None
-        self._has_gaps = self._has_gaps or chosen is not None
+        if chosen is not None:
+            self._whole = self._whole or {"duration_s": sum(seconds), "fps": fps}
         return chosen
 
     def _playlist(self, downloader: _Downloader, wanted: dict[str, Any], *, is_text: bool) -> dict[str, Any]:
@@ -300,7 +303,7 @@ class _Look:
         if not HlsFD.can_download(text, wanted):
             raise _Fault(SampleError("unsupported", "it is protected (DRM), or encrypted in a way that is not served"))
         self._check_count(sum(bool(line) and not line.startswith("#") for line in lines))
-        if (chosen := self._chosen(playlist_seconds(lines), is_text=is_text)) is not None:
+        if (chosen := self._chosen(playlist_seconds(lines), wanted.get("fps"), is_text=is_text)) is not None:
             text = "\n".join(with_pieces(lines, chosen))
         return {"hls_media_playlist_data": text, "url": answer.url}
 

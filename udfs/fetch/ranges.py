@@ -12,6 +12,7 @@ import av
 
 from v2d_spark.udfs.engine.copies import container_for
 from v2d_spark.udfs.engine.formats import FORMAT_WHITELIST
+from v2d_spark.udfs.engine.rates import average_rate
 
 _BLOCK = 256 << 10
 _MOST_AHEAD = 8  # blocks of one request, while one block is read after another
@@ -91,7 +92,7 @@ class RangeFile(io.RawIOBase):
             self._blocks.popitem(last=False)
 
 
-def copy_spans(file: RangeFile, spans: Sequence[tuple[float, float]], output: Path) -> bool:
+def copy_spans(file: RangeFile, spans: Sequence[tuple[float, float]], output: Path) -> dict[str, float | None] | None:
     """Copy wanted spans of a video into a file, without decoding, each at its own time.
 
     The file begins as the whole does, so that its clock is known, and has each span from the key picture before it on.
@@ -102,30 +103,35 @@ def copy_spans(file: RangeFile, spans: Sequence[tuple[float, float]], output: Pa
         output: the file to write.
 
     Returns:
-        Whether it was done: not where nearly all of it is wanted, or its length is not known.
+        `duration_s` and `fps` of the whole. None where nothing was done, since nearly all of it is wanted, or its length is not
+        known.
 
     Raises:
         av.error.FFmpegError: if it is no media, or cannot be copied.
+        ValueError: if a codec does not fit into the container.
     """
     options = {"format_whitelist": FORMAT_WHITELIST, "protocol_whitelist": "none"}
     with av.open(file, metadata_errors="replace", container_options=options) as source:
         wanted = _merged([(0.0, 0.0), *spans])
         seconds = (source.duration or 0) / av.time_base
         if sum(end - start for start, end in wanted) >= _NEARLY_ALL * seconds:
-            return False
-        streams = [*source.streams.video[:1], *source.streams.audio[:1]]
-        codecs = {stream.type: stream.codec_context.name for stream in streams}
+            return None
+        # All that may be chosen from.
+        streams = [*source.streams.video, *source.streams.audio, *source.streams.subtitles]
+        codecs = {stream.type: stream.codec_context.name for stream in reversed(streams)}
         format = container_for(codecs.get("video"), codecs.get("audio"))
+        rate = average_rate(source.streams.video[0], source.format.name) if source.streams.video else None
         with av.open(str(output), "w", format=format) as target:
             copies = {stream.index: target.add_stream_from_template(stream) for stream in streams}
             _copy(source, streams, wanted, target, copies)
-    return True
+    return {"duration_s": seconds, "fps": float(rate) if rate else None}
 
 
 def _copy(
     source: Any, streams: Sequence[Any], wanted: Sequence[tuple[float, float]], target: Any, copies: dict[int, Any]
 ) -> None:
     begin = source.start_time or 0
+    dense = sum(stream.type != "subtitle" for stream in streams)  # the next subtitle may be far away
     last: dict[int, int] = {}  # dts of each stream's last packet that was copied
     for start, end in wanted:
         if start > 0:
@@ -137,8 +143,9 @@ def _copy(
                 continue
             index = packet.stream.index
             if packet.dts * packet.time_base > until:
-                behind.add(index)
-                if len(behind) == len(streams):
+                if packet.stream.type != "subtitle":
+                    behind.add(index)
+                if len(behind) == dense:
                     break
             elif packet.dts > last.get(index, packet.dts - 1):
                 last[index] = packet.dts

@@ -59,6 +59,8 @@ class Said(NamedTuple):
         is_same: whether it is said that the body is the known one; then none came.
         info: what a platform says of a video, as JSON; None of all else.
         subtitles: cues that came beside it, as the column `subtitles` holds them; None for none.
+        whole: what is known of the whole of which parts alone came: `duration_s`, and `fps` where it is known. None where
+            all came.
     """
 
     content_type: str | None = None
@@ -67,6 +69,7 @@ class Said(NamedTuple):
     is_same: bool = False
     info: str | None = None
     subtitles: list[dict[str, Any]] | None = None
+    whole: dict[str, float | None] | None = None
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,7 @@ class Fetched:
         is_unchanged: whether it is what was known before: then its bytes are of no use here, and may not have come.
         info: as `Said`.
         subtitles: as `Said`.
+        whole: as `Said`.
     """
 
     body: Path | memoryview
@@ -94,6 +98,7 @@ class Fetched:
     is_unchanged: bool = False
     info: str | None = None
     subtitles: list[dict[str, Any]] | None = None
+    whole: dict[str, float | None] | None = None
 
     @property
     def path(self) -> Path:

@@ -226,6 +226,7 @@ class Subsampler:
         columns: fields of its struct column; none where it measures nothing.
         finds_cuts: whether it has a cut finder.
         only_measures: whether a sample is the same without it: it can be measured later, out of what is stored.
+        needs_whole: whether it looks at more of a source than its wanted spans: then all of it is fetched.
 
     Args:
         settings: an instance of `Settings`.
@@ -237,6 +238,7 @@ class Subsampler:
     columns: ClassVar[tuple[Column, ...]] = ()
     finds_cuts: ClassVar[bool] = False
     only_measures: ClassVar[bool] = False
+    needs_whole: ClassVar[bool] = True
 
     def __init__(self, settings: Any) -> None:
         self.settings = settings

@@ -46,6 +46,7 @@ class Audio(Subsampler):
     """
 
     name = "audio"
+    needs_whole = False
     Settings = AudioSettings
 
     settings: AudioSettings

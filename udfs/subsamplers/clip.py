@@ -59,6 +59,7 @@ class Clip(Subsampler):
     """
 
     name = "clip"
+    needs_whole = False
     version = 2  # slides, and lengths as exact as they are written
     Settings = ClipSettings
 

@@ -33,6 +33,7 @@ class FrameRate(Subsampler):
     """
 
     name = "frame_rate"
+    needs_whole = False
     version = 2  # keyframes alone whoever looks, and the last one to the end
     Settings = FrameRateSettings
 

@@ -37,6 +37,7 @@ class Frames(Subsampler):
     """
 
     name = "frames"
+    needs_whole = False
     version = 2  # a picture for each cue
     Settings = FramesSettings
 

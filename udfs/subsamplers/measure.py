@@ -70,6 +70,7 @@ class Measure(Subsampler):
     """
 
     name = "measure"
+    needs_whole = False
     only_measures = True
     Settings = MeasureSettings
     columns = (

@@ -67,6 +67,7 @@ class Resolution(Subsampler):
     """
 
     name = "resolution"
+    needs_whole = False
     Settings = ResolutionSettings
 
     settings: ResolutionSettings

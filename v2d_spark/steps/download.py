@@ -66,7 +66,14 @@ def download(
     proxies = tuple(_proxy(spark, proxy) for proxy in settings.fetch.proxies)
 
     def task(batch: batches.Batch, **common: Any) -> DownloadTask:
-        return DownloadTask(access=settings.access, platform=settings.platform, cookies=cookies, proxies=proxies, **common)
+        return DownloadTask(
+            access=settings.access,
+            platform=settings.platform,
+            cookies=cookies,
+            proxies=proxies,
+            spans_suffice=settings.spans_suffice,
+            **common,
+        )
 
     return make(
         spark,
