@@ -13,12 +13,12 @@ from v2d_spark.udfs.fetch.hosts import Host, Hosts
 # Work for each thread that is begun or about to be: none is idle while results are taken.
 _AHEAD = 4
 _LOOKS_AGAIN_S = 0.2
+_ENDS_WITHIN_S = 1.0
 
 _Result = TypeVar("_Result")
-_Tag = TypeVar("_Tag")
 
 
-class OrderedPool(Generic[_Result, _Tag]):
+class OrderedPool(Generic[_Result]):
     """Does work in threads, and gives what is done to the one thread that asks.
 
     Args:
@@ -26,37 +26,41 @@ class OrderedPool(Generic[_Result, _Tag]):
         most: pieces of work that may be under way, or done and wait for a slow one before them.
         is_short: tells whether there is no more room for results that wait.
         hosts: how many sources of a host may be under way.
+        is_over: tells whether all is to end: then no host is waited for.
     """
 
-    def __init__(self, threads: int, most: int, is_short: Callable[[], bool], hosts: Hosts) -> None:
+    def __init__(
+        self, threads: int, most: int, is_short: Callable[[], bool], hosts: Hosts, is_over: Callable[[], bool] = lambda: False
+    ) -> None:
         self._threads = threads
         self._most = most
         self._is_short = is_short
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="source")
-        self._waiting: dict[Future[_Result], _Tag] = {}  # in the order of the work
+        self._waiting: dict[Future[_Result], None] = {}  # in the order of the work
         self._ended: SimpleQueue[Future[_Result]] = SimpleQueue()
         self._done: set[Future[_Result]] = set()  # those of `_waiting` that have ended
         self._hosts = hosts
+        self._is_over = is_over
         self._changed = threading.Condition()
         # What nobody has begun, in its order.
         self._queue: list[tuple[Future[_Result], Callable[[], _Result], Host | None]] = []
 
-    def submit(self, tag: _Tag, work: Callable[[], _Result], host: Host | None = None) -> None:
+    def submit(self, work: Callable[[], _Result], host: Host | None = None) -> None:
         """Have something done.
 
         Args:
-            tag: comes back with the result.
             work: what is called in a thread.
             host: that it asks: it is begun when that may be asked, and what asks others goes before it until then.
         """
         future: Future[_Result] = Future()
-        self._waiting[future] = tag
+        self._waiting[future] = None
         future.add_done_callback(self._ended.put)
         with self._changed:
             self._queue.append((future, work, host))
+            self._changed.notify()  # a thread may wait for hosts of others
         self._pool.submit(self._do_one)
 
-    def ready(self) -> tuple[Future[_Result], _Tag] | None:
+    def ready(self) -> Future[_Result] | None:
         """A result to take now; waits where no more work may be begun before.
 
         Returns:
@@ -80,7 +84,7 @@ class OrderedPool(Generic[_Result, _Tag]):
             self._wait()
         return None
 
-    def rest(self) -> Iterator[tuple[Future[_Result], _Tag]]:
+    def rest(self) -> Iterator[Future[_Result]]:
         """All results, when no more work comes: each when it is its turn, or as `ready` where room is short."""
         while self._waiting:
             self._look()
@@ -123,12 +127,16 @@ class OrderedPool(Generic[_Result, _Tag]):
                         self._hosts.begin(host)
                         return self._queue.pop(place)
                     wait = min(wait, needed)
-                self._changed.wait(None if wait == float("inf") else wait)
+                if self._is_over():
+                    future, work, _ = self._queue.pop(0)
+                    return future, work, None
+                self._changed.wait(min(wait, _ENDS_WITHIN_S))
             return None
 
-    def _take(self, future: Future[_Result]) -> tuple[Future[_Result], _Tag]:
+    def _take(self, future: Future[_Result]) -> Future[_Result]:
         self._done.remove(future)
-        return future, self._waiting.pop(future)
+        del self._waiting[future]
+        return future
 
     def _first_done(self) -> Future[_Result]:
         return next(future for future in self._waiting if future in self._done)

@@ -220,10 +220,12 @@ class _Partition:
             self._links = locations.is_on_file_system_of(task.dataset_path, spool.folder)
             hosts = Hosts(task.fetch, task.tasks_at_once)
             self._supply = supply = task.supply(spool, hosts)
-            pool: OrderedPool[Outcome | None, Share] = OrderedPool(task.fetch.threads, supply.waiting, room.is_short, hosts)
+            pool: OrderedPool[tuple[Outcome | None, Share]] = OrderedPool(
+                task.fetch.threads, supply.waiting, room.is_short, hosts, self._must_stop
+            )
 
-            def take(future: Future[Outcome | None], share: Share) -> None:
-                outcome = future.result()
+            def take(future: Future[tuple[Outcome | None, Share]]) -> None:
+                outcome, share = future.result()
                 if outcome is None:
                     self._report.not_started += 1
                     share.end()
@@ -240,12 +242,11 @@ class _Partition:
             try:
                 for number, source in enumerate(supply.sources(sources, self._must_stop)):
                     while ready := pool.ready():
-                        take(*ready)
+                        take(ready)
                     # The first is always started, so that every round of a job makes progress.
-                    share = room.share()
-                    pool.submit(share, partial(self._start, source, share, always=number == 0), supply.host(source))
+                    pool.submit(partial(self._start, source, room, always=number == 0), supply.host(source))
                 for ready in pool.rest():
-                    take(*ready)
+                    take(ready)
                 files = writer.close()
                 is_whole = True
                 return files, self._report
@@ -264,12 +265,14 @@ class _Partition:
         task = self._task
         return self._fetched_bytes >= task.max_bytes or must_stop(task.stop_file, task.deadline)
 
-    def _start(self, source: dict[str, Any], share: Share, *, always: bool) -> Outcome | None:
-        """The outcome, or None where the batch has no more room when its turn comes."""
+    def _start(self, source: dict[str, Any], room: Room, *, always: bool) -> tuple[Outcome | None, Share]:
+        """The outcome, or None where the batch has no more room when its turn comes; and what it holds of the room.
+
+        Shares are as old as the work on them: the oldest one is never that of a source which waits to be begun.
+        """
+        share = room.share()
         share.wait()
-        if not always and self._must_stop():
-            return None
-        return self._outcome(source, share)
+        return (self._outcome(source, share) if always or not self._must_stop() else None), share
 
     def _outcome(self, source: dict[str, Any], share: Share) -> Outcome:
         """Get the bytes and make rows of them, in a thread of the pool. Every fault of the sample becomes a row.

@@ -128,6 +128,15 @@ def test_a_batch_without_room_starts_one_source_and_leaves_the_rest(tmp_path: Pa
     assert report.not_started == 4
 
 
+def test_a_stop_waits_for_no_host(tmp_path: Path) -> None:
+    (tmp_path / "stop").touch()
+    with MediaServer(bodies={"a": b"x"}) as server:
+        fetch = FetchSettings(probe=False, host_rate=0.02, robots=False, opt_outs=())
+        _, report, _ = run(make_task(tmp_path, fetch=fetch, stop_file=str(tmp_path / "stop")), sources([server.url("a")] * 5))
+
+    assert report.not_started == 4
+
+
 @pytest.mark.parametrize("memory", [0, 64 * MB])
 def test_files_that_are_written_over_hold_nothing_of_what_they_held(
     tmp_path: Path, memory: int, monkeypatch: pytest.MonkeyPatch
@@ -235,6 +244,15 @@ def test_the_least_room_still_lets_everything_through(tmp_path: Path) -> None:
         rows, _, _ = run(make_task(tmp_path, fetch=fetch), sources(paths * 3))
 
     assert [row["error_class"] for row in rows] == [None, None, "http_404", "truncated", None] * 3
+
+
+def test_who_waits_for_a_host_holds_no_room_that_others_wait_for(tmp_path: Path) -> None:
+    fetch = FetchSettings(probe=False, threads=2, max_spool_bytes=150_000, retries=0, host_rate=2.0, robots=False, opt_outs=())
+    body = {"a": bytes(100_000)}
+    with MediaServer(bodies=body) as one, MediaServer(bodies=body) as two, MediaServer(bodies=body) as three:
+        urls = [one.url("chunked/a?1"), one.url("chunked/a?2"), two.url("chunked/a"), three.url("chunked/a")]
+        _, report, _ = run(make_task(tmp_path, fetch=fetch), sources(urls))
+    assert report.statuses == {"ok": 4}
 
 
 def test_a_wait_for_room_is_not_the_sources_fault(tmp_path: Path) -> None:

@@ -46,18 +46,19 @@ def test_a_host_is_scheme_name_and_port(url: str, host: Host | None, told: str) 
 
 def pooled(hosts: Hosts, work: list[tuple[Host | None, float]], threads: int) -> list[tuple[Host | None, float, float]]:
     """Do work that takes so many seconds; of each piece when it began and ended, in the order of their ends."""
-    pool: OrderedPool[None, int] = OrderedPool(threads, len(work) + threads, lambda: False, hosts)
+    pool: OrderedPool[None] = OrderedPool(threads, len(work) + threads, lambda: False, hosts)
     done: list[tuple[Host | None, float, float]] = []
     started = time.monotonic()
 
     def do(host: Host | None, seconds: float) -> None:
         began = time.monotonic() - started
+        hosts.turn(host)
         time.sleep(seconds)
         done.append((host, began, time.monotonic() - started))
 
     try:
-        for number, (host, seconds) in enumerate(work):
-            pool.submit(number, lambda host=host, seconds=seconds: do(host, seconds), host)  # type: ignore[misc]
+        for host, seconds in work:
+            pool.submit(lambda host=host, seconds=seconds: do(host, seconds), host)  # type: ignore[misc]
         assert len(list(pool.rest())) == len(work)
     finally:
         pool.close()
@@ -94,16 +95,55 @@ def test_so_many_requests_a_second() -> None:
 
 def test_work_is_given_up_that_waits_for_a_host() -> None:
     hosts = Hosts(FetchSettings(host_rate=0.001))
-    pool: OrderedPool[None, int] = OrderedPool(4, 100, lambda: False, hosts)
-    begun: Counter[str] = Counter()
-    for number in range(20):
-        pool.submit(number, lambda: begun.update("x"), A)
+    pool: OrderedPool[None] = OrderedPool(4, 100, lambda: False, hosts)
+    begun: Counter[float] = Counter()
+    for _ in range(20):
+        pool.submit(lambda: begun.update([hosts.turn(A)]), A)
     while not begun:
         time.sleep(0.01)
     started = time.monotonic()
     pool.close()
     assert time.monotonic() - started < 5
-    assert begun["x"] == 1
+    assert begun == {0.0: 1}
+
+
+def test_who_is_to_end_waits_for_no_host() -> None:
+    hosts = Hosts(FetchSettings(host_rate=0.001))
+    over = threading.Event()
+    pool: OrderedPool[int] = OrderedPool(4, 100, lambda: False, hosts, over.is_set)
+    for _ in range(20):
+        pool.submit(lambda: 1, A)
+    threading.Timer(0.2, over.set).start()
+    started = time.monotonic()
+    assert sum(future.result() for future in pool.rest()) == 20
+    assert time.monotonic() - started < 10
+    pool.close()
+
+
+def test_what_comes_while_all_threads_wait_is_begun_at_once() -> None:
+    hosts = Hosts(FetchSettings(host_rate=0.05))
+    pool: OrderedPool[float] = OrderedPool(3, 100, lambda: False, hosts)
+    for _ in range(4):
+        pool.submit(time.monotonic, A)
+    time.sleep(0.3)
+    submitted = time.monotonic()
+    begun = threading.Event()
+    pool.submit(lambda: begun.set() or 0.0, B)
+    assert begun.wait(10)
+    assert time.monotonic() - submitted < 0.5
+    pool.close()
+
+
+def test_a_turn_that_was_not_used_is_given_on() -> None:
+    hosts = Hosts(FetchSettings(host_rate=1.0))
+    hosts.begin(A)
+    hosts.end(A)  # it asked for nothing
+    assert hosts.wait_s(A) == 0
+    hosts.begin(A)
+    assert hosts.turn(A) == 0
+    assert 0.9 < hosts.turn(A) <= 1.0
+    hosts.end(A)
+    assert 1.9 < hosts.wait_s(A) <= 2.0
 
 
 def test_requests_are_as_far_apart_as_the_rate_says(tmp_path: Path) -> None:

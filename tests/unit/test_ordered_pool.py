@@ -16,16 +16,14 @@ NO_LIMITS = Hosts(FetchSettings())
 
 def run(count: int, work: Callable[[int], int], *, threads: int, most: int, is_short: Callable[[], bool]) -> list[int]:
     """Numbers of the work, in the order that its results came."""
-    pool: OrderedPool[int, int] = OrderedPool(threads, most, is_short, NO_LIMITS)
+    pool: OrderedPool[int] = OrderedPool(threads, most, is_short, NO_LIMITS)
     taken = []
     try:
         for number in range(count):
             while ready := pool.ready():
-                future, tag = ready
-                assert future.result() == tag
-                taken.append(tag)
-            pool.submit(number, lambda number=number: work(number))  # type: ignore[misc]
-        taken += [tag for _, tag in pool.rest()]
+                taken.append(ready.result())
+            pool.submit(lambda number=number: work(number))  # type: ignore[misc]
+        taken += [future.result() for future in pool.rest()]
     finally:
         pool.close()
     return taken
@@ -61,15 +59,15 @@ def test_a_slow_one_lets_the_others_pass_once_no_more_may_wait() -> None:
 
 def test_no_more_wait_than_may() -> None:
     going = threading.Semaphore(0)
-    pool: OrderedPool[int, int] = OrderedPool(4, 8, never, NO_LIMITS)
+    pool: OrderedPool[int] = OrderedPool(4, 8, never, NO_LIMITS)
 
     def work() -> int:
         assert going.acquire(timeout=20)
         return 0
 
-    for number in range(8):
+    for _ in range(8):
         assert pool.ready() is None
-        pool.submit(number, work)
+        pool.submit(work)
     threading.Timer(0.1, going.release).start()
     taken = pool.ready()  # waits for one to end
 
@@ -82,9 +80,9 @@ def test_no_more_wait_than_may() -> None:
 def test_where_room_is_short_what_is_done_goes_before_a_slow_one() -> None:
     slow = threading.Event()
     short = False
-    pool: OrderedPool[int, int] = OrderedPool(2, 100, lambda: short, NO_LIMITS)
-    pool.submit(0, lambda: 0 if slow.wait(20) else 1)
-    pool.submit(1, lambda: 1)
+    pool: OrderedPool[int] = OrderedPool(2, 100, lambda: short, NO_LIMITS)
+    pool.submit(lambda: 0 if slow.wait(20) else 1)
+    pool.submit(lambda: 1)
     for _ in range(100):
         if pool.ready() is None:
             break
@@ -93,18 +91,17 @@ def test_where_room_is_short_what_is_done_goes_before_a_slow_one() -> None:
     while taken is None:
         taken = pool.ready()
 
-    assert taken[1] == 1
+    assert taken.result() == 1
     slow.set()
-    assert [future.result() for future, _ in pool.rest()] == [0]
+    assert [future.result() for future in pool.rest()] == [0]
     pool.close()
 
 
 def test_a_fault_comes_with_its_result() -> None:
-    pool: OrderedPool[float, str] = OrderedPool(1, 2, never, NO_LIMITS)
-    pool.submit("bad", lambda: 1 / 0)
-    ((future, tag),) = pool.rest()
+    pool: OrderedPool[float] = OrderedPool(1, 2, never, NO_LIMITS)
+    pool.submit(lambda: 1 / 0)
+    (future,) = pool.rest()
 
-    assert tag == "bad"
     assert isinstance(future.exception(), ZeroDivisionError)
     pool.close()
 

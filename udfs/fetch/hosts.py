@@ -48,13 +48,11 @@ class _Known:
 
     Attributes:
         next_at: when the next request may be sent, on the clock of `time.monotonic`.
-        due: how many requests may be sent already.
         failed: how often in a row it could not be had.
         down_until: until when it is left alone.
     """
 
     next_at: float = 0.0
-    due: int = 0
     failed: int = 0
     down_until: float = 0.0
 
@@ -74,6 +72,8 @@ class Hosts:
         self._lock = threading.Lock()
         self._known: dict[Host, _Known] = {}
         self._under_way: Counter[Host] = Counter()
+        # The host whose turn the source that this thread has begun took, and has not used.
+        self._begun = threading.local()
 
     def wait_s(self, host: Host | None) -> float:
         """Seconds until a source of a host may be begun: 0 for now, infinity for when another one has ended.
@@ -92,18 +92,20 @@ class Hosts:
             return max(0.0, known.next_at - time.monotonic()) if known is not None and self._pause else 0.0
 
     def begin(self, host: Host | None) -> None:
-        """A source of a host is begun: `wait_s` has just said that it may be."""
+        """A source of a host is begun in this thread: `wait_s` has just said that it may be."""
         if host is not None and (self._most or self._pause):
             with self._lock:
                 self._under_way[host] += 1
                 if self._pause:
                     self._take(host)
-                    self._known[host].due += 1
+                    self._begun.host = host
 
     def end(self, host: Host | None) -> None:
-        """It has ended."""
+        """It has ended. Where it asked for nothing, its turn is the next one's."""
         if host is not None and (self._most or self._pause):
             with self._lock:
+                if self._used() == host:
+                    self._known[host].next_at -= self._pause
                 self._under_way[host] -= 1
                 if not self._under_way[host]:
                     del self._under_way[host]
@@ -120,11 +122,7 @@ class Hosts:
         if host is None or not self._pause:
             return 0.0
         with self._lock:
-            known = self._known.get(host)
-            if known is not None and known.due:
-                known.due -= 1  # that of a source that was begun
-                return 0.0
-            return self._take(host)
+            return 0.0 if getattr(self._begun, "host", None) == host and self._used() else self._take(host)
 
     def check(self, host: Host | None) -> None:
         """Ask nothing of a host that is down.
@@ -167,6 +165,12 @@ class Hosts:
             if known.failed >= self._settings.host_down_after:
                 # Whoever tries it after that, to no avail, puts the next try off again.
                 known.down_until = time.monotonic() + self._settings.host_down_seconds
+
+    def _used(self) -> Host | None:
+        """Whose turn this thread had taken and not used; it has used it now."""
+        host: Host | None = getattr(self._begun, "host", None)
+        self._begun.host = None
+        return host
 
     def _take(self, host: Host) -> float:
         known = self._known.setdefault(host, _Known())
