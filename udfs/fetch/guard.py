@@ -53,6 +53,8 @@ _CLOUD_METADATA = tuple(
 )
 _NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 _PORT = re.compile(r"[0-9]{1,5}")
+# Letters, digits, hyphens; what ends in a number is an address in some spelling, and no name (WHATWG URL).
+_NAME = re.compile(r"(?:[a-z0-9_-]+\.)*(?!0x[0-9a-f]*$)(?![0-9]+$)[a-z0-9_-]+")
 
 
 @dataclass(frozen=True)
@@ -221,12 +223,14 @@ class Guard:
             port: the TCP port.
 
         Raises:
-            SampleError: as `addresses`, but for `dns`.
+            SampleError: as `addresses`, but for `dns`; `unsupported` if it is not known here and plainly no name.
         """
         try:
             self.addresses(host, port)
-        except Unreachable:
-            return
+        except Unreachable as error:
+            # What the proxy would make of `10.0.0.1%2f` or of `4462739457`, nobody knows.
+            if not _NAME.fullmatch(_plain_host(host)):
+                raise SampleError("unsupported", f"{host!r} cannot be a host name") from error
 
     def _connect_to(
         self,

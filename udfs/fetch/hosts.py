@@ -29,7 +29,8 @@ class Host(NamedTuple):
     def of(cls, url: str) -> Host | None:
         """The host of an http or https URL; None of all others, and of what is no URL."""
         try:
-            parts = urlsplit(url.strip())
+            # A backslash ends the host, as for urllib3 and browsers: else `http://a\\@b/` had two.
+            parts = urlsplit(url.strip().replace("\\", "/"))
             scheme = parts.scheme.lower()
             if scheme not in _PORTS or not parts.hostname:
                 return None

@@ -39,6 +39,7 @@ _CONTENT_RANGE = re.compile(r"\s*bytes\s+(\d+)-(\d+)/(\d+|\*)\s*", re.IGNORECASE
 _ETAG = re.compile(r'(?:W/)?"[^"\x00-\x1f\x7f]{1,500}"|[\w.:+/=-]{1,500}', re.ASCII)
 _DATE = re.compile(r"[A-Z][a-z]+, ?[\w :+-]{18,40}", re.ASCII)
 _NO_DATE = "Thu, 01 Jan 1970 00:00:00 GMT"  # what is made reproducibly is often dated so, whatever it holds
+_BACKSLASH = re.compile(r"[^/?#]*//[^/?#]*\\")  # some take it for a slash, others for a part of the host
 _JUNK = re.compile(r"[\x00-\x1f\x7f]")
 _PAGES = frozenset(("text/html", "application/xhtml+xml"))
 _PLAYLISTS = frozenset(
@@ -419,6 +420,8 @@ def parse(url: str) -> urllib3.util.Url:
         parsed = urllib3.util.parse_url(_ascii_host(url))
     except (exceptions.LocationValueError, ValueError) as error:
         raise SampleError("unsupported", "the URL cannot be understood: its host or port is malformed") from error
+    if _BACKSLASH.match(url):
+        raise SampleError("unsupported", "the URL cannot be understood: a backslash stands where its host should")
     if parsed.scheme not in ("http", "https"):
         raise SampleError("unsupported", f"URLs of the scheme {parsed.scheme or ''}: are not fetched")
     if not parsed.host:

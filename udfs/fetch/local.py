@@ -15,6 +15,10 @@ from v2d_spark.udfs.fetch.result import PIECE, Said, Target, Upstream
 from v2d_spark.udfs.vocabulary import InputError, SampleError
 
 
+# A folder that may be gone through, readable or not.
+_FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
 class LocalFetcher:
     """Copies files that somebody opened.
 
@@ -76,8 +80,7 @@ class LocalFetcher:
             raise SampleError(
                 "forbidden_location", "a local path is read only below allow_locations; URLs begin with http:// or https://"
             )
-        # No following of a link that came after the check, and no waiting for a pipe's other end.
-        descriptor = os.open(real, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = _open_without_links(real)
         with open(descriptor, "rb", buffering=0) as file:  # noqa: PTH123
             kind = os.fstat(descriptor)
             if stat.S_ISDIR(kind.st_mode):
@@ -109,6 +112,23 @@ class LocalFetcher:
             raise
         except Exception as error:  # each store's library has error types of its own
             raise SampleError("storage", f"the object cannot be read: {type(error).__name__}: {error}") from error
+
+
+def _open_without_links(path: Path) -> int:
+    """Open a file for reading, folder by folder: no link is followed, also none that came after the path was checked.
+
+    Nor is there a wait for the other end of a pipe.
+    """
+    folder = os.open(path.anchor, _FOLDER)
+    try:
+        for name in path.parts[1:-1]:
+            inner = os.open(name, _FOLDER, dir_fd=folder)
+            os.close(folder)
+            folder = inner
+        # The root itself has no name.
+        return os.open(path.name or ".", os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
+    finally:
+        os.close(folder)
 
 
 def _looks_like_path(text: str) -> bool:

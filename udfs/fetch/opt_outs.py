@@ -191,6 +191,13 @@ class _MetaReader(HTMLParser):
         super().__init__()
         self.found: list[tuple[str, str]] = []
 
+    def parse_marked_section(self, i: int, report: int = 1) -> int:
+        """As the parser's own, but `<![anything[` is a comment that nobody understands, as for browsers, and no fault."""
+        try:
+            return super().parse_marked_section(i, report)
+        except AssertionError:
+            return self.parse_bogus_comment(i, report)
+
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag == "meta":
             told = {name: value or "" for name, value in attrs}

@@ -44,7 +44,7 @@ from v2d_spark.udfs.engine.protocol import read_message, write_message
 from v2d_spark.udfs.fetch.dns import Resolver
 from v2d_spark.udfs.fetch.guard import Guard
 from v2d_spark.udfs.fetch.hosts import Host
-from v2d_spark.udfs.fetch.http import retry_after_of, status_error
+from v2d_spark.udfs.fetch.http import parse, retry_after_of, status_error
 from v2d_spark.udfs.fetch.platform_settings import EXPAND, FIRST, REFUSE, PlatformSettings
 from v2d_spark.udfs.fetch.ranges import RangeFile, copy_spans
 from v2d_spark.udfs.fetch.segments import playlist_seconds, wanted_segments, with_pieces
@@ -59,6 +59,7 @@ _INFO_VALUE = 4096  # characters
 _SCRIPT_MIB = 512  # of memory for JavaScript
 _FIRST_BYTES = 256 << 10  # of a file of which parts are wanted
 _MOST_TOLD = 300  # characters of what yt-dlp says of a fault
+_MOST_READ = 10_000
 _STATUS = re.compile(r"HTTP Error \d")
 # What platforms say, in the words of yt-dlp's extractors.
 _SAID = tuple(
@@ -171,7 +172,8 @@ class _Look:
     """
 
     def __init__(self, request: dict[str, Any]) -> None:
-        self._url: str = request["url"]
+        # What yt-dlp says to itself behind this mark, nobody else does: headers and proxies, for one.
+        self._url: str = request["url"].partition("#__youtubedl_smuggle")[0]
         self._folder = Path(request["folder"])
         self._until = time.monotonic() + request["timeout"]
         self._proxy: str = request["proxy"]
@@ -200,7 +202,8 @@ class _Look:
             error = fault.error
         except Exception as fault:
             error = self._fault if self._fault is not None else error_of(fault)
-        return {"error_class": error.error_class, "message": redact(error.message)}
+        told = {"error_class": error.error_class, "message": redact(error.message)}
+        return told | ({} if error.retry_after_s is None else {"retry_after_s": error.retry_after_s})
 
     def _looked(self, downloader: _Downloader) -> dict[str, Any]:
         info = downloader.extract_info(self._url, download=False)
@@ -395,10 +398,11 @@ class _Look:
         Args:
             url: of a request, or where one is redirected to.
         """
-        host = Host.of(url)
-        if not self._proxy or host is None:
+        if not self._proxy or url.startswith("data:"):
             return
         try:
+            host = Host.of(parse(url).url)
+            assert host is not None
             self._guard.check_behind_proxy(host.name, host.port)
         except SampleError as error:
             self._fault = error
@@ -463,7 +467,10 @@ class _Redirects(_urllib.RedirectHandler):  # type: ignore[misc]
 
     def redirect_request(self, req: Any, fp: Any, code: Any, msg: Any, headers: Any, newurl: str) -> Any:
         GuardedRH.look.check(newurl)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
+        found = super().redirect_request(req, fp, code, msg, headers, newurl)
+        if found is not None and Host.of(newurl) != Host.of(req.full_url):
+            found.remove_header("Authorization")
+        return found
 
 
 class GuardedRH(_urllib.UrllibRH):  # type: ignore[misc]
@@ -496,6 +503,7 @@ class GuardedRH(_urllib.UrllibRH):  # type: ignore[misc]
 
     def _send(self, request: Any) -> Any:
         self.look.check(request.url)
+        request.proxies.clear()  # a page does not choose another one than the settings
         answer = super()._send(request)
         answer.__class__ = _Answer
         return answer
@@ -578,11 +586,14 @@ def _inflated(data: bytes, bits: int) -> bytes:
 
 
 def _url_of(entry: dict[str, Any], page: str) -> str | None:
-    """Where a video of a list is: a page of its own, or, where it is in the list's own, its file."""
-    own = [url for url in (entry.get("url"), entry.get("webpage_url")) if url and url != page]
-    return (
-        str(own[0]) if own else next((str(one["url"]) for one in reversed(entry.get("formats") or ()) if one.get("url")), None)
-    )
+    """Where a video of a list is: a page of its own, or, where it is in the list's own, its file.
+
+    On the web in any case: a page names no file and no store for us to read.
+    """
+    pages = [url for url in (entry.get("url"), entry.get("webpage_url")) if url != page]
+    files = [one.get("url") for one in reversed(entry.get("formats") or ())]
+    found = next((str(url) for url in (*pages, *files) if Host.of(str(url)) is not None), None)
+    return found and found.partition("#__youtubedl_smuggle")[0]
 
 
 def _formats(info: dict[str, Any]) -> list[dict[str, Any]]:
@@ -639,7 +650,8 @@ def error_of(fault: BaseException) -> SampleError:
         if isinstance(one, _Fault):
             return one.error
     text = re.sub(r"^(ERROR: )?(\[[^]]*\] )?([^ ]*: )?", "", str(getattr(fault, "msg", None) or fault)).strip()
-    text = text.partition("; please report")[0].partition("Use --")[0][:_MOST_TOLD].strip()
+    # Redacted before it is cut: of what is cut in the middle nobody sees any more that it is a password.
+    text = redact(text.partition("; please report")[0].partition("Use --")[0][:_MOST_READ])[:_MOST_TOLD].strip()
     for one in seen:
         if isinstance(one, GeoRestrictedError):
             return SampleError("geo_blocked", text)
@@ -672,6 +684,15 @@ def error_of(fault: BaseException) -> SampleError:
     return SampleError("not_media", f"nothing could be found out about the page: {text}")
 
 
+def _valid(told: Any) -> Any:
+    """What is told, without halves of characters (as JSON can have them), which are no text for tables."""
+    if isinstance(told, str):
+        return told.encode("utf-8", "replace").decode()
+    if isinstance(told, dict):
+        return {name: _valid(inner) for name, inner in told.items()}
+    return [_valid(inner) for inner in told] if isinstance(told, list) else told
+
+
 def _as_declared(kind: type, told: dict[str, Any]) -> dict[str, Any]:
     """Settings that came as JSON: lists are tuples."""
     known = {field.name for field in fields(kind)}
@@ -690,10 +711,12 @@ def main(parent: int, memory_limit: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     leave_with(parent)
     _DOORS.watch()
+    # yt-dlp has words for people that it writes past its logger: with lines of cookies, and of pages.
+    sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123
     write_message(answers, {"ready": True})
     while (request := read_message(requests)) is not None:
         try:
-            write_message(answers, _Look(request).answer())
+            write_message(answers, _valid(_Look(request).answer()))
         except BrokenPipeError:
             return
         except ValueError:
