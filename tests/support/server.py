@@ -105,6 +105,8 @@ class MediaServer:
         self.folder = None if folder is None else Path(folder)
         self.bodies: dict[str, bytes] = dict(bodies or {})
         self.failing: dict[str, int] = {}  # names that answer with a status for now, and have a body again later
+        # By path: what is answered whatever else is there, as status, headers and body.
+        self.answers: dict[str, tuple[int, Mapping[str, str], bytes]] = {}
         self.requests: Counter[str] = Counter()  # by path, without the query
         self.log: list[Request] = []
         self.stopping = threading.Event()
@@ -231,7 +233,9 @@ class _Handler(BaseHTTPRequestHandler):
         self.count = self.server.media.count(Request(self.command, path, dict(self.headers.items())))
         first, _, rest = path.lstrip("/").partition("/")
         fault = FAULTS.get(first)
-        if fault is not None:
+        if (answer := self.server.media.answers.get(path)) is not None:
+            self.send_status(*answer)
+        elif fault is not None:
             fault(self, rest)
         else:
             self.send_body(path.lstrip("/"))

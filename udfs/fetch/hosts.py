@@ -29,8 +29,7 @@ class Host(NamedTuple):
     def of(cls, url: str) -> Host | None:
         """The host of an http or https URL; None of all others, and of what is no URL."""
         try:
-            # A backslash ends the host, as for urllib3 and browsers: else `http://a\\@b/` had two.
-            parts = urlsplit(url.strip().replace("\\", "/"))
+            parts = urlsplit(url.strip())
             scheme = parts.scheme.lower()
             if scheme not in _PORTS or not parts.hostname:
                 return None

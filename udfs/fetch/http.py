@@ -39,7 +39,6 @@ _CONTENT_RANGE = re.compile(r"\s*bytes\s+(\d+)-(\d+)/(\d+|\*)\s*", re.IGNORECASE
 _ETAG = re.compile(r'(?:W/)?"[^"\x00-\x1f\x7f]{1,500}"|[\w.:+/=-]{1,500}', re.ASCII)
 _DATE = re.compile(r"[A-Z][a-z]+, ?[\w :+-]{18,40}", re.ASCII)
 _NO_DATE = "Thu, 01 Jan 1970 00:00:00 GMT"  # what is made reproducibly is often dated so, whatever it holds
-_BACKSLASH = re.compile(r"[^/?#]*//[^/?#]*\\")  # some take it for a slash, others for a part of the host
 _JUNK = re.compile(r"[\x00-\x1f\x7f]")
 _PAGES = frozenset(("text/html", "application/xhtml+xml"))
 _PLAYLISTS = frozenset(
@@ -417,17 +416,19 @@ def parse(url: str) -> urllib3.util.Url:
     if _JUNK.search(url):
         raise SampleError("unsupported", "the URL holds control characters")
     try:
-        parsed = urllib3.util.parse_url(_ascii_host(url))
+        parsed = urllib3.util.parse_url(plain := _ascii_host(url))
     except (exceptions.LocationValueError, ValueError) as error:
         raise SampleError("unsupported", "the URL cannot be understood: its host or port is malformed") from error
-    if _BACKSLASH.match(url):
-        raise SampleError("unsupported", "the URL cannot be understood: a backslash stands where its host should")
     if parsed.scheme not in ("http", "https"):
         raise SampleError("unsupported", f"URLs of the scheme {parsed.scheme or ''}: are not fetched")
     if not parsed.host:
         raise SampleError("unsupported", "the URL has no host")
     if parsed.port == 0:
         raise SampleError("unsupported", "the URL's port is 0")
+    told = parsed._replace(auth=None).url
+    if Host.of(plain.replace("%25", "%")) != Host.of(told.replace("%25", "%")):  # of a zone in [fe80::1%25eth0]
+        # As `http://a\\@b/`. Whoever asks robots.txt, or a proxy, must not mean another host than the one that is checked.
+        raise SampleError("unsupported", "the URL cannot be understood: its host can be read in two ways")
     return parsed
 
 

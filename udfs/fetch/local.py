@@ -14,7 +14,6 @@ from v2d_spark.udfs import locations
 from v2d_spark.udfs.fetch.result import PIECE, Said, Target, Upstream
 from v2d_spark.udfs.vocabulary import InputError, SampleError
 
-
 # A folder that may be gone through, readable or not.
 _FOLDER = getattr(os, "O_PATH", os.O_RDONLY) | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 

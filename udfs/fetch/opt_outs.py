@@ -191,7 +191,7 @@ class _MetaReader(HTMLParser):
         super().__init__()
         self.found: list[tuple[str, str]] = []
 
-    def parse_marked_section(self, i: int, report: int = 1) -> int:
+    def parse_marked_section(self, i: int, report: bool = True) -> int:
         """As the parser's own, but `<![anything[` is a comment that nobody understands, as for browsers, and no fault."""
         try:
             return super().parse_marked_section(i, report)

@@ -49,7 +49,7 @@ from v2d_spark.udfs.fetch.platform_settings import EXPAND, FIRST, REFUSE, Platfo
 from v2d_spark.udfs.fetch.ranges import RangeFile, copy_spans
 from v2d_spark.udfs.fetch.segments import playlist_seconds, wanted_segments, with_pieces
 from v2d_spark.udfs.fetch.settings import Access, FetchSettings
-from v2d_spark.udfs.redact import redact
+from v2d_spark.udfs.redact import REDACTED, redact
 from v2d_spark.udfs.vocabulary import SampleError
 
 _PLAYLIST_BYTES = 16 << 20
@@ -60,6 +60,7 @@ _SCRIPT_MIB = 512  # of memory for JavaScript
 _FIRST_BYTES = 256 << 10  # of a file of which parts are wanted
 _MOST_TOLD = 300  # characters of what yt-dlp says of a fault
 _MOST_READ = 10_000
+_OVERTIME_S = 60.0  # after which a request ends whose parent has not ended it
 _STATUS = re.compile(r"HTTP Error \d")
 # What platforms say, in the words of yt-dlp's extractors.
 _SAID = tuple(
@@ -98,6 +99,10 @@ _NOT_TOLD = frozenset(
         "urls",
     )
 )
+
+
+# Brotli is not asked for, and knows no end of what it makes of a little: what comes in it stays as it is.
+_urllib.brotli = None
 
 
 class _Doors:
@@ -401,7 +406,8 @@ class _Look:
         if not self._proxy or url.startswith("data:"):
             return
         try:
-            host = Host.of(parse(url).url)
+            parse(url)
+            host = Host.of(url)
             assert host is not None
             self._guard.check_behind_proxy(host.name, host.port)
         except SampleError as error:
@@ -614,6 +620,10 @@ def _told(downloader: YoutubeDL, info: dict[str, Any]) -> str:
     if len(text) > _INFO_BYTES:  # comments, chapters of thousands, a description without end
         told = {name: value for name, value in told.items() if len(str(value)) <= _INFO_VALUE}
         text = json.dumps(told, ensure_ascii=False, sort_keys=True)
+    # What yt-dlp takes for the host's name, the uploader's too, begins with user and password if the page's URL has them.
+    login, at, _ = str(info.get("webpage_url_domain") or "").rpartition("@")
+    if login:
+        text = text.replace(json.dumps(login + at, ensure_ascii=False)[1:-1], f"{REDACTED}@")
     return text if len(text) <= _INFO_BYTES else "{}"
 
 
@@ -715,6 +725,8 @@ def main(parent: int, memory_limit: int) -> None:
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123
     write_message(answers, {"ready": True})
     while (request := read_message(requests)) is not None:
+        # A regular expression without end keeps even the thread that watches the parent from its turn; not so this signal.
+        signal.setitimer(signal.ITIMER_REAL, request["timeout"] + _OVERTIME_S)
         try:
             write_message(answers, _valid(_Look(request).answer()))
         except BrokenPipeError:
@@ -722,6 +734,7 @@ def main(parent: int, memory_limit: int) -> None:
         except ValueError:
             told = {"error_class": "too_large", "message": "what the platform tells of it is too much"}
             write_message(answers, told)
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 if __name__ == "__main__":

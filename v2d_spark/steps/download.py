@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from collections import Counter
 from datetime import datetime, timezone
@@ -21,6 +22,11 @@ from v2d_spark.udfs.vocabulary import FAILED, STEP_DOWNLOAD, STEP_RETRY, ConfigE
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+# A line of cookies.txt: host, whether those below it are meant too, path, whether by TLS alone, until when, name, value.
+_COOKIE = re.compile(
+    r"(?:#HttpOnly_)?[^\t#]+\t(?:TRUE|FALSE)\t[^\t]+\t(?:TRUE|FALSE)\t(?:[0-9]+(?:\.[0-9]+)?)?\t[^\t]*\t[^\t]*", re.IGNORECASE
+)
 
 
 def download(
@@ -60,8 +66,7 @@ def download(
             f"The sources of the dataset at {dataset.name} are samples of another one; use `v2d subsample --from` for it."
         )
 
-    named = settings.platform.cookies
-    cookies = named_secrets.value("platform.cookies", named, spark) if named else ""
+    cookies = _cookies(spark, settings.platform.cookies)
 
     proxies = tuple(_proxy(spark, proxy) for proxy in settings.fetch.proxies)
 
@@ -88,6 +93,20 @@ def download(
         choice=choice,
         budget=budget,
     )
+
+
+def _cookies(spark: SparkSession, named: str) -> str:
+    """The text of a cookies.txt, by the setting: its cookies, and nothing else that is in it."""
+    if not named:
+        return ""
+    lines = named_secrets.value("platform.cookies", named, spark).splitlines()
+    cookies = [line for line in lines if _COOKIE.fullmatch(line)]
+    if not cookies:
+        raise ConfigError(
+            f"Setting platform.cookies names {named}, which holds no cookies as Netscape's cookies.txt has them: a line each, "
+            "of seven fields with tabs between them."
+        )
+    return "\n".join(("# Netscape HTTP Cookie File", *cookies, ""))
 
 
 def _proxy(spark: SparkSession, named: str) -> str:
