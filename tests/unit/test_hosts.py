@@ -17,6 +17,7 @@ from tests.support.server import MediaServer
 from v2d_spark.udfs.fetch import Access, Fetcher, FetchSettings, Host, Hosts
 from v2d_spark.udfs.fetch.dns import Resolver
 from v2d_spark.udfs.fetch.guard import AddressInfo, Guard
+from v2d_spark.udfs.fetch.opt_outs import Known
 from v2d_spark.udfs.ordered_pool import OrderedPool
 from v2d_spark.udfs.vocabulary import SampleError
 
@@ -237,3 +238,51 @@ def test_a_lookup_takes_no_longer_than_a_connection_may(tmp_path: Path) -> None:
         assert time.monotonic() - started < 0.9
     assert caught.value.error_class == "dns"
     assert "no name server answered in time" in caught.value.message
+
+
+def test_of_a_host_that_is_down_nothing_is_tried_and_no_thread_waits_for_it(tmp_path: Path) -> None:
+    """With the usual settings: its robots.txt is asked for first, and cannot be had either."""
+    asked: list[str] = []
+
+    def connect(info: AddressInfo, timeout: float, options: Any) -> socket.socket:
+        asked.append(str(info[4][0]))
+        raise ConnectionRefusedError(111, "Connection refused")
+
+    access = Access(allow_hosts=("127.0.0.1",))
+    settings = FetchSettings(backoff=0.01, host_down_seconds=5.0)  # less than fetch.max_backoff, which a thread may wait
+    with contextlib.closing(Fetcher(settings, access, guard=Guard(access, connect=connect))) as fetcher:
+        started = time.monotonic()
+        errors = []
+        for number in range(8):
+            with pytest.raises(SampleError) as caught:
+                fetcher.fetch(f"http://127.0.0.1:9/{number}.mp4", tmp_path / "target")
+            errors.append(caught.value)
+        assert time.monotonic() - started < 4
+    # Three tries of each source, and the one more that makes ten.
+    assert [error.error_class for error in errors] == ["refused"] * 3 + ["host_down"] * 5
+    assert [error.was_tried for error in errors] == [True] * 3 + [False] * 5
+    assert len(asked) == 10
+
+
+def test_a_fault_that_is_remembered_keeps_nothing_of_who_met_it() -> None:
+    """An exception that is raised again and again holds the frames of all who were told of it."""
+
+    def frames(error: BaseException | None) -> int:
+        found, trace = 0, error.__traceback__ if error is not None else None
+        while trace is not None:
+            found, trace = found + 1, trace.tb_next
+        return found
+
+    resolver, _ = lookups(60, {"none": socket.gaierror(-2, "Name or service not known")})
+    known = Known()
+
+    def ask() -> Any:
+        raise SampleError("http_5xx", "robots.txt cannot be had")
+
+    for told in (lambda: resolver("none", 80), lambda: known.get((A, FetchSettings()), ask)):
+        lengths = []
+        for _ in range(5):
+            with pytest.raises((OSError, SampleError)) as caught:
+                told()
+            lengths.append(frames(caught.value))
+        assert len(set(lengths[1:])) == 1

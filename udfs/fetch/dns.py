@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import socket
 import threading
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
+from concurrent.futures import TimeoutError as NotDoneError
 from typing import Any
 
 # As `socket.getaddrinfo` gives them: family, type, protocol, canonical name, socket address.
@@ -58,9 +60,13 @@ class Resolver:
                 # A lookup cannot be ended: its thread is let go of.
                 threading.Thread(target=self._look_up, args=(answer, host, port, options), name="dns", daemon=True).start()
         try:
-            return answer.result(self._timeout)
-        except TimeoutError:
+            error = answer.exception(self._timeout)
+        except NotDoneError:  # only from Python 3.11 on this is the TimeoutError that everybody knows
             raise TimeoutError("no name server answered in time") from None
+        if error is not None:
+            # Of its own for each who asks: one that is raised again and again keeps the frames of all of them.
+            raise copy.copy(error)
+        return answer.result()
 
     def _look_up(self, answer: Future[Sequence[AddressInfo]], host: str, port: int, options: dict[str, Any]) -> None:
         try:

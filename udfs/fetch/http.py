@@ -147,8 +147,9 @@ class HttpFetcher:
                 except SampleError as error:
                     pause = self._pause(attempt, error.retry_after_s)
                     last = attempt == settings.retries or not passes_by_itself(error.error_class)
-                    # `storage` is our own disk: a second try at once meets the same.
-                    if last or pause is None or error.error_class == "storage":
+                    # `storage` is our own disk: a second try at once meets the same. What was not tried, since its host is
+                    # down, waits in its table and not in a thread.
+                    if last or pause is None or error.error_class == "storage" or not error.was_tried:
                         raise
                     if time.monotonic() + pause >= DEADLINE.get() or self._closed.wait(pause):
                         raise
@@ -168,8 +169,12 @@ class HttpFetcher:
             for attempt in range(settings.retries + 1):
                 try:
                     return self._beginning(url)
+                except Unreachable:
+                    raise  # the source itself is tried again
                 except (exceptions.HTTPError, OSError, SampleError) as fault:
                     error = fault if isinstance(fault, SampleError) else _transport_error(fault, settings)
+                    if not error.was_tried:
+                        raise
                     pause = self._pause(attempt, error.retry_after_s)
                     last = attempt == settings.retries or not passes_by_itself(error.error_class)
                     if last or pause is None or time.monotonic() + pause >= DEADLINE.get() or self._closed.wait(pause):

@@ -7,6 +7,7 @@ or a page's `<meta name="tdm-reservation">`.
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 import threading
@@ -19,6 +20,7 @@ from typing import Any, NamedTuple
 
 from protego import Protego
 
+from v2d_spark.udfs.fetch.guard import Unreachable
 from v2d_spark.udfs.fetch.hosts import Host
 from v2d_spark.udfs.fetch.settings import FetchSettings
 from v2d_spark.udfs.vocabulary import SampleError
@@ -154,7 +156,8 @@ class Known:
 
         Args:
             key: of whom, and by which settings.
-            ask: finds it out; what it raises is remembered for a shorter while.
+            ask: finds it out; what it raises is remembered for a shorter while, but for what says nothing of robots: that there
+                is no way to the host, of which `Hosts` keeps count.
         """
         with self._lock:
             until, answer = self._answers.get(key, (0.0, None))
@@ -169,9 +172,14 @@ class Known:
                 seconds = _KEPT_S
             except BaseException as error:
                 answer.set_exception(error)
-                seconds = _FAILED_S if isinstance(error, SampleError) else 0.0
+                is_said = isinstance(error, SampleError) and error.was_tried and not isinstance(error, Unreachable)
+                seconds = _FAILED_S if is_said else 0.0
             with self._lock:
                 self._keep(key, time.monotonic() + seconds, answer)
+        error = answer.exception()
+        if error is not None:
+            # Of its own for each who asks: one that is raised again and again keeps the frames of all of them.
+            raise copy.copy(error)
         return answer.result()
 
     def _keep(self, key: Any, until: float, answer: Future[_Said]) -> None:
