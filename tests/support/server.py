@@ -14,15 +14,21 @@ name that is served; a query is `?name=value`):
     /hang                       never answers                       /slow-headers              a header line now and then
     /queue/N/FILE?wait=S        serves N at once, each after S seconds (0.1); the others wait for their turn
     /truncated/FILE             half the body, then the end         /reset/FILE                half the body, then a reset
+    /reset/FILE?at=STAGE        a reset before the answer (start), or in its headers (headers)
+    /length/FILE?by=N           N bytes more (or fewer) announced than come; the connection stays open
     /drop                       no answer, the connection closes    /garbage                   an answer that is not HTTP
     /raw/FILE                   the file's bytes as the whole answer, headers included
     /flaky/K/FILE?fault=F       fails K times, then good; F is a status (503), `truncated`, `reset` or `drop`
+                                (what is counted is so by path; with `each` in the query by the whole URL)
     /retry-after/K/FILE?after=S 503 with Retry-After (seconds or `date`) K times, then good
     /rate-limited/K/FILE        the same with 429
     /noranges/FILE              ranges are ignored                  /badrange/FILE             another range than asked for
     /changing/FILE              half of it once, then the file under another ETag
     /splicing/FILE              the same, but If-Range is ignored: the rest of the other file comes (by=date: by Last-Modified)
     /chunked/FILE               no Content-Length                   /nolength/FILE             neither, ends by closing
+    /chunks/KIND                chunks that are none: `garbage`, `negative`, `huge` (2^64 bytes), `line` (a size without end)
+    /endless-headers/KIND       headers without end: `many`, or one that is `long`
+    /headers/FILE?NAME=VALUE    these headers besides, or in place of the usual ones
     /bomb/FILE                  a gigabyte, compressed          /bomb/page                 the same, and says that it is HTML
     /gzip/FILE                  compressed unasked                  /endless?length=N          bytes for ever (N announced)
     /html                       a web page                          /empty                     an empty body
@@ -51,8 +57,8 @@ import threading
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -70,6 +76,7 @@ class Request:
     method: str
     path: str
     headers: Mapping[str, str] = field(repr=False)
+    at: float = field(default=0.0, repr=False)  # when it came, on the clock of `time.monotonic`
 
 
 @dataclass(frozen=True)
@@ -90,6 +97,7 @@ class MediaServer:
         bodies: further bodies by name.
         certificate: PEM files of certificate and key; the server then speaks HTTPS.
         host: where to listen: loopback only.
+        port: where to listen; any that is free by default.
         is_old: whether it knows no TLS that is in use any more.
     """
 
@@ -100,6 +108,7 @@ class MediaServer:
         *,
         certificate: tuple[Path, Path] | None = None,
         host: str = "127.0.0.1",
+        port: int = 0,
         is_old: bool = False,
     ) -> None:
         self.folder = None if folder is None else Path(folder)
@@ -109,15 +118,19 @@ class MediaServer:
         self.answers: dict[str, tuple[int, Mapping[str, str], bytes]] = {}
         self.requests: Counter[str] = Counter()  # by path, without the query
         self.log: list[Request] = []
+        self.most_at_once = 0  # requests that were answered at the same time
+        self._at_once = 0
+        self._targets: Counter[str] = Counter()
         self.stopping = threading.Event()
         self._lock = threading.Lock()
         self._certificate = certificate
         self._host = host
+        self._port = port
         self._is_old = is_old
         self._server: _Server | None = None
 
     def __enter__(self) -> MediaServer:
-        self._server = _Server((self._host, 0), self)
+        self._server = _Server((self._host, self._port), self)
         if self._certificate:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(*self._certificate)
@@ -162,6 +175,24 @@ class MediaServer:
             self.requests[request.path] += 1
             self.log.append(request)
             return self.requests[request.path]
+
+    def count_target(self, target: str) -> int:
+        """Note a request of a whole URL; how many of it have come, this one included."""
+        with self._lock:
+            self._targets[target] += 1
+            return self._targets[target]
+
+    @contextmanager
+    def answering(self) -> Iterator[None]:
+        """A request is being answered."""
+        with self._lock:
+            self._at_once += 1
+            self.most_at_once = max(self.most_at_once, self._at_once)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._at_once -= 1
 
     def body(self, name: str) -> Body | None:
         """What is served under a name, or None."""
@@ -230,15 +261,18 @@ class _Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         path = unquote(parts.path)
         self.query = {name: values[-1] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
-        self.count = self.server.media.count(Request(self.command, path, dict(self.headers.items())))
+        self.count = self.server.media.count(Request(self.command, path, dict(self.headers.items()), time.monotonic()))
+        if "each" in self.query:
+            self.count = self.server.media.count_target(self.path)
         first, _, rest = path.lstrip("/").partition("/")
         fault = FAULTS.get(first)
-        if (answer := self.server.media.answers.get(path)) is not None:
-            self.send_status(*answer)
-        elif fault is not None:
-            fault(self, rest)
-        else:
-            self.send_body(path.lstrip("/"))
+        with self.server.media.answering():
+            if (answer := self.server.media.answers.get(path)) is not None:
+                self.send_status(*answer)
+            elif fault is not None:
+                fault(self, rest)
+            else:
+                self.send_body(path.lstrip("/"))
 
     do_HEAD = do_GET
 
@@ -435,12 +469,54 @@ def _truncated(handler: _Handler, rest: str) -> None:
 
 @fault("reset")
 def _reset(handler: _Handler, rest: str) -> None:
-    body = handler.find(rest)
-    if body is not None:
+    body, stage = handler.find(rest), handler.query.get("at")
+    if body is None:
+        return
+    if stage == "headers":
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Type: video/mp4\r\nContent-Le")
+    elif stage != "start":
         handler.send_head(body)
         handler.send_bytes(body, 0, body.size // 2)
-        handler.wait(0.05)  # what is not yet sent would be lost with the connection
-        handler.end_connection(reset=True)
+    handler.wait(0.05)  # what is not yet sent would be lost with the connection
+    handler.end_connection(reset=True)
+
+
+@fault("length")
+def _length(handler: _Handler, rest: str) -> None:
+    body = handler.find(rest)
+    if body is not None:
+        handler.send_head(body, headers={"Content-Length": str(body.size + int(handler.query["by"]))})
+        handler.send_bytes(body)
+
+
+@fault("headers")
+def _headers(handler: _Handler, rest: str) -> None:
+    body = handler.find(rest)
+    if body is not None:
+        handler.send_head(body, headers=handler.query)
+        handler.send_bytes(body)
+
+
+CHUNKS = {
+    "garbage": b"this is no number\r\nand no chunk\r\n",
+    "negative": b"-5\r\nabcde\r\n",
+    "huge": b"10000000000000000\r\nabcde\r\n",
+    "line": b"1" * 200_000,
+}
+
+
+@fault("chunks")
+def _chunks(handler: _Handler, rest: str) -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: video/mp4\r\nTransfer-Encoding: chunked\r\n\r\n"
+    handler.wfile.write(head + CHUNKS[rest])
+    handler.end_connection()
+
+
+@fault("endless-headers")
+def _endless_headers(handler: _Handler, rest: str) -> None:
+    handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Long: ")
+    while not handler.server.media.stopping.is_set():
+        handler.wfile.write(b"x" * PIECE if rest == "long" else b"yes\r\nX-More: " * 1000)
 
 
 @fault("drop")
