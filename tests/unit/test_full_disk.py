@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import pytest
+from yt_dlp.utils import DownloadError
 
 from tests.support.media import make_video
 from v2d_spark import config
 from v2d_spark.udfs.engine import media_child
+from v2d_spark.udfs.fetch.platform_child import error_of
 from v2d_spark.udfs.vocabulary import ERROR_CLASSES, SampleError
 
 
@@ -36,3 +39,10 @@ def test_a_source_comes_again(tmp_path: Path, settings: list[str], name: str) ->
 
     assert (caught.value.error_class, caught.value.message) == ("storage", "the disk of scratch_dir is full")
     assert ERROR_CLASSES["storage"]
+
+
+def test_what_a_page_leads_to_comes_again() -> None:
+    full = OSError(errno.ENOSPC, "No space left on device")
+    # As yt-dlp has it in the middle of a file; a file that cannot be opened ends in the fault itself.
+    told = DownloadError("unable to write data: [Errno 28] No space left on device", (OSError, full, None))
+    assert [error_of(fault).error_class for fault in (full, told)] == ["storage", "storage"]

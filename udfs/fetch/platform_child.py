@@ -8,6 +8,7 @@ it would open whatever a playlist names. deno is, where JavaScript is to be run:
 
 from __future__ import annotations
 
+import errno
 import functools
 import io
 import itertools
@@ -659,6 +660,8 @@ def error_of(fault: BaseException) -> SampleError:
     for one in seen:
         if isinstance(one, _Fault):
             return one.error
+        if isinstance(one, OSError) and one.errno in (errno.ENOSPC, errno.EDQUOT):
+            return SampleError("storage", "the disk of scratch_dir is full")
     text = re.sub(r"^(ERROR: )?(\[[^]]*\] )?([^ ]*: )?", "", str(getattr(fault, "msg", None) or fault)).strip()
     # Redacted before it is cut: of what is cut in the middle nobody sees any more that it is a password.
     text = redact(text.partition("; please report")[0].partition("Use --")[0][:_MOST_READ])[:_MOST_TOLD].strip()
