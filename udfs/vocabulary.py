@@ -68,6 +68,7 @@ ERROR_CLASSES: dict[str, bool] = {
     "live": False,
     "playlist": False,
     EXPANDED: False,
+    "platform_error": True,
     "platform_crashed": False,
     "platform_timeout": True,
     "platform_memory": False,

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from v2d_spark import merges, suppressions
-from v2d_spark.inputs.sources import name_of, require_free_names
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs.vocabulary import EXPANDED, PENDING, ROLE_SOURCE
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
 
-_COLUMNS = (
-    "source_num long, shard string, key string, identity string, url string, caption string, captions array<string>, "
-    "status string, attempts int, batch_id long, updated_at timestamp"
-)
+_ENTRIES = "entries array<struct<url: string, title: string>>"
 
 
 def add_listed(spark: SparkSession, dataset: Dataset, media: str, batch_id: int) -> int:
@@ -24,41 +19,48 @@ def add_listed(spark: SparkSession, dataset: Dataset, media: str, batch_id: int)
 
     Args:
         spark: the session.
-        dataset: the dataset.
+        dataset: the dataset; without imported sources, whose names could be those of new ones.
         media: SQL relation of the batch's rows of `media`.
         batch_id: the batch.
 
     Returns:
         How many were added.
-
-    Raises:
-        DatasetError: if their names are those of imported sources.
     """
+    from pyspark.sql import Window
     from pyspark.sql import functions as F
 
-    rows = spark.sql(
-        f"SELECT info FROM {media} WHERE batch_id = {batch_id} AND role = '{ROLE_SOURCE}' AND error_class = '{EXPANDED}' "
-        "ORDER BY source_num"
-    ).collect()
-    titles: dict[str, str | None] = {}
-    for row in rows:
-        for entry in json.loads(row["info"])["entries"]:
-            titles.setdefault(entry["url"], entry["title"])
-    found = spark.createDataFrame([(place, url) for place, url in enumerate(titles)], "place long, identity string")
+    from v2d_spark.inputs.sources import named
+
+    entries = spark.sql(
+        f"SELECT source_num AS listed_in, posexplode(from_json(info, '{_ENTRIES}').entries) AS (place, entry) FROM {media} "
+        f"WHERE batch_id = {batch_id} AND role = '{ROLE_SOURCE}' AND error_class = '{EXPANDED}'"
+    )
+    first_of = F.min_by("entry.title", F.struct("listed_in", "place")).alias("caption"), F.min("listed_in").alias("listed_in")
+    place = F.min(F.struct("listed_in", "place")).alias("place")
+    found = entries.groupBy(F.col("entry.url").alias("identity")).agg(*first_of, place)
     found = found.withColumn("url", F.col("identity")).where(suppressions.source_condition(dataset))
-    known = dataset.read(spark, "sources").select("identity")
-    new = [row["identity"] for row in found.join(known, "identity", "left_anti").orderBy("place").collect()]
-    if not new:
+    new = found.join(dataset.read(spark, "sources").select("identity"), "identity", "left_anti")
+    count = new.count()
+    if not count:
         return 0
     highest = dataset.highest("sources", "source_num")
     first = max(0 if highest is None else highest + 1, dataset.numbers_given)
-    require_free_names(spark, dataset, first, len(new))
-    made = [_row(dataset, first + place, url, titles[url], batch_id) for place, url in enumerate(new)]
-    added = spark.createDataFrame(made, _COLUMNS).withColumn("updated_at", F.current_timestamp())
+    row = F.row_number().over(Window.orderBy("place")).cast("long")
+    shard, key = named(dataset.shard_size)
+    rows = new.select("*", (F.lit(first - 1) + row).alias("source_num"))
+    added = rows.select(
+        "source_num",
+        shard.alias("shard"),
+        key.alias("key"),
+        "identity",
+        "url",
+        "caption",
+        F.array_compact(F.array("caption")).alias("captions"),
+        F.lit(PENDING).alias("status"),
+        F.lit(0).alias("attempts"),
+        F.lit(batch_id).cast("long").alias("batch_id"),
+        "listed_in",
+        F.current_timestamp().alias("updated_at"),
+    )
     merges.append_sources(dataset, added)
-    return len(new)
-
-
-def _row(dataset: Dataset, number: int, url: str, title: str | None, batch_id: int) -> tuple[Any, ...]:
-    shard, key = name_of(number, dataset.shard_size)
-    return (number, shard, key, url, url, title, [title] if title else [], PENDING, 0, batch_id, None)
+    return count

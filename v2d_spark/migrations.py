@@ -70,7 +70,7 @@ MIGRATIONS = (
         "what a server says of the bytes, what was measured later, what a batch costs, and a record of deletions",
         _all_declared,
     ),
-    Migration(5, "which subtitles a machine made", _all_declared),
+    Migration(5, "which subtitles a machine made, and which list a source was in", _all_declared),
 )
 
 

@@ -306,6 +306,7 @@ SOURCES = Table(
             "upstream", UPSTREAM, "what was said of the bytes where they came from, and their checksum, when they last came"
         ),
         _column("origin", ORIGIN, "in a dataset made from another: source_num and batch_id of the sample there"),
+        _column("listed_in", pa.int64(), "source_num of the page that listed it; null where an input named it"),
     ),
     _skipping("source_num", "batch_id", "status", "next_retry_at", "key") | _CHANGING,
 )

@@ -49,12 +49,16 @@ def test_a_list_becomes_sources_once(
 
         dying.setattr(batches, "append_run", die)
         with pytest.raises(RuntimeError, match="dead"):
-            download(site, tmp_path, "list.html", "og.html")
+            made = download(site, tmp_path, "list.html", "og.html")
+    assert made.report.statuses["ok"] >= 3  # the videos of the list, too
     download(site, tmp_path, "list.html", "og.html")
     download(site, tmp_path, "list.html", "og.html")
 
     dataset = Dataset.open(str(tmp_path / "ds"))
-    told = ask(dataset, "SELECT source_num, key, url, identity, status, error_class, caption FROM sources ORDER BY source_num")
+    told = ask(
+        dataset,
+        "SELECT source_num, key, url, identity, status, error_class, caption, listed_in FROM sources ORDER BY source_num",
+    )
     assert [(row["source_num"], row["status"], row["error_class"]) for row in told] == [
         (0, "skipped", "expanded"),
         (1, "ok", None),
@@ -62,7 +66,16 @@ def test_a_list_becomes_sources_once(
     ]
     assert [row["url"] for row in told[2:]] == [site.url(f"film.mp4?{number}") for number in range(3)]
     assert all(row["url"] == row["identity"] for row in told)
+    assert [row["listed_in"] for row in told] == [None, None, 0, 0, 0]
     assert all(row["caption"].startswith("Films") for row in told[2:])
     info = {row["source_num"]: json.loads(row["info"] or "{}") for row in ask(dataset, "SELECT source_num, info FROM media")}
     assert len(info[0]["entries"]) == 3
     assert info[1]["title"].startswith("A film")
+
+
+def test_a_list_in_a_list_is_no_list_any_more(spark: SparkSession, site: MediaServer, tmp_path: Path) -> None:
+    outer = "".join(f'<video src="list.html?{number}"></video>' for number in range(2))
+    (site.folder / "outer.html").write_text(f"<html><title>Lists</title>{outer}</html>")  # type: ignore[operator]
+    download(site, tmp_path, "outer.html")
+    told = ask(Dataset.open(str(tmp_path / "ds")), "SELECT status, error_class FROM sources ORDER BY source_num")
+    assert [tuple(row.values()) for row in told] == [("skipped", "expanded"), ("failed", "playlist"), ("failed", "playlist")]

@@ -74,6 +74,7 @@ def sources(urls: Sequence[str | None], **more: Any) -> pa.RecordBatch:
     ]
     kinds = {
         "source_num": pa.int64(),
+        "listed_in": pa.int64(),
         "attempts": pa.int32(),
         "next_clip_index": pa.int32(),
         "spans": pa.list_(pa.struct([("start_s", pa.float64()), ("end_s", pa.float64()), ("caption", pa.string())])),

@@ -8,12 +8,15 @@ import io
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import av
 import pytest
+from yt_dlp import YoutubeDL
 from yt_dlp.utils import DownloadError, ExtractorError, GeoRestrictedError, UnsupportedError, UserNotLive
 
 from tests.support.media import make_video
@@ -23,9 +26,9 @@ from tests.support.streams import SECONDS, make_site
 from tests.support.tasks import make_task, run, sources
 from v2d_spark import config
 from v2d_spark.udfs.engine import Look, media_child
-from v2d_spark.udfs.fetch import Access, Fetched, Fetcher, FetchSettings
+from v2d_spark.udfs.fetch import Access, Fetched, Fetcher, FetchSettings, platform_info
 from v2d_spark.udfs.fetch.platform import PlatformFetcher
-from v2d_spark.udfs.fetch.platform_child import error_of
+from v2d_spark.udfs.fetch.platform_errors import error_of
 from v2d_spark.udfs.fetch.platform_settings import PlatformSettings
 from v2d_spark.udfs.vocabulary import ConfigError, SampleError
 
@@ -257,7 +260,19 @@ def test_platforms_are_asked_only_if_that_is_wanted(site: MediaServer, tmp_path:
         (UserNotLive(), "live"),
         (UnsupportedError("http://h.example/"), "not_media"),
         (TimeoutError("timed out"), "timeout"),
-        (KeyError("formats"), "not_media"),
+        (KeyError("formats"), "platform_error"),
+        (ExtractorError("Unable to extract account info; please report this issue"), "platform_error"),
+        (ExtractorError("Unable to find subscription button"), "platform_error"),
+        (ExtractorError("Sign in to confirm you’re not a bot. Use --cookies", expected=True), "rate_limited"),
+        (ExtractorError("The uploader has blocked it in your country", expected=True), "geo_blocked"),
+        (
+            ExtractorError(
+                "Video unavailable. This video is no longer available because the account has been terminated", expected=True
+            ),
+            "not_found",
+        ),
+        (ExtractorError("Unable to download API page: HTTP Error 503: Service Unavailable", expected=True), "http_5xx"),
+        (ExtractorError("There is nothing to see here", expected=True), "not_media"),
     ],
 )
 def test_what_platforms_say(fault: Exception, error_class: str) -> None:
@@ -265,6 +280,92 @@ def test_what_platforms_say(fault: Exception, error_class: str) -> None:
         told = error_of(one)
         assert told.error_class == error_class
         assert "--cookies" not in told.message
+
+
+SEGMENTS = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:2,\nsmall00.ts\n#EXTINF:2,\n{0}\n#EXT-X-ENDLIST\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "error_class"),
+    [
+        ("reset/film.mp4", "reset"),
+        ("truncated/film.mp4", "truncated"),
+        ("stall/film.mp4", "timeout"),
+        ("status/503", "http_5xx"),
+        ("status/410", "http_410"),
+        ("drop", "reset"),
+        ("html", "truncated"),
+        ("rate-limited/9/small01.ts?after=3600", "rate_limited"),
+    ],
+)
+@pytest.mark.parametrize("way", ["file", "segment"])
+def test_what_breaks_behind_a_page_says_so(site: MediaServer, tmp_path: Path, path: str, error_class: str, way: str) -> None:
+    site.bodies["a.html"] = f'<video src="/{path}"></video>'.encode()
+    site.bodies["a.m3u8"] = SEGMENTS.format(f"/{path}").encode()
+    page = site.url("a.html" if way == "file" else "a.m3u8")
+    told = fault(page, tmp_path, read_timeout=1.0, retries=0)
+    if path == "html" and way == "file":
+        error_class = "not_media"
+    assert told.error_class == error_class
+    assert told.retry_after_s == (3600 if error_class == "rate_limited" else None)
+
+
+@pytest.mark.parametrize("path", ["rate-limited/1/film.mp4?after=0", "retry-after/1/film.mp4?after=0"])
+def test_what_comes_the_second_time_comes(site: MediaServer, tmp_path: Path, path: str) -> None:
+    site.requests.clear()
+    site.bodies["b.html"] = f'<meta property="og:video" content="/{path}">'.encode()
+    assert look(fetch(site.url("b.html"), tmp_path)).width == 160
+
+
+def test_subtitles_that_hang_cost_no_video(site: MediaServer, tmp_path: Path) -> None:
+    tracks = "".join(f'<track src="/hang?{number}" srclang="l{number}" kind="subtitles">' for number in range(8))
+    site.bodies["c.html"] = f'<video src="film.mp4">{tracks}</video>'.encode()
+    started = time.monotonic()
+    fetched = fetch(site.url("c.html"), tmp_path, platform_subtitles=("all",), read_timeout=2.0, total_timeout=30.0)
+    assert look(fetched).width == 160
+    assert fetched.subtitles is None
+    assert time.monotonic() - started < 20
+
+
+def test_closing_ends_what_is_under_way(site: MediaServer, tmp_path: Path) -> None:
+    site.bodies["d.html"] = b'<meta property="og:video" content="/slow/film.mp4?rate=100">'
+    settings, access = FetchSettings(min_rate=0.0), Access(allow_hosts=("127.0.0.1",))
+    fetcher = Fetcher(settings, access, platform=PlatformFetcher(settings, access, PlatformSettings(), media_child()))
+    with ThreadPoolExecutor(1) as threads:
+        fetching = threads.submit(fetcher.fetch, site.url("d.html"), tmp_path / "target")
+        while not site.seen("/slow/film.mp4"):
+            time.sleep(0.05)
+        started = time.monotonic()
+        fetcher.close()
+        assert isinstance(fetching.exception(30), SampleError)
+    assert time.monotonic() - started < 5
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_kept_of_a_platforms_words_leads_to_no_file() -> None:
+    secret = "s3cr3t-0123456789"
+    info: dict[str, Any] = {
+        "id": "x",
+        "title": "A film",
+        "duration": 3.5,
+        "chapters": [{"title": "One", "start_time": 0}],
+        "webpage_url": f"https://h.example/watch?v=1&token={secret}",
+        "thumbnail": f"https://h.example/x.jpg?X-Amz-Signature={secret}",
+        "extra_param_to_segment_url": f"token={secret}",
+        "extra_param_to_key_url": secret,
+        "hls_aes": {"key": secret},
+        "play_path": secret,
+        "url": f"https://h.example/x.mp4?{secret}",
+        "http_headers": {"Cookie": secret},
+        "formats": [{"url": secret}],
+        "epoch": 1,
+    }
+    with YoutubeDL({"quiet": True}) as downloader:
+        text = platform_info.told(downloader, info)
+    assert secret not in text
+    kept = json.loads(text)
+    assert (kept["title"], kept["chapters"], kept["duration"]) == ("A film", [{"title": "One", "start_time": 0}], 3.5)
+    assert set(kept) == {"id", "title", "duration", "chapters", "webpage_url", "thumbnail"}
 
 
 @pytest.mark.parametrize("path", ["small.m3u8", "master.m3u8", "secret.m3u8", "dash.mpd"])

@@ -47,6 +47,7 @@ def asked(url: str, folder: Path, access: Access = OPEN, **changes: Any) -> dict
         "folder": str(folder),
         "timeout": 30.0,
         "spans": [],
+        "expands": True,
         "proxy": "",
         "cookies": "",
         "fetch": dataclasses.asdict(fetch),

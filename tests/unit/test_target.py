@@ -208,3 +208,23 @@ def test_room_is_short_while_somebody_waits_for_it() -> None:
     waiting.join(10)
     assert not waiting.is_alive()
     assert not room.is_short()
+
+
+def test_a_file_is_taken_over_whole(tmp_path: Path) -> None:
+    room = Room(100)
+    share = room.share()
+    (tmp_path / "file").write_bytes(b"what was there before, and longer")
+    (tmp_path / "other").write_bytes(b"abcde")
+    with Target(tmp_path / "file", 5, share) as target:
+        target.beside(60)
+        assert room._sum == 60
+        target.take_over(tmp_path / "other")
+    assert (target.size, target.sha256()) == (5, hashlib.sha256(b"abcde").hexdigest())
+    assert (tmp_path / "file").read_bytes() == b"abcde"
+    assert room._sum == 5
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+    (tmp_path / "other").write_bytes(b"abcdef")
+    with pytest.raises(SampleError, match="larger than"), Target(tmp_path / "file", 5, share) as target:
+        target.take_over(tmp_path / "other")
+    assert not (tmp_path / "file").exists()

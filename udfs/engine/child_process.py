@@ -83,13 +83,27 @@ class ChildProcess:
         process = self._process
         return process.pid if process is not None else None
 
-    def ask(self, request: dict[str, Any], timeout: float, *, keep_below: int | None = None) -> dict[str, Any]:
+    def kill(self) -> None:
+        """End the child in the middle of what it is asked; whoever asks it meets a `SampleError`."""
+        if (pid := self.pid) is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
+
+    def ask(
+        self,
+        request: dict[str, Any],
+        timeout: float,
+        *,
+        keep_below: int | None = None,
+        meanwhile: Callable[[], None] | None = None,
+    ) -> dict[str, Any]:
         """Send a request and wait for its answer.
 
         Args:
             request: what is asked.
             timeout: seconds.
             keep_below: bytes of resident memory above which it is ended after its answer; None to keep it.
+            meanwhile: is called twenty times a second until there is an answer; None for nothing.
 
         Returns:
             The answer.
@@ -101,7 +115,7 @@ class ChildProcess:
         with self._lock:
             try:
                 process = self._running()
-                answer = self._exchange(process, request, timeout)
+                answer = self._exchange(process, request, timeout, meanwhile)
                 if keep_below is not None and _resident(process.pid) > keep_below:
                     self._stop()  # what it keeps would count against the next file
                 return answer
@@ -147,16 +161,24 @@ class ChildProcess:
             raise V2dError(f"The process that {self._purpose} does not speak as this version does: reinstall v2d_spark.")
         return process
 
-    def _exchange(self, process: subprocess.Popen[bytes], request: dict[str, Any], timeout: float) -> dict[str, Any]:
+    def _exchange(
+        self,
+        process: subprocess.Popen[bytes],
+        request: dict[str, Any],
+        timeout: float,
+        meanwhile: Callable[[], None] | None = None,
+    ) -> dict[str, Any]:
         assert process.stdin is not None
         deadline = time.monotonic() + timeout
         try:
             write_message(process.stdin.fileno(), request)
         except BrokenPipeError:
             raise self._died(process) from None
-        return self._receive(process, deadline)
+        return self._receive(process, deadline, meanwhile)
 
-    def _receive(self, process: subprocess.Popen[bytes], deadline: float) -> dict[str, Any]:
+    def _receive(
+        self, process: subprocess.Popen[bytes], deadline: float, meanwhile: Callable[[], None] | None = None
+    ) -> dict[str, Any]:
         assert process.stdout is not None
         pipe = process.stdout.fileno()
         poll = select.poll()
@@ -177,6 +199,8 @@ class ChildProcess:
                 if resident > self._memory_limit > 0:
                     limit = self._memory_limit >> 20
                     raise self._fault("memory", f"took {resident >> 20} MiB of memory, {limit} MiB are allowed")
+                if meanwhile is not None:
+                    meanwhile()
             if time.monotonic() > deadline:
                 raise self._fault("timeout", "took longer than it may")
 

@@ -72,6 +72,7 @@ class Fetcher:
         direct_over: int | None = None,
         known: Upstream | None = None,
         spans: Sequence[tuple[float, float]] = (),
+        expands: bool = True,
     ) -> Fetched:
         """Fetch one source.
 
@@ -84,6 +85,7 @@ class Fetcher:
             known: of bytes that came before, which are not wanted again: it ends as soon as it is plain that these are they.
                 None to fetch whatever there is.
             spans: start and end, in seconds, of all that is wanted of a video, where its host gives parts. None for all.
+            expands: whether a list of videos may become sources.
 
         Returns:
             What came, or that it is what is known.
@@ -105,7 +107,7 @@ class Fetcher:
             except IsPageError:
                 assert self._platform is not None
                 with room() as file:
-                    said = self._platform.fetch(source, file, spans)
+                    said = self._platform.fetch(source, file, spans, expands=expands)
         except ListedError:
             raise
         except SampleError as error:
@@ -130,5 +132,7 @@ class Fetcher:
         raise SampleError("unsupported", f"URLs of the scheme {scheme}: are not fetched")
 
     def close(self) -> None:
-        """Close connections; fetches that wait for their next try give up."""
+        """Close connections; fetches that wait for their next try, or for a platform, give up."""
         self._http.close()
+        if self._platform is not None:
+            self._platform.close()

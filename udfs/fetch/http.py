@@ -5,7 +5,6 @@ from __future__ import annotations
 import email.utils
 import http.client
 import itertools
-import random
 import re
 import ssl
 import threading
@@ -21,6 +20,7 @@ import urllib3
 from urllib3 import exceptions
 
 from v2d_spark.udfs.content_types import content_type_of
+from v2d_spark.udfs.fetch.backoff import pause_s
 from v2d_spark.udfs.fetch.connections import DEADLINE, connection_pools
 from v2d_spark.udfs.fetch.guard import Guard, Unreachable
 from v2d_spark.udfs.fetch.hosts import Host, Hosts
@@ -145,7 +145,7 @@ class HttpFetcher:
                     self._try(url, target, progress)
                     return progress.said()
                 except SampleError as error:
-                    pause = self._pause(attempt, error.retry_after_s)
+                    pause = pause_s(settings, attempt, error.retry_after_s)
                     last = attempt == settings.retries or not passes_by_itself(error.error_class)
                     # `storage` is our own disk: a second try at once meets the same. What was not tried, since its host is
                     # down, waits in its table and not in a thread.
@@ -175,7 +175,7 @@ class HttpFetcher:
                     error = fault if isinstance(fault, SampleError) else _transport_error(fault, settings)
                     if not error.was_tried:
                         raise
-                    pause = self._pause(attempt, error.retry_after_s)
+                    pause = pause_s(settings, attempt, error.retry_after_s)
                     last = attempt == settings.retries or not passes_by_itself(error.error_class)
                     if last or pause is None or time.monotonic() + pause >= DEADLINE.get() or self._closed.wait(pause):
                         name = url.rpartition("/")[2]
@@ -207,17 +207,6 @@ class HttpFetcher:
             finally:
                 self._discard(response)
         return None
-
-    def _pause(self, attempt: int, retry_after: float | None) -> float | None:
-        """Seconds before the next try: doubled each time, with jitter, and no shorter than the server asked for.
-
-        None where it asked for more than a task waits: then a later run tries again.
-        """
-        settings = self._settings
-        if retry_after is not None and retry_after > settings.max_backoff:
-            return None
-        pause = settings.backoff * 2.0**attempt * random.uniform(0.5, 1.5)
-        return max(min(pause, settings.max_backoff), retry_after or 0.0)
 
     def _try(self, url: str, target: Target, progress: _Progress) -> None:
         """One try, redirects included."""

@@ -13,16 +13,18 @@ import os
 import shutil
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from v2d_spark.udfs.engine import MediaChild
 from v2d_spark.udfs.engine.child_process import ChildProcess, python_path
+from v2d_spark.udfs.fetch.backoff import pause_s
 from v2d_spark.udfs.fetch.platform_settings import PlatformSettings
-from v2d_spark.udfs.fetch.result import PIECE, ListedError, Said, Target
+from v2d_spark.udfs.fetch.result import ListedError, Said, Target
 from v2d_spark.udfs.fetch.settings import Access, FetchSettings
-from v2d_spark.udfs.vocabulary import ConfigError, SampleError
+from v2d_spark.udfs.vocabulary import ConfigError, SampleError, passes_by_itself
 
 _KEPT = (
     "PATH",
@@ -73,30 +75,60 @@ class PlatformFetcher:
             "platform": dataclasses.asdict(settings),
             "cookies": cookies,
         }
+        self._settings = fetch
         self._proxies = itertools.cycle(proxies or [""])
-        self._timeout = fetch.total_timeout
         self._memory = settings.memory
         self._media = media
+        self._turns = threading.BoundedSemaphore(settings.processes)
+        self._closed = threading.Event()
+        self._asked: set[ChildProcess] = set()
 
-    def fetch(self, url: str, target: Target, spans: Sequence[tuple[float, float]] = ()) -> Said:
-        """Fetch what a page holds.
+    def fetch(self, url: str, target: Target, spans: Sequence[tuple[float, float]] = (), *, expands: bool = True) -> Said:
+        """Fetch what a page holds, and try again after faults that pass.
 
         Args:
             url: of the page, or of a playlist.
             target: takes the bytes; its file has room beside it for the parts of the video.
-            spans: start and end, in seconds, of all that is wanted of it: of a stream in pieces no others come. None for all.
+            spans: start and end, in seconds, of all that is wanted of it: no others come where that is possible. None for all.
+            expands: whether a list of videos may become sources.
 
         Returns:
             What the platform says.
 
         Raises:
+            ListedError: if it is a list of videos, which become sources.
             SampleError: why there is none.
             V2dError: if no process can be started.
         """
+        settings, until = self._settings, time.monotonic() + self._settings.total_timeout
+        attempt = 0
+        while True:
+            try:
+                with self._turns:
+                    return self._try(url, target, spans, expands=expands, timeout=max(until - time.monotonic(), 0.1))
+            except _AskedError as error:
+                if spans and error.error_class in ("platform_crashed", "platform_memory"):
+                    spans = ()  # libav has read the file there
+                    continue
+                pause = pause_s(settings, attempt, error.retry_after_s)
+                last = attempt == settings.retries or error.was_retried or not passes_by_itself(error.error_class)
+                if last or pause is None or time.monotonic() + pause >= until or self._closed.wait(pause):
+                    raise
+                attempt += 1
+
+    def close(self) -> None:
+        """End what is under way, and all processes but one, which the next task may need."""
+        self._closed.set()
+        for child in list(self._asked):
+            child.kill()
+        _CHILDREN.keep(1)
+
+    def _try(self, url: str, target: Target, spans: Sequence[tuple[float, float]], *, expands: bool, timeout: float) -> Said:
         folder = target.path.with_name(f"{target.path.name}.parts")
         try:
             folder.mkdir()
-            answer = self._ask(url, folder, spans)
+            told = {"url": url, "folder": os.fspath(folder), "timeout": timeout, "spans": list(spans), "expands": expands}
+            answer = self._ask(told | {"proxy": next(self._proxies)}, target)
             if "entries" in answer:
                 raise ListedError(answer["entries"])
             # By their names alone: who works on strangers' pages is not trusted with paths.
@@ -106,12 +138,9 @@ class PlatformFetcher:
             gaps = answer["whole"] is not None
             if len(parts) > 1 or tracks or gaps:
                 joined = folder / "joined"
-                subtitles = self._media.join(parts, tracks, joined, has_gaps=gaps, timeout=self._timeout) or None
+                subtitles = self._media.join(parts, tracks, joined, has_gaps=gaps, timeout=self._settings.total_timeout) or None
                 body = joined if joined.exists() else body
-            target.expect(body.stat().st_size)
-            with body.open("rb") as file:
-                while piece := file.read(PIECE):
-                    target.write(piece)
+            target.take_over(body)
             if target.size == 0:
                 raise SampleError("empty", "the platform sent nothing")
             return Said(info=answer["info"], subtitles=subtitles, whole=answer["whole"])
@@ -120,19 +149,45 @@ class PlatformFetcher:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _ask(self, url: str, folder: Path, spans: Sequence[tuple[float, float]]) -> dict[str, Any]:
+    def _ask(self, request: dict[str, Any], target: Target) -> dict[str, Any]:
+        folder, timeout = Path(request["folder"]), request["timeout"] + _MARGIN_S
+        looked_at = time.monotonic()
+
+        def meanwhile() -> None:
+            nonlocal looked_at
+            if time.monotonic() - looked_at > _LOOKS_EVERY_S:
+                looked_at = time.monotonic()
+                target.beside(sum(entry.stat().st_size for entry in os.scandir(folder) if entry.is_file()))
+
         child = _CHILDREN.take(self._memory)
+        self._asked.add(child)
         try:
-            request = {"url": url, "folder": os.fspath(folder), "timeout": self._timeout, "spans": list(spans)}
-            request |= {"proxy": next(self._proxies), **self._told}
-            answer = child.ask(request, self._timeout + _MARGIN_S, keep_below=self._memory // 2)
+            answer = child.ask(self._told | request, timeout, keep_below=self._memory // 2, meanwhile=meanwhile)
+        except SampleError as error:
+            raise _AskedError(error, was_retried=True) from error
         finally:
+            self._asked.discard(child)
             _CHILDREN.give_back(child, self._memory)
         if "error_class" in answer:
-            raise SampleError(answer["error_class"], answer["message"], answer.get("retry_after_s"))
+            told = SampleError(answer["error_class"], answer["message"], answer.get("retry_after_s"))
+            raise _AskedError(told, was_retried=bool(answer.get("was_retried")))
         return answer
 
 
+class _AskedError(SampleError):
+    """What asking a platform came to.
+
+    Args:
+        error: that.
+        was_retried: whether it makes no sense to ask the same once more at once.
+    """
+
+    def __init__(self, error: SampleError, *, was_retried: bool) -> None:
+        super().__init__(error.error_class, error.message, error.retry_after_s, error.was_tried)
+        self.was_retried = was_retried
+
+
+_LOOKS_EVERY_S = 1.0
 # It ends by itself first, with a better word.
 _MARGIN_S = 5.0
 
@@ -160,6 +215,17 @@ class _Children:
         )
         atexit.register(child.close)
         return child
+
+    def keep(self, most: int) -> None:
+        """End all that nobody asks but so many."""
+        with self._lock:
+            ours = [idle for (pid, _), idle in self._idle.items() if pid == os.getpid()]
+            ended = [child for idle in ours for child in idle[most:]]
+            for idle in ours:
+                del idle[most:]
+        for child in ended:
+            atexit.unregister(child.close)
+            child.close()
 
     def give_back(self, child: ChildProcess, memory: int) -> None:
         """Let others ask it."""

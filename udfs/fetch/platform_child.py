@@ -8,11 +8,9 @@ it would open whatever a playlist names. deno is, where JavaScript is to be run:
 
 from __future__ import annotations
 
-import errno
 import functools
 import io
 import itertools
-import json
 import os
 import re
 import resource
@@ -35,73 +33,33 @@ import av.error
 from yt_dlp import YoutubeDL
 from yt_dlp.downloader.hls import HlsFD
 from yt_dlp.networking import Request, _urllib
-from yt_dlp.networking.exceptions import HTTPError, IncompleteRead, TransportError
-from yt_dlp.networking.exceptions import RequestError as NetworkError
-from yt_dlp.networking.exceptions import SSLError as NetworkSSLError
-from yt_dlp.utils import GeoRestrictedError, UnsupportedError, UserNotLive, determine_protocol
+from yt_dlp.networking.exceptions import RequestError, TransportError
+from yt_dlp.utils import determine_protocol
 
 from v2d_spark.udfs.engine.pipes import leave_with, take_pipes
 from v2d_spark.udfs.engine.protocol import read_message, write_message
 from v2d_spark.udfs.fetch.dns import Resolver
 from v2d_spark.udfs.fetch.guard import Guard
 from v2d_spark.udfs.fetch.hosts import Host
-from v2d_spark.udfs.fetch.http import parse, retry_after_of, status_error
+from v2d_spark.udfs.fetch.http import parse
+from v2d_spark.udfs.fetch.platform_errors import Fault, NoVideoError, TooMuchError, error_of, network_error
+from v2d_spark.udfs.fetch.platform_info import told
 from v2d_spark.udfs.fetch.platform_settings import EXPAND, FIRST, REFUSE, PlatformSettings
 from v2d_spark.udfs.fetch.ranges import RangeFile, copy_spans
 from v2d_spark.udfs.fetch.segments import playlist_seconds, wanted_segments, with_pieces
 from v2d_spark.udfs.fetch.settings import Access, FetchSettings
-from v2d_spark.udfs.redact import REDACTED, redact
+from v2d_spark.udfs.redact import redact
 from v2d_spark.udfs.vocabulary import SampleError
 
 _PLAYLIST_BYTES = 16 << 20
 _ANSWER_BYTES = 64 << 20  # of a page or a manifest, decompressed
-_INFO_BYTES = 1 << 20
-_INFO_VALUE = 4096  # characters
 _SCRIPT_MIB = 512  # of memory for JavaScript
 _FIRST_BYTES = 256 << 10  # of a file of which parts are wanted
-_MOST_TOLD = 300  # characters of what yt-dlp says of a fault
-_MOST_READ = 10_000
+_MOST_NESTED = 5  # lists in lists, until there is a video
+_FOR_SUBTITLES = 0.2  # of the time that is left
 _OVERTIME_S = 60.0  # after which a request ends whose parent has not ended it
-_STATUS = re.compile(r"HTTP Error \d")
-# What platforms say, in the words of yt-dlp's extractors.
-_SAID = tuple(
-    (re.compile(pattern, re.IGNORECASE), error_class)
-    for pattern, error_class in (
-        (r"too many requests|rate.?limit", "rate_limited"),
-        (r"\bgeo.?restrict|available (?:in|from) your (?:country|location|region)|blocked in your country", "geo_blocked"),
-        (
-            r"sign in|log ?in|registered users|members.only|private video|account|cookies|password|subscri|premium|purchase",
-            "login_required",
-        ),
-        (r"live event will begin|premieres in|is offline|not currently live|livestream", "live"),
-        (r"\bDRM\b", "unsupported"),
-        (r"requested format is not available|no video formats found", "unsupported"),
-        (r"\bunavailable\b|been removed|does not exist|no longer available|deleted|terminated|not found", "not_found"),
-    )
-)
 _STARTING = frozenset(("subprocess.Popen", "os.exec", "os.posix_spawn", "os.spawn", "os.system", "os.startfile", "pty.spawn"))
 _CONNECTING = frozenset(("socket.connect", "socket.sendto", "socket.sendmsg", "socket.bind"))
-# What is no description of the video, is another file, or carries tokens.
-_NOT_TOLD = frozenset(
-    (
-        "automatic_captions",
-        "cookies",
-        "formats",
-        "fragment_base_url",
-        "fragments",
-        "http_headers",
-        "manifest_url",
-        "requested_downloads",
-        "requested_formats",
-        "requested_subtitles",
-        "subtitles",
-        "thumbnails",
-        "url",
-        "urls",
-    )
-)
-
-
 # Brotli is not asked for, and knows no end of what it makes of a little: what comes in it stays as it is.
 _urllib.brotli = None
 
@@ -144,22 +102,6 @@ class _Doors:
 _DOORS = _Doors()
 
 
-class _Fault(Exception):
-    """Ends what yt-dlp does, from within it.
-
-    Args:
-        error: what it came to.
-    """
-
-    def __init__(self, error: SampleError) -> None:
-        super().__init__(error.message)
-        self.error = error
-
-
-class _TooMuchError(TransportError):  # type: ignore[misc]
-    """An answer is larger than any page or playlist."""
-
-
 class _Quiet:
     """What yt-dlp tells of its work goes nowhere; errors come as exceptions."""
 
@@ -188,11 +130,18 @@ class _Look:
         self._settings = PlatformSettings(**_as_declared(PlatformSettings, request["platform"]))
         resolver = Resolver(self._fetch.dns_seconds, self._fetch.connect_timeout)
         self._guard = Guard(Access(**_as_declared(Access, request["access"])), resolve=resolver)
+        # What came from a list is not expanded again: lists of lists would have no end.
+        inner = self._settings.playlists == EXPAND and not request["expands"]
+        self._playlists = REFUSE if inner else self._settings.playlists
         self._spans = [(start, end) for start, end in request["spans"]]
         # Of the video of which parts alone were asked for; none where all was.
         self._whole: dict[str, float | None] | None = None
         self._bytes: dict[str, int] = {}
         self._fault: SampleError | None = None
+        self._of_any_page = True
+        # Whether it is known what the page holds, and files are fetched; and the last fault of a request.
+        self._fetches = self._in_segments = False
+        self._network: SampleError | None = None
         self._deno = ""
 
     def answer(self) -> dict[str, Any]:
@@ -204,48 +153,59 @@ class _Look:
         try:
             with _Downloader(self._options()) as downloader:
                 return self._looked(downloader)
-        except _Fault as fault:
+        except Fault as fault:
             error = fault.error
         except Exception as fault:
-            error = self._fault if self._fault is not None else error_of(fault)
-        told = {"error_class": error.error_class, "message": redact(error.message)}
-        return told | ({} if error.retry_after_s is None else {"retry_after_s": error.retry_after_s})
+            error = self._fault or error_of(fault, of_any_page=self._of_any_page, fetches=self._fetches, network=self._network)
+        return {
+            "error_class": error.error_class,
+            "message": redact(error.message),
+            "retry_after_s": error.retry_after_s,
+            # yt-dlp itself tries again what breaks off while a file comes.
+            "was_retried": self._fetches and error.error_class != "rate_limited",
+        }
 
     def _looked(self, downloader: _Downloader) -> dict[str, Any]:
+        self._of_any_page = downloader.is_of_any_page(self._url)
         info = downloader.extract_info(self._url, download=False)
         if info is None:
-            raise _Fault(SampleError("not_media", "the page holds no video"))
-        entries = info.get("entries")
-        if entries is not None:
-            entries = [entry for entry in itertools.islice(entries, self._settings.playlist_length + 1) if entry]
-            if len(entries) != 1 and self._settings.playlists != FIRST:
-                return self._listed(info, entries)
+            raise Fault(SampleError("not_media", "the page holds no video"))
+        for _ in range(_MOST_NESTED):
+            if info.get("entries") is None:
+                break
+            entries = [entry for entry in itertools.islice(info["entries"], self._most_entries) if entry]
             if not entries:
-                raise _Fault(SampleError("not_media", "the list of videos is empty"))
+                raise Fault(SampleError("not_media", "the list of videos is empty"))
+            if len(entries) > 1 and self._playlists != FIRST:
+                return self._listed(info, entries)
             info = downloader.process_ie_result(entries[0], download=False)
+        if info.get("entries") is not None:
+            raise Fault(SampleError("playlist", "it is a list of lists of videos"))
         if info.get("is_live") or info.get("live_status") in ("is_live", "is_upcoming", "post_live"):
-            raise _Fault(SampleError("live", "it is live, or will be: it has no end yet"))
+            raise Fault(SampleError("live", "it is live, or will be: it has no end yet"))
+        self._fetches = True
         files = [self._got(downloader, info, number, one) for number, one in enumerate(_formats(info))]
         return {
             "files": files,
             "whole": self._whole,
-            "info": _told(downloader, info),
+            "info": told(downloader, info),
             "subtitles": self._subtitles(downloader, info),
         }
 
     def _listed(self, info: dict[str, Any], entries: list[dict[str, Any]]) -> dict[str, Any]:
-        count = len(entries)
-        if self._settings.playlists == REFUSE:
-            most = "more than " if count > self._settings.playlist_length else ""
-            count = min(count, self._settings.playlist_length)
-            raise _Fault(
-                SampleError("playlist", f"it is a list of {most}{count} videos (platform.playlists says what is done)")
-            )
-        if count > self._settings.playlist_length:
+        if self._playlists == REFUSE:
+            inner = " in a list" if self._settings.playlists == EXPAND else ""
+            raise Fault(SampleError("playlist", f"it is a list of videos{inner} (platform.playlists says what is done)"))
+        if len(entries) > self._settings.playlist_length:
             limit = self._settings.playlist_length
-            raise _Fault(SampleError("too_large", f"the list has more than platform.playlist_length ({limit}) videos"))
+            raise Fault(SampleError("too_large", f"the list has more than platform.playlist_length ({limit}) videos"))
         found = [{"url": _url_of(entry, self._url), "title": entry.get("title")} for entry in entries]
         return {"entries": [entry for entry in found if entry["url"]], "title": info.get("title")}
+
+    @property
+    def _most_entries(self) -> int:
+        """As many as it takes to know what a list is."""
+        return {REFUSE: 2, FIRST: 1, EXPAND: self._settings.playlist_length + 1}[self._playlists]
 
     # --- files ---
 
@@ -258,8 +218,9 @@ class _Look:
 
     def _download(self, downloader: _Downloader, path: Path, wanted: dict[str, Any], *, is_text: bool = False) -> None:
         protocol = str(wanted.get("protocol") or "")
+        self._in_segments = protocol not in ("http", "https")
         if wanted.get("has_drm") is True:
-            raise _Fault(SampleError("unsupported", "it is protected (DRM)"))
+            raise Fault(SampleError("unsupported", "it is protected (DRM)"))
         if protocol.startswith("m3u8"):
             wanted = wanted | self._playlist(downloader, wanted, is_text=is_text) | {"protocol": "m3u8_native"}
         elif protocol == "http_dash_segments":
@@ -273,19 +234,19 @@ class _Look:
                 kept = {id(media[place]) for place in chosen}
                 wanted = wanted | {"fragments": [one for one in fragments if not one.get("duration") or id(one) in kept]}
         elif protocol not in ("http", "https"):
-            raise _Fault(SampleError("unsupported", f"it comes by {protocol or 'no protocol'}, which is not fetched"))
+            raise Fault(SampleError("unsupported", f"it comes by {protocol or 'no protocol'}, which is not fetched"))
         elif self._spans and not is_text and self._spans_came(downloader, path, wanted):
             return
         done, _ = downloader.dl(str(path), wanted, is_text)
         if not done or not path.exists():
-            raise _Fault(SampleError("truncated", "it did not come whole"))
+            raise Fault(SampleError("truncated", "it did not come whole"))
 
     def _spans_came(self, downloader: _Downloader, path: Path, wanted: dict[str, Any]) -> bool:
         """Fetch the parts of a file that wanted spans need; False where its server gives none, or they are no use alone."""
         parts = _Parts(downloader, wanted, functools.partial(self._came, str(path)))
         try:
             whole = copy_spans(RangeFile(parts.get, *parts.beginning()), self._spans, path)
-        except (av.error.FFmpegError, NetworkError, OSError, ValueError):
+        except (av.error.FFmpegError, RequestError, OSError, ValueError):
             whole = None
         if whole is None:
             path.unlink(missing_ok=True)
@@ -306,11 +267,11 @@ class _Look:
         text = answer.read(_PLAYLIST_BYTES + 1).decode("utf-8", "replace")
         lines = [line.strip() for line in text.splitlines()]
         if not lines or not lines[0].startswith("#EXTM3U"):
-            raise _Fault(SampleError("not_media", "its playlist is none"))
+            raise Fault(SampleError("not_media", "its playlist is none"))
         if "#EXT-X-ENDLIST" not in lines:
-            raise _Fault(SampleError("live", "its playlist has no end: it is live"))
+            raise Fault(SampleError("live", "its playlist has no end: it is live"))
         if not HlsFD.can_download(text, wanted):
-            raise _Fault(SampleError("unsupported", "it is protected (DRM), or encrypted in a way that is not served"))
+            raise Fault(SampleError("unsupported", "it is protected (DRM), or encrypted in a way that is not served"))
         self._check_count(sum(bool(line) and not line.startswith("#") for line in lines))
         if (chosen := self._chosen(playlist_seconds(lines), wanted.get("fps"), is_text=is_text)) is not None:
             text = "\n".join(with_pieces(lines, chosen))
@@ -318,7 +279,7 @@ class _Look:
 
     def _check_count(self, count: int) -> None:
         if count > self._settings.max_segments:
-            raise _Fault(
+            raise Fault(
                 SampleError("too_large", f"it has {count} segments, platform.max_segments is {self._settings.max_segments}")
             )
 
@@ -326,7 +287,12 @@ class _Look:
         """Download subtitles. One that cannot be had is none: the video is there all the same."""
         found = []
         of_people = info.get("subtitles") or {}
+        now = time.monotonic()
+        self._until = now + _FOR_SUBTITLES * max(self._until - now, 0.0)
+        downloader.params |= {"retries": 0, "fragment_retries": 0}
         for number, (language, one) in enumerate(sorted((info.get("requested_subtitles") or {}).items())):
+            if time.monotonic() > self._until:
+                break
             path = self._folder / f"subtitles{number}"
             try:
                 if one.get("data") is not None:
@@ -349,9 +315,9 @@ class _Look:
         """Note how many bytes of a file have come, and end it where that is too much or too late."""
         self._bytes[name] = count
         if sum(self._bytes.values()) > self._fetch.max_bytes:
-            raise _Fault(SampleError("too_large", f"more than fetch.max_bytes ({self._fetch.max_bytes}) came"))
+            raise Fault(SampleError("too_large", f"more than fetch.max_bytes ({self._fetch.max_bytes}) came"))
         if time.monotonic() > self._until:
-            raise _Fault(SampleError("timeout", "it took longer than fetch.total_timeout"))
+            raise Fault(SampleError("timeout", "it took longer than fetch.total_timeout"))
 
     # --- how yt-dlp works here ---
 
@@ -371,9 +337,9 @@ class _Look:
             "nopart": True,
             "updatetime": False,
             "skip_unavailable_fragments": False,
-            "noplaylist": settings.playlists != EXPAND,
+            "noplaylist": self._playlists != EXPAND,
             "extract_flat": "in_playlist",
-            "playlistend": settings.playlist_length + 1,
+            "playlistend": self._most_entries,
             "format": settings.selector,
             "format_sort": list(settings.format_sort),
             "socket_timeout": fetch.read_timeout,
@@ -392,6 +358,22 @@ class _Look:
             "subtitleslangs": list(settings.subtitles),
             "subtitlesformat": "vtt/srt/ass/best",
         }
+
+    @contextmanager
+    def noting(self) -> Iterator[None]:
+        """Keep in mind what a request came to: where files are fetched, yt-dlp tells of it in words alone."""
+        try:
+            yield
+        except Exception as error:
+            self._network = network_error(error)
+            raise
+        self._network = None
+
+    def check_begun(self, headers: Any, data: bytes) -> None:
+        """Refuse a page where a file, or a segment of one, was asked for: yt-dlp would take it for that."""
+        is_page = (headers.get("Content-Type") or "").partition(";")[0].strip().lower() == "text/html"
+        if self._fetches and is_page and data.lstrip()[:1] == b"<":
+            raise NoVideoError(of_segment=self._in_segments)
 
     @property
     def ca_file(self) -> str:
@@ -430,7 +412,7 @@ class _Look:
             self._fault = error
             raise OSError(error.message) from error
         self._fault = None
-        connection.settimeout(seconds)
+        connection.settimeout(max(min(seconds, self._until - time.monotonic()), 0.01))
         return connection
 
 
@@ -440,17 +422,26 @@ class _Downloader(YoutubeDL):  # type: ignore[misc]
     def build_request_director(self, *_: Any, **__: Any) -> Any:
         return super().build_request_director([GuardedRH])
 
+    def is_of_any_page(self, url: str) -> bool:
+        """Whether no site is known that a URL is of."""
+        first = next((key for key, extractor in self._ies.items() if extractor.suitable(url)), "Generic")
+        return bool(first == "Generic")
+
 
 class _Answer(_urllib.UrllibResponseAdapter):  # type: ignore[misc]
-    """An answer that is read whole only up to a size."""
+    """An answer that is read whole only up to a size, and whose faults are noted."""
+
+    look: _Look
+    _is_begun = False
 
     def read(self, amt: int | None = None) -> bytes:
-        if amt is not None:
-            some: bytes = super().read(amt)
-            return some
-        data: bytes = super().read(_ANSWER_BYTES + 1)
-        if len(data) > _ANSWER_BYTES:
-            raise _TooMuchError
+        with self.look.noting():
+            data: bytes = super().read(_ANSWER_BYTES + 1 if amt is None else amt)
+            if amt is None and len(data) > _ANSWER_BYTES:
+                raise TooMuchError(_ANSWER_BYTES)
+            if not self._is_begun:
+                self._is_begun = True
+                self.look.check_begun(self.headers, data)
         return data
 
 
@@ -511,8 +502,10 @@ class GuardedRH(_urllib.UrllibRH):  # type: ignore[misc]
     def _send(self, request: Any) -> Any:
         self.look.check(request.url)
         request.proxies.clear()  # a page does not choose another one than the settings
-        answer = super()._send(request)
+        with self.look.noting():
+            answer = super()._send(request)
         answer.__class__ = _Answer
+        answer.look = self.look
         return answer
 
     def _make_sslcontext(self, legacy_ssl_support: Any = None) -> ssl.SSLContext:
@@ -588,7 +581,7 @@ def _inflated(data: bytes, bits: int) -> bytes:
     inflating = zlib.decompressobj(bits)
     found = inflating.decompress(data, _ANSWER_BYTES)
     if inflating.unconsumed_tail:
-        raise _TooMuchError
+        raise TooMuchError(_ANSWER_BYTES)
     return found
 
 
@@ -607,94 +600,6 @@ def _formats(info: dict[str, Any]) -> list[dict[str, Any]]:
     """The files that make up a video: one, or picture and sound."""
     formats: list[dict[str, Any]] = info.get("requested_formats") or [info]
     return formats
-
-
-def _told(downloader: YoutubeDL, info: dict[str, Any]) -> str:
-    """What the platform says of a video, as JSON, without what leads to its files and what carries tokens."""
-    told = downloader.sanitize_info(info, remove_private_keys=True)
-    told = {
-        name: _redacted(value)
-        for name, value in told.items()
-        if name[:1] != "_" and name not in _NOT_TOLD and value is not None
-    }
-    text = json.dumps(told, ensure_ascii=False, sort_keys=True)
-    if len(text) > _INFO_BYTES:  # comments, chapters of thousands, a description without end
-        told = {name: value for name, value in told.items() if len(str(value)) <= _INFO_VALUE}
-        text = json.dumps(told, ensure_ascii=False, sort_keys=True)
-    # What yt-dlp takes for the host's name, the uploader's too, begins with user and password if the page's URL has them.
-    login, at, _ = str(info.get("webpage_url_domain") or "").rpartition("@")
-    if login:
-        text = text.replace(json.dumps(login + at, ensure_ascii=False)[1:-1], f"{REDACTED}@")
-    return text if len(text) <= _INFO_BYTES else "{}"
-
-
-def _redacted(value: Any) -> Any:
-    if isinstance(value, str):
-        return redact(value)
-    if isinstance(value, dict):
-        return {name: _redacted(inner) for name, inner in value.items() if name not in _NOT_TOLD}
-    return [_redacted(inner) for inner in value] if isinstance(value, list) else value
-
-
-def _causes(fault: BaseException) -> Iterator[BaseException]:
-    """A fault, what caused it, what caused that: yt-dlp tells of it in three ways."""
-    seen: set[int] = set()
-    found: Any = fault
-    while isinstance(found, BaseException) and id(found) not in seen:
-        seen.add(id(found))
-        yield found
-        told = getattr(found, "exc_info", None)
-        found = getattr(found, "cause", None) or (told[1] if told else None) or found.__cause__
-
-
-def error_of(fault: BaseException) -> SampleError:
-    """What a fault of yt-dlp's means.
-
-    Args:
-        fault: what it raised.
-
-    Returns:
-        The error, its message without credentials.
-    """
-    seen = list(_causes(fault))
-    for one in seen:
-        if isinstance(one, _Fault):
-            return one.error
-        if isinstance(one, OSError) and one.errno in (errno.ENOSPC, errno.EDQUOT):
-            return SampleError("storage", "the disk of scratch_dir is full")
-    text = re.sub(r"^(ERROR: )?(\[[^]]*\] )?([^ ]*: )?", "", str(getattr(fault, "msg", None) or fault)).strip()
-    # Redacted before it is cut: of what is cut in the middle nobody sees any more that it is a password.
-    text = redact(text.partition("; please report")[0].partition("Use --")[0][:_MOST_READ])[:_MOST_TOLD].strip()
-    for one in seen:
-        if isinstance(one, GeoRestrictedError):
-            return SampleError("geo_blocked", text)
-        if isinstance(one, UserNotLive):
-            return SampleError("live", text)
-        if isinstance(one, UnsupportedError):
-            return SampleError("not_media", "the page holds no video that is known of")
-    is_status = _STATUS.search(text) and any(isinstance(one, HTTPError) for one in seen)
-    for pattern, error_class in () if is_status else _SAID:
-        if pattern.search(text):
-            return SampleError(error_class, text)
-    for one in seen:
-        if isinstance(one, _TooMuchError):
-            return SampleError("too_large", f"the page, or a playlist, has more than {_ANSWER_BYTES >> 20} MiB")
-        if isinstance(one, HTTPError):
-            if one.redirect_loop:
-                return SampleError("redirects", "the redirects go in a circle, or there are too many")
-            return status_error(one.status, retry_after_of(one.response.headers.get("Retry-After")))
-        if isinstance(one, (NetworkSSLError, ssl.SSLError)):
-            return SampleError("tls", f"TLS failed: {text}")
-        if isinstance(one, TimeoutError):
-            return SampleError("timeout", "the server sent nothing in time")
-    for one in seen:
-        if isinstance(one, IncompleteRead):
-            return SampleError("truncated", "an answer ended early")
-        if isinstance(one, (TransportError, OSError)):
-            return SampleError("reset", f"the connection failed: {text}")
-    if isinstance(fault, MemoryError):
-        return SampleError("platform_memory", "it takes more memory than is allowed")
-    return SampleError("not_media", f"nothing could be found out about the page: {text}")
 
 
 def _valid(told: Any) -> Any:

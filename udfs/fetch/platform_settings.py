@@ -45,6 +45,7 @@ class PlatformSettings:
     javascript: bool = setting(
         False, "run the JavaScript that YouTube's pages want run, by deno (extra youtube)", changes_samples=True
     )
+    processes: int = setting(8, "most pages that a task looks at, or fetches the files of, at once", minimum=1, maximum=64)
     memory: int = setting(1 << 30, "bytes of memory of the process that asks platforms", minimum=1 << 28)
 
     @property

@@ -48,6 +48,9 @@ class ListedError(SampleError):
         super().__init__(EXPANDED, f"it is a list of {len(entries)} videos, which are sources of their own")
         self.entries = entries
 
+    def __reduce__(self) -> Any:
+        return ListedError, (self.entries,)
+
 
 class Said(NamedTuple):
     """What came with a body, or instead of it.
@@ -199,6 +202,39 @@ class Target(AbstractContextManager["Target"]):
             self._write(piece)
             self._hash.update(piece)
         self.size = end
+
+    def beside(self, size: int) -> None:
+        """Note how many bytes lie beside the file, of which it is to be made. Nobody waits for these; others wait for them.
+
+        Args:
+            size: bytes.
+        """
+        if self._share is not None:
+            self._share.hold_now(self.size + size)
+
+    def take_over(self, file: Path) -> None:
+        """Have the bytes of another file on the same disk, which is moved: none is copied.
+
+        Args:
+            file: the file; it is gone afterwards.
+
+        Raises:
+            SampleError: `too_large`, or `storage` where the disk fails.
+        """
+        try:
+            size = file.stat().st_size
+            self._refuse(size)
+            self._hash = hashlib.sha256()
+            with file.open("rb") as reading:
+                while piece := reading.read(PIECE):
+                    self._hash.update(piece)
+            self._close(cut=False)
+            self._file = None
+            file.replace(self.path)
+        except OSError as error:
+            raise _storage_error(error) from error
+        self.size = size
+        self.beside(0)
 
     def start_over(self) -> None:
         """Drop what was written."""

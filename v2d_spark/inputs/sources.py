@@ -13,11 +13,10 @@ from pyspark.sql import functions as F
 from v2d_spark import numbering
 from v2d_spark.inputs.cells import ORDER, no_text
 from v2d_spark.merges import FROM_SHARD
-from v2d_spark.tables import Dataset
-from v2d_spark.udfs.vocabulary import GONE, IMPORTED, DatasetError
+from v2d_spark.udfs.vocabulary import GONE
 
 if TYPE_CHECKING:
-    from pyspark.sql import Column, DataFrame, SparkSession
+    from pyspark.sql import Column, DataFrame
 
 # What an identity of this ingest is; `what` of the rows of `compare`.
 NEW, CHANGED, REFETCH, UNCHANGED, SUPPRESSED = "new", "changed", "refetch", "unchanged", "suppressed"
@@ -239,32 +238,6 @@ def name_of(source_num: int, shard_size: int) -> tuple[str, str]:
     """
     shard = f"{source_num // shard_size:08d}"
     return shard, f"{shard}{source_num % shard_size:0{len(str(shard_size))}d}"
-
-
-def require_free_names(spark: SparkSession, dataset: Dataset, first: int, new: int) -> None:
-    """See that no shard and no key of new sources is one that came with an import, whose names stay.
-
-    Args:
-        spark: the session.
-        dataset: the dataset.
-        first: number of the first of them.
-        new: how many there are.
-
-    Raises:
-        DatasetError: if one is.
-    """
-    if not dataset.row_count("imports"):
-        return
-    (least, low), (greatest, high) = (name_of(number, dataset.shard_size) for number in (first, first + new - 1))
-    taken = dataset.read(spark, "sources").where(
-        f"identity LIKE '{IMPORTED}%' AND (shard BETWEEN '{least}' AND '{greatest}' AND length(shard) = {len(least)} "
-        f"OR key BETWEEN '{low}' AND '{high}' AND length(key) = {len(low)})"
-    )
-    if found := taken.select("shard", "key").head(1):
-        raise DatasetError(
-            f"New sources would be named as imported ones are, such as {found[0]['key']} in the shard {found[0]['shard']}; "
-            "take another dataset for them."
-        )
 
 
 def _times() -> Column:

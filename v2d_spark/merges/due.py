@@ -75,7 +75,10 @@ def due_condition(
     taken = [f"({kinds[kind]})" for kind in choice.only]
     if choice.revalidate:
         taken.append(f"({MADE})")
-    not_done = "" if done_up_to is None else f"coalesce(batch_id, 0) <= {done_up_to} AND "
+    not_done = ""
+    if done_up_to is not None:
+        # A page of the run itself may have listed it.
+        not_done = f"(coalesce(batch_id, 0) <= {done_up_to} OR (listed_in IS NOT NULL AND status = '{PENDING}')) AND "
     return f"({' OR '.join(taken)}) AND {not_done}NOT ({FROM_SHARD}) AND {suppressions.source_condition(dataset)}"
 
 

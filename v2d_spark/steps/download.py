@@ -16,6 +16,7 @@ from v2d_spark.limits import Budget
 from v2d_spark.steps.making import MakeResult, Unwatched, Watcher, make
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs.download import DownloadTask
+from v2d_spark.udfs.fetch.platform_settings import EXPAND
 from v2d_spark.udfs.fetch.settings import PROXY
 from v2d_spark.udfs.report import Report
 from v2d_spark.udfs.vocabulary import FAILED, STEP_DOWNLOAD, STEP_RETRY, ConfigError, DatasetError
@@ -66,6 +67,11 @@ def download(
             f"The sources of the dataset at {dataset.name} are samples of another one; use `v2d subsample --from` for it."
         )
 
+    if settings.platform.playlists == EXPAND and dataset.row_count("imports"):
+        raise DatasetError(
+            f"The dataset at {dataset.name} has imported shards, whose names new sources might have: lists of videos cannot "
+            "become sources there. Take another dataset, or platform.playlists=first."
+        )
     cookies = _cookies(spark, settings.platform.cookies)
 
     proxies = tuple(_proxy(spark, proxy) for proxy in settings.fetch.proxies)

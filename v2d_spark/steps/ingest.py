@@ -30,10 +30,12 @@ from v2d_spark.udfs.redact import redact
 from v2d_spark.udfs.report import Report
 from v2d_spark.udfs.vocabulary import (
     GONE,
+    IMPORTED,
     PENDING,
     SKIPPED,
     STEP_DOWNLOAD,
     STEP_INGEST,
+    DatasetError,
     InputError,
 )
 
@@ -271,7 +273,7 @@ class _Work:
         if partitions > 1:
             # Stored files are read in any order; each of the table's shall hold consecutive numbers.
             numbered = numbered.repartitionByRange(partitions, "source_num")
-        sources.require_free_names(self._spark, self._dataset, self._first, new)
+        self._require_free_names(new)
         shard, key = sources.named(self._dataset.shard_size)
         self._lease.check()
         merges.append_sources(
@@ -285,6 +287,28 @@ class _Work:
                 F.current_timestamp().alias("updated_at"),
             ),
         )
+
+    def _require_free_names(self, new: int) -> None:
+        """See that no shard and no key of the new sources is one that came with an import, whose names stay.
+
+        Raises:
+            DatasetError: if one is.
+        """
+        from v2d_spark.inputs import sources
+
+        if not self._dataset.row_count("imports"):
+            return
+        size, last = self._dataset.shard_size, self._first + new - 1
+        (least, low), (greatest, high) = (sources.name_of(number, size) for number in (self._first, last))
+        taken = self._dataset.read(self._spark, "sources").where(
+            f"identity LIKE '{IMPORTED}%' AND (shard BETWEEN '{least}' AND '{greatest}' AND length(shard) = {len(least)} "
+            f"OR key BETWEEN '{low}' AND '{high}' AND length(key) = {len(low)})"
+        )
+        if found := taken.select("shard", "key").head(1):
+            raise DatasetError(
+                f"New sources would be named as imported ones are, such as {found[0]['key']} in the shard {found[0]['shard']}; "
+                "take another dataset for them."
+            )
 
     def merge(self, report: Report) -> None:
         """Take over what changed; once that has begun it is ended, by the next command if not by this one."""
