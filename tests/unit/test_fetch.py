@@ -654,4 +654,15 @@ def test_a_proxy_is_asked_for_no_address_that_a_row_may_not_name(server: MediaSe
 def test_a_proxy_that_is_not_there(server: MediaServer, tmp_path: Path) -> None:
     with pytest.raises(SampleError) as caught:
         proxied(server.url("good.mp4"), tmp_path, ("http://127.0.0.1:9",))
-    assert caught.value.error_class == "refused"
+    assert caught.value.error_class == "host_down"
+    assert not caught.value.was_tried
+    assert "no proxy of fetch.proxies" in caught.value.message
+
+
+def test_one_dead_proxy_of_two_costs_nobody(server: MediaServer, tmp_path: Path) -> None:
+    with Proxy() as proxy:
+        settings = FetchSettings(retries=0, host_down_after=2, robots=False, opt_outs=())
+        with contextlib.closing(Fetcher(settings, OPEN, proxies=("http://127.0.0.1:9", proxy.url()))) as fetcher:
+            for number in range(6):
+                assert fetcher.fetch(server.url("good.mp4"), tmp_path / str(number)).size > 0
+        assert len(proxy.asked) == 6

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from urllib3 import HTTPHeaderDict
 
 from tests.support.server import MediaServer
-from v2d_spark.udfs.fetch import Access, Fetcher, FetchSettings
-from v2d_spark.udfs.fetch.opt_outs import Known, OptOuts
+from v2d_spark.udfs.fetch import Access, Fetcher, FetchSettings, Host
+from v2d_spark.udfs.fetch.opt_outs import Known, OptOuts, _Said
 from v2d_spark.udfs.vocabulary import SampleError
 
 BODY = b"the bytes" * 100
@@ -97,6 +98,8 @@ def opt_outs(files: Mapping[str, bytes] | None = None, **changes: Any) -> OptOut
         ("", False),
         ("max-snippet: 50, noai", True),
         ("unavailable_after: 25 Jun 2010 15:00:00 PST, noai", True),
+        ("unavailable_after: Friday, 25 Jun 2010 15:00:00 PST, noai", True),
+        ("none", True),
         ("otherbot: noai", False),
         ("otherbot: noai, nofollow", False),
         ("otherbot: nofollow, v2d_spark: noai", True),
@@ -109,6 +112,33 @@ def test_x_robots_tag(said: str, refused: bool) -> None:
     with pytest.raises(SampleError, match="X-Robots-Tag") if refused else contextlib.nullcontext():
         looked.check_headers({"X-Robots-Tag": said})
     opt_outs(opt_outs=()).check_headers({"X-Robots-Tag": said})
+
+
+def test_each_header_is_read_by_itself() -> None:
+    headers = HTTPHeaderDict()
+    headers.add("X-Robots-Tag", "otherbot: nofollow")
+    headers.add("X-Robots-Tag", "noai")
+    with pytest.raises(SampleError, match="says noai"):
+        opt_outs().check_headers(headers)
+
+
+def test_a_robots_txt_that_leads_astray_is_none(tmp_path: Path) -> None:
+    with serving() as server:
+        for where in ("http://10.0.0.1/robots.txt", "ftp://h.example/", "/robots.txt"):
+            server.answers["/robots.txt"] = (302, {"Location": where}, b"")
+            assert fetch(server, tmp_path, "a/x.mp4", backoff=0.01 + len(where) / 1e6) == "ok"
+
+
+def test_what_is_remembered_has_a_bound() -> None:
+    known = Known()
+    for number in range(100):
+        host = Host("http", f"h{number}.example", 80)
+        known.get((host, FetchSettings()), lambda: _Said(None, (), 500_000))
+        known.get((Host("http", "h0.example", 80), FetchSettings()), lambda: _Said(None, (), 500_000))
+    assert known._sum <= 4 << 20
+    assert len(known._answers) == len(known._sizes) <= 8
+    # Who is asked for again and again stays.
+    assert known.get((Host("http", "h0.example", 80), FetchSettings()), lambda: pytest.fail("it was forgotten"))
 
 
 def test_rights_that_are_reserved() -> None:

@@ -124,6 +124,11 @@ class Hosts:
         with self._lock:
             return 0.0 if getattr(self._begun, "host", None) == host and self._used() else self._take(host)
 
+    def is_down(self, host: Host) -> bool:
+        """Whether a host is left alone."""
+        with self._lock:
+            return self._is_down(host)
+
     def check(self, host: Host | None) -> None:
         """Ask nothing of a host that is down.
 

@@ -108,8 +108,9 @@ class HttpFetcher:
         self._opt_outs = OptOuts(settings, self._small_file)
         self._guard = guard
         self._is_proxied = bool(proxies)
+        # Each with its proxy, as the host that it is.
         self._managers = [
-            connection_pools(guard, threads=settings.threads, ca_file=settings.ca_file, proxy=proxy)
+            (connection_pools(guard, threads=settings.threads, ca_file=settings.ca_file, proxy=proxy), Host.of(proxy))
             for proxy in proxies or [""]
         ]
         self._turns = itertools.cycle(self._managers)
@@ -118,7 +119,7 @@ class HttpFetcher:
     def close(self) -> None:
         """Close idle connections; a fetch that waits for its next try, or gets the next piece of a body, gives up."""
         self._closed.set()
-        for manager in self._managers:
+        for manager, _ in self._managers:
             manager.clear()
 
     def fetch(self, url: str, target: Target, known: Upstream | None = None) -> Said:
@@ -291,23 +292,29 @@ class HttpFetcher:
         timeout = urllib3.Timeout(connect=min(settings.connect_timeout, left), read=min(settings.read_timeout, left))
         if self._is_proxied and host is not None:
             self._guard.check_behind_proxy(host.name, host.port)
-        try:
-            response = next(self._turns).urlopen(
-                "GET",
-                parsed._replace(auth=None).url,
-                headers=headers,
-                timeout=timeout,
-                retries=False,
-                redirect=False,
-                assert_same_host=False,
-                preload_content=False,
-                decode_content=False,
-            )
-        except Unreachable:
-            self._hosts.unreachable(host)
-            raise
-        self._hosts.answered(host)
-        return response
+        for manager, proxy in itertools.islice(self._turns, len(self._managers)):
+            if proxy is not None and self._hosts.is_down(proxy):
+                continue
+            try:
+                response = manager.urlopen(
+                    "GET",
+                    parsed._replace(auth=None).url,
+                    headers=headers,
+                    timeout=timeout,
+                    retries=False,
+                    redirect=False,
+                    assert_same_host=False,
+                    preload_content=False,
+                    decode_content=False,
+                )
+            except Unreachable:
+                self._hosts.unreachable(proxy or host)
+                if proxy is None:
+                    raise
+                continue  # it is not the host's fault, and others may be there
+            self._hosts.answered(proxy or host)
+            return response
+        raise SampleError("host_down", "no proxy of fetch.proxies can be reached", was_tried=False)
 
     def _receive(self, response: urllib3.BaseHTTPResponse, target: Target, progress: _Progress) -> None:
         """Write the body, after what an earlier try wrote where the server goes on from there."""

@@ -19,6 +19,7 @@ from html.parser import HTMLParser
 from typing import Any, NamedTuple
 
 from protego import Protego
+from urllib3 import HTTPHeaderDict
 
 from v2d_spark.udfs.fetch.guard import Unreachable
 from v2d_spark.udfs.fetch.hosts import Host
@@ -31,6 +32,7 @@ TDM = "tdm-reservation"
 _KEPT_S = 3600.0
 _FAILED_S = 60.0
 _MOST_HOSTS = 10_000
+_MOST_TEXT = 4 << 20  # bytes of what hosts said; what is made of them takes some twenty times as much
 _MOST_PLACES = 1000
 _PAGE_BYTES = 256 * 1024
 _TOKEN = re.compile(r"[A-Za-z_-]+[A-Za-z0-9_-]*")
@@ -39,16 +41,22 @@ _TOKEN = re.compile(r"[A-Za-z_-]+[A-Za-z0-9_-]*")
 Get = Callable[[str], bytes | None]
 
 
+_WITH_VALUES = ("unavailable_after", "max-snippet", "max-image-preview", "max-video-preview")
+_MEANING = {"none": "noindex"}  # it is short for noindex, nofollow
+
+
 class _Said(NamedTuple):
     """What a host says of all its files.
 
     Attributes:
         robots: its robots.txt; None for none.
         reserved: places, each a robots.txt that closes it, and whether rights are reserved there; the first that fits holds.
+        size: bytes that it was said in.
     """
 
     robots: Protego | None
     reserved: tuple[tuple[Protego, bool], ...]
+    size: int
 
 
 class OptOuts:
@@ -94,12 +102,13 @@ class OptOuts:
         """Refuse what an answer's headers say is not to be taken.
 
         Args:
-            headers: of the answer; several of one name are one, with commas.
+            headers: of the answer; several of one name are each by itself where it can give them so.
 
         Raises:
             SampleError: `opted_out`.
         """
-        self._check_words(headers.get("X-Robots-Tag", ""), "its header X-Robots-Tag")
+        for told in _each(headers, "X-Robots-Tag"):
+            self._check_words(told, "its header X-Robots-Tag")
         if headers.get("TDM-Reservation", "").strip() == "1" and TDM in self._words:
             raise _opted_out(TDM, "its header TDM-Reservation")
 
@@ -125,23 +134,37 @@ class OptOuts:
         agent = ""
         for part in text.lower().split(","):
             name, colon, rest = part.partition(":")
-            if colon and name.strip() not in ("unavailable_after", "max-snippet", "max-image-preview", "max-video-preview"):
+            # A date has colons, too.
+            if colon and _TOKEN.fullmatch(name.strip()) and name.strip() not in _WITH_VALUES:
                 agent, part = name.strip(), rest
-            word = part.strip()
+            word = _MEANING.get(part.strip(), part.strip())
             if agent in ("", self._agent.lower()) and word in self._words and word != TDM:
                 raise _opted_out(word, where)
 
     def _ask(self, host: Host) -> _Said:
         robots: Protego | None = None
         reserved: tuple[tuple[Protego, bool], ...] = ()
-        if self._robots and (text := self._get(f"{host}/robots.txt")) is not None:
+        size = 0
+        if self._robots and (text := self._robots_txt(host)) is not None:
             robots = Protego.parse(text[:MOST_BYTES].decode("utf-8", "replace"))
+            size += len(text)
         if TDM in self._words:
             try:
-                reserved = _reserved(self._get(f"{host}/.well-known/tdmrep.json"))
+                text = self._get(f"{host}/.well-known/tdmrep.json")
+                reserved = _reserved(text)
+                size += len(text or b"")
             except SampleError:
                 reserved = ()  # who reserves rights says so
-        return _Said(robots, reserved)
+        return _Said(robots, reserved, size)
+
+    def _robots_txt(self, host: Host) -> bytes | None:
+        try:
+            return self._get(f"{host}/robots.txt")
+        except SampleError as error:
+            # Its redirects lead nowhere, or to where nobody may go: that is to have none, and not to be away.
+            if error.error_class in ("redirects", "forbidden_address", "unsupported"):
+                return None
+            raise
 
 
 class Known:
@@ -149,7 +172,9 @@ class Known:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._answers: OrderedDict[Any, tuple[float, Future[_Said]]] = OrderedDict()
+        self._answers: OrderedDict[Any, tuple[float, Future[_Said]]] = OrderedDict()  # those asked for last at the end
+        self._sizes: dict[Any, int] = {}
+        self._sum = 0
 
     def get(self, key: tuple[Host, FetchSettings], ask: Callable[[], _Said]) -> _Said:
         """What is known, asked for if it is not.
@@ -164,29 +189,35 @@ class Known:
             mine = answer is None or time.monotonic() >= until
             if mine:
                 answer = Future()
-                self._keep(key, float("inf"), answer)
+                self._keep(key, float("inf"), answer, 0)
+            else:
+                self._answers.move_to_end(key)
         assert answer is not None
         if mine:
+            size = 0
             try:
-                answer.set_result(ask())
-                seconds = _KEPT_S
+                answer.set_result(said := ask())
+                size, seconds = said.size, _KEPT_S
             except BaseException as error:
                 answer.set_exception(error)
                 is_said = isinstance(error, SampleError) and error.was_tried and not isinstance(error, Unreachable)
                 seconds = _FAILED_S if is_said else 0.0
             with self._lock:
-                self._keep(key, time.monotonic() + seconds, answer)
-        error = answer.exception()
-        if error is not None:
+                self._keep(key, time.monotonic() + seconds, answer, size)
+        fault = answer.exception()
+        if fault is not None:
             # Of its own for each who asks: one that is raised again and again keeps the frames of all of them.
-            raise copy.copy(error)
+            raise copy.copy(fault)
         return answer.result()
 
-    def _keep(self, key: Any, until: float, answer: Future[_Said]) -> None:
+    def _keep(self, key: Any, until: float, answer: Future[_Said], size: int) -> None:
         self._answers[key] = (until, answer)
         self._answers.move_to_end(key)
-        if len(self._answers) > _MOST_HOSTS:
-            self._answers.popitem(last=False)
+        self._sum += size - self._sizes.get(key, 0)
+        self._sizes[key] = size
+        while len(self._answers) > _MOST_HOSTS or (self._sum > _MOST_TEXT and len(self._answers) > 1):
+            oldest, _ = self._answers.popitem(last=False)
+            self._sum -= self._sizes.pop(oldest)
 
 
 _OF_THIS_PROCESS = Known()
@@ -210,6 +241,13 @@ class _MetaReader(HTMLParser):
         if tag == "meta":
             told = {name: value or "" for name, value in attrs}
             self.found.append((told.get("name", "").strip().lower(), told.get("content", "")))
+
+
+def _each(headers: Mapping[str, str], name: str) -> list[str]:
+    """All headers of one name."""
+    if isinstance(headers, HTTPHeaderDict):
+        return list(headers.getlist(name))
+    return [headers[name]] if name in headers else []
 
 
 def _product(user_agent: str) -> str:

@@ -183,6 +183,8 @@ class _Look:
             raise Fault(SampleError("playlist", "it is a list of lists of videos"))
         if info.get("is_live") or info.get("live_status") in ("is_live", "is_upcoming", "post_live"):
             raise Fault(SampleError("live", "it is live, or will be: it has no end yet"))
+        # yt-dlp's own pause is before each file, and a video may have two.
+        time.sleep(min(self._settings.sleep, max(self._until - time.monotonic(), 0.0)))
         self._fetches = True
         files = [self._got(downloader, info, number, one) for number, one in enumerate(_formats(info))]
         return {
@@ -264,7 +266,7 @@ class _Look:
     def _playlist(self, downloader: _Downloader, wanted: dict[str, Any], *, is_text: bool) -> dict[str, Any]:
         """Read an HLS playlist before its segments are asked for."""
         answer = downloader.urlopen(Request(wanted["url"], headers=wanted.get("http_headers") or {}))
-        text = answer.read(_PLAYLIST_BYTES + 1).decode("utf-8", "replace")
+        text = answer.read(_PLAYLIST_BYTES + 1).decode("utf-8-sig", "replace")
         lines = [line.strip() for line in text.splitlines()]
         if not lines or not lines[0].startswith("#EXTM3U"):
             raise Fault(SampleError("not_media", "its playlist is none"))
@@ -348,13 +350,13 @@ class _Look:
             "extractor_retries": fetch.retries,
             "retry_sleep_functions": dict.fromkeys(("http", "fragment", "extractor"), lambda n: fetch.backoff * 2.0**n),
             "sleep_interval_requests": settings.sleep_requests or None,
-            "sleep_interval": settings.sleep or None,
             "http_headers": {"User-Agent": settings.user_agent or fetch.agent},
             "proxy": self._proxy,
             "cookiefile": io.StringIO(self._cookies) if self._cookies else None,
             "extractor_args": {name: dict(values) for name, values in settings.extractor_args.items()},
             "writesubtitles": bool(settings.subtitles),
-            "writeautomaticsub": bool(settings.subtitles) and settings.automatic_subtitles,
+            # Of all languages those of people: machines translate into a hundred.
+            "writeautomaticsub": settings.automatic_subtitles and "all" not in settings.subtitles,
             "subtitleslangs": list(settings.subtitles),
             "subtitlesformat": "vtt/srt/ass/best",
         }

@@ -30,7 +30,9 @@ class PlatformSettings:
     )
     format: str = setting("", "yt-dlp's format selector, in place of the two above", changes_samples=True)
     format_sort: tuple[str, ...] = setting((), "yt-dlp's order of formats", changes_samples=True)
-    subtitles: tuple[str, ...] = setting((), "languages of subtitles to keep, as en or en.*; all for all", changes_samples=True)
+    subtitles: tuple[str, ...] = setting(
+        (), "languages of subtitles to keep, as en or en.*; all for all by people", changes_samples=True
+    )
     automatic_subtitles: bool = setting(True, "take automatic ones where a language has no other", changes_samples=True)
     playlists: str = setting(REFUSE, "of a list of videos: refuse it, take the first, or expand it into sources")
     playlist_length: int = setting(1000, "most videos of a list", minimum=1)
