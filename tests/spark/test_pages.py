@@ -49,10 +49,9 @@ def test_a_list_becomes_sources_once(
 
         dying.setattr(batches, "append_run", die)
         with pytest.raises(RuntimeError, match="dead"):
-            made = download(site, tmp_path, "list.html", "og.html")
+            download(site, tmp_path, "list.html", "og.html")
+    _, made = download(site, tmp_path, "list.html", "og.html")
     assert made.report.statuses["ok"] >= 3  # the videos of the list, too
-    download(site, tmp_path, "list.html", "og.html")
-    download(site, tmp_path, "list.html", "og.html")
 
     dataset = Dataset.open(str(tmp_path / "ds"))
     told = ask(
