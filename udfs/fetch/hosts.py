@@ -5,6 +5,7 @@ A host is a scheme, a name and a port. Sources are not moved to other tasks for 
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from collections import Counter
@@ -26,6 +27,7 @@ class Host(NamedTuple):
     port: int
 
     @classmethod
+    @functools.lru_cache(maxsize=1024)  # of each URL it is asked at every step of its way
     def of(cls, url: str) -> Host | None:
         """The host of an http or https URL; None of all others, and of what is no URL."""
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import email.utils
+import functools
 import http.client
 import itertools
 import re
@@ -402,6 +403,7 @@ def _clock_stopped() -> Iterator[None]:
     DEADLINE.set(DEADLINE.get() + time.monotonic() - started)
 
 
+@functools.lru_cache(maxsize=1024)  # of each URL it is asked twice
 def parse(url: str) -> urllib3.util.Url:
     """Take an http or https URL apart, with its path percent-encoded.
 
