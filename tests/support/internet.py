@@ -9,7 +9,7 @@ import random
 import socket
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,10 +25,12 @@ from cryptography.x509.oid import NameOID
 from tests.support.media import make_video
 from tests.support.server import CHUNKS, MediaServer, packed_zeros
 from tests.support.streams import make_site
+from tests.support.tables import ask
+from v2d_spark.tables import Dataset
 
 _WAIT_S, _RATE_S, _TRIES = 2, 1, 2
 #: The longest that a source may take.
-LONGEST_S = 8
+LONGEST_S = 15
 #: By which a run over it is short, and each fault is itself.
 SETTINGS = (
     f"fetch.connect_timeout={_WAIT_S}",
@@ -116,6 +118,33 @@ class _Kind(NamedTuple):
     seconds: float = _AT_ONCE_S
 
 
+def wrong(dataset: Path, urls: Sequence[Expected], also: frozenset[str] = frozenset()) -> list[str]:
+    """What has not become of URLs what must, in a dataset of these alone.
+
+    Args:
+        dataset: the folder.
+        urls: what must become of them.
+        also: error classes that are right for each of them.
+    """
+    opened = Dataset.open(str(dataset))
+    rows = ask(opened, "SELECT url, key, status, error_class, error_message FROM sources")
+    found = {row["url"]: row for row in rows}
+    samples = ask(opened, "SELECT url, video_sha256 FROM samples")
+    sums = {row["url"]: row["video_sha256"] for row in samples}
+    assert len(found) == len(rows) == len({row["key"] for row in rows}) == len(urls)
+    assert len(sums) == len(samples)
+    told = []
+    for one in urls:
+        row = found[one.url]
+        if row["status"] == "ok":
+            right = not one.classes and one.url in sums and one.sha256 in (None, sums[one.url])
+        else:
+            right = row["error_class"] in one.classes | also and one.url not in sums
+        if not right:
+            told.append(f"{one}: {row}")
+    return told
+
+
 class Internet:
     """Servers on loopback addresses, up inside the `with`.
 
@@ -139,7 +168,8 @@ class Internet:
         }
         enter = self._stack.enter_context
         self.server = enter(MediaServer(site))
-        self.pages = enter(MediaServer(pages))
+        later = b'<html><title>A film</title><meta property="og:video" content="/film.mp4"></html>'
+        self.pages = enter(MediaServer(pages, {"later.html": later}))
         # Hosts that want to be left alone, or cannot say whether they do.
         self.closed = enter(MediaServer(site, {"robots.txt": b"User-agent: *\nDisallow: /\n"}))
         self.unsure = enter(MediaServer(site))
@@ -218,7 +248,7 @@ class Internet:
             return _Kind(self.pages.url(path), classes, name, _PAGE_S)
 
         yield page("og.html", name="film.mp4")
-        yield page("rate-limited/1/og.html?each&after=1", name="film.mp4")
+        yield page("rate-limited/1/later.html?each&after=1", name="film.mp4")
         for name in ("small.m3u8", "secret.m3u8", "dash.mpd"):
             yield page(name)
         yield page("none.html", "not_media")

@@ -55,6 +55,7 @@ import struct
 import subprocess
 import threading
 import time
+import warnings
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -135,7 +136,9 @@ class MediaServer:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(*self._certificate)
             if self._is_old:
-                context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
+                with warnings.catch_warnings():  # that is what it is for
+                    warnings.simplefilter("ignore", DeprecationWarning)
+                    context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
             self._server.socket = context.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
         threading.Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
         return self
