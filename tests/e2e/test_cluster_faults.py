@@ -5,15 +5,14 @@ Executors are processes of their own: of Spark's `local-cluster`, or of a standa
 
 from __future__ import annotations
 
-import os
 import random
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
+from tests.support.disks import small_disk
 from tests.support.killing import BATCH, FILES, Job, check_files, complaint, state
 from tests.support.leftovers import none_left
 from tests.support.server import MediaServer
@@ -126,19 +125,6 @@ def test_tasks_that_run_out_of_memory(job: Job) -> None:
     job.run(dataset)
 
     check(job, dataset, 1)
-
-
-@contextmanager
-def small_disk(folder: Path, size: str) -> Iterator[None]:
-    """A folder on a disk of its own, of so many bytes as `mount` has it (`100k`)."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a small disk")
-    folder.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", folder], check=True)
-    try:
-        yield
-    finally:
-        subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 def test_a_scratch_disk_that_is_full(job: Job) -> None:
