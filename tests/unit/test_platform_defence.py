@@ -276,6 +276,7 @@ MONSTERS: dict[str, tuple[bytes, set[str]]] = {
     "template.mpd": (MPD.format(SEGMENTS[0]).encode(), {"platform_memory"}),
     "timeline.mpd": (MPD.format(SEGMENTS[1]).encode(), {"platform_memory"}),
     "long.m3u8": (b"#EXTM3U\n" + b"#EXTINF:2,\na.ts\n" * 200_000 + b"#EXT-X-ENDLIST\n", {"too_large", "platform_memory"}),
+    "large.html": (b"<html>" + b"<p>x</p>" * (9 << 20), {"too_large", "platform_memory"}),
     "self.m3u8": (b"#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nself.m3u8\n#EXT-X-ENDLIST\n", {"live", "not_media"}),
     "self.html": (b'<html><meta property="og:video" content="/self.html"></html>', {"not_media"}),
     "again.html": (b'<html><meta http-equiv="refresh" content="0; url=/again.html"></html>', {"not_media"}),
@@ -350,6 +351,22 @@ def test_bombs(tmp_path: Path, film: bytes, encoding: str) -> None:
             assert (fetched.size, fetched.subtitles) == (len(film), None)
 
 
+def test_a_list_has_an_end(tmp_path: Path) -> None:
+    page = "".join(f'<video src="{number}.mp4"></video>' for number in range(50))
+    with MediaServer(bodies={"a.html": f"<html>{page}</html>".encode()}) as server:
+        for playlists, length, error_class in (("expand", 49, "too_large"), ("expand", 50, None), ("refuse", 9, "playlist")):
+            told = look(server.url("a.html"), tmp_path, platform={"playlists": playlists, "playlist_length": length})
+            assert told.get("error_class") == error_class, told
+        assert len(look(server.url("a.html"), tmp_path, platform={"playlists": "expand"})["entries"]) == 50
+
+
+def test_the_process_knows_no_secrets_and_no_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "s3cret")
+    monkeypatch.setenv("https_proxy", "http://me:s3cret@proxy.example:1")
+    assert "s3cret" not in str(platform_module._environment())
+
+
+@pytest.mark.chaos
 def test_a_process_that_nobody_ends_ends_by_itself(tmp_path: Path) -> None:
     page, _ = MONSTERS["regexp.html"]
     code = "import os\nfrom v2d_spark.udfs.fetch import platform_child as it\nit._OVERTIME_S = 0.5\nit.main(os.getppid(), 0)\n"
