@@ -351,6 +351,36 @@ def test_bombs(tmp_path: Path, film: bytes, encoding: str) -> None:
             assert (fetched.size, fetched.subtitles) == (len(film), None)
 
 
+def test_files_are_written_where_they_were_asked_for_alone(tmp_path: Path) -> None:
+    code = f"""
+import os, tempfile
+from v2d_spark.udfs.fetch.platform_child import _DOORS, Path
+folder, outside = Path({str(tmp_path)!r}) / "folder", {str(tmp_path)!r}
+folder.mkdir()
+_DOORS.watch()
+def shut(call):
+    try:
+        call()
+    except PermissionError as error:
+        return "in the folder of the request alone" in str(error)
+    return False
+assert shut(lambda: open(folder / "x", "w"))
+_DOORS.keep_to(folder)
+(folder / "x").write_text("x")
+open(os.devnull, "w").close()
+assert (folder / "x").read_text() == "x"
+assert open(outside + "/given").read() == "y"
+for place in (outside + "/x", str(folder) + "/../x", str(folder) + "x", "x", "~x", b"/tmp/x", outside + "/given"):
+    for mode in ("w", "a", "x", "r+"):
+        assert shut(lambda: open(place, mode)), (place, mode)
+assert shut(lambda: os.open(outside + "/x", os.O_CREAT))
+"""
+    (tmp_path / "given").write_text("y")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"given", "folder"}
+
+
 def test_a_list_has_an_end(tmp_path: Path) -> None:
     page = "".join(f'<video src="{number}.mp4"></video>' for number in range(50))
     with MediaServer(bodies={"a.html": f"<html>{page}</html>".encode()}) as server:

@@ -60,6 +60,7 @@ _FOR_SUBTITLES = 0.2  # of the time that is left
 _OVERTIME_S = 60.0  # after which a request ends whose parent has not ended it
 _STARTING = frozenset(("subprocess.Popen", "os.exec", "os.posix_spawn", "os.spawn", "os.system", "os.startfile", "pty.spawn"))
 _CONNECTING = frozenset(("socket.connect", "socket.sendto", "socket.sendmsg", "socket.bind"))
+_WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 # Brotli is not asked for, and knows no end of what it makes of a little: what comes in it stays as it is.
 _urllib.brotli = None
 
@@ -70,6 +71,15 @@ class _Doors:
     def __init__(self) -> None:
         self._open = threading.local()
         self._program = ""
+        self._folder = ""
+
+    def keep_to(self, folder: Path) -> None:
+        """Let files be written in a folder, and nowhere else.
+
+        Args:
+            folder: of the request.
+        """
+        self._folder = os.path.join(os.path.abspath(folder), "")  # noqa: PTH100, PTH118
 
     def allow(self, program: str) -> None:
         """Let a program be started, and no other.
@@ -97,6 +107,10 @@ class _Doors:
             return
         if event in _STARTING or (event in _CONNECTING and not getattr(self._open, "now", False)):
             raise PermissionError(f"{event} is not allowed here")
+        if event == "open" and isinstance(about[0], (str, bytes)) and about[2] & _WRITING:
+            path = os.path.abspath(os.fsdecode(about[0]))  # noqa: PTH100
+            if path != os.devnull and not (self._folder and path.startswith(self._folder)):
+                raise PermissionError("files are written in the folder of the request alone")
 
 
 _DOORS = _Doors()
@@ -150,6 +164,7 @@ class _Look:
         _DOORS.allow(self._deno)
         _urllib.create_connection = self._connect
         GuardedRH.look = self
+        _DOORS.keep_to(self._folder)
         try:
             with _Downloader(self._options()) as downloader:
                 return self._looked(downloader)
