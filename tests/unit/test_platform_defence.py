@@ -19,6 +19,7 @@ from urllib.parse import quote
 
 import brotli  # type: ignore[import-untyped, unused-ignore]
 import pytest
+from yt_dlp import YoutubeDL
 from yt_dlp.networking import Request
 
 from tests.support.proxy import Proxy
@@ -26,11 +27,12 @@ from tests.support.server import MediaServer
 from tests.support.streams import make_site
 from v2d_spark.udfs.engine import media_child
 from v2d_spark.udfs.engine.protocol import read_message, write_message
-from v2d_spark.udfs.fetch import Access, Fetched, Fetcher, FetchSettings, platform_child
+from v2d_spark.udfs.fetch import Access, Fetched, Fetcher, FetchSettings, platform_child, platform_info
 from v2d_spark.udfs.fetch import guard as guard_module
 from v2d_spark.udfs.fetch import platform as platform_module
 from v2d_spark.udfs.fetch.platform import PlatformFetcher
-from v2d_spark.udfs.fetch.platform_child import GuardedRH, error_of
+from v2d_spark.udfs.fetch.platform_child import GuardedRH
+from v2d_spark.udfs.fetch.platform_errors import error_of
 from v2d_spark.udfs.fetch.platform_settings import PlatformSettings
 from v2d_spark.udfs.vocabulary import SampleError
 
@@ -248,6 +250,31 @@ def test_a_page_names_no_files_of_ours_as_sources(tmp_path: Path) -> None:
 def test_halves_of_characters_are_no_text(tmp_path: Path) -> None:
     told = platform_child._valid({"a": ["x\ud800", {"b": "\udfff"}], "c": 1, "d": "\U0001f3a5"})
     assert told == {"a": ["x?", {"b": "?"}], "c": 1, "d": "\U0001f3a5"}
+
+
+def test_what_a_page_holds_is_text_and_numbers_of_a_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = {"title": "x" * 9000, "fps": float("nan"), "tbr": float("inf"), "tags": [float("nan"), "http://a:b@c/"]}
+    with YoutubeDL({"quiet": True}) as downloader:
+        info = json.loads(platform_info.told(downloader, told), parse_constant=pytest.fail)
+    assert info == {"title": "x" * 9000, "fps": None, "tbr": None, "tags": [None, "http://REDACTED@c/"]}
+    entries = [{"url": "http://h/1", "title": {"a": "b"}}, {"url": "http://h/2", "title": "x" * 9000}, {"url": "http://h/3"}]
+    monkeypatch.setattr(platform_child._Downloader, "extract_info", lambda *_, **__: {"entries": entries, "title": "t"})
+    found = look("http://h/", tmp_path, platform={"playlists": "expand"})["entries"]
+    assert [(one["url"], one["title"]) for one in found] == [
+        ("http://h/1", "{'a': 'b'}"),
+        ("http://h/2", "x" * 4096),
+        ("http://h/3", None),
+    ]
+
+
+def test_endless_subtitles_are_none(tmp_path: Path, film: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(platform_child, "_ANSWER_BYTES", 1 << 20)
+    tracks = '<track src="/endless/x.vtt" srclang="en" kind="subtitles"><track src="a.vtt" srclang="de" kind="subtitles">'
+    with MediaServer(bodies={"film.mp4": film, "a.vtt": b"WEBVTT\n"}) as server:
+        server.bodies["a.html"] = f'<html><video src="film.mp4">{tracks}</video></html>'.encode()
+        told = look(server.url("a.html"), tmp_path, platform={"subtitles": ("all",)})
+    assert [one["language"] for one in told["subtitles"]] == ["de"]
+    assert sum(path.stat().st_size for path in tmp_path.iterdir()) < len(film) + 100
 
 
 def test_how_long_a_server_wants_to_be_left_alone_is_told(tmp_path: Path) -> None:

@@ -53,6 +53,8 @@ from v2d_spark.udfs.vocabulary import SampleError
 
 _PLAYLIST_BYTES = 16 << 20
 _ANSWER_BYTES = 64 << 20  # of a page or a manifest, decompressed
+_SUBTITLES = "subtitles"  # how their files' names begin
+_LONGEST_TITLE = 4096  # characters
 _SCRIPT_MIB = 512  # of memory for JavaScript
 _FIRST_BYTES = 256 << 10  # of a file of which parts are wanted
 _MOST_NESTED = 5  # lists in lists, until there is a video
@@ -216,7 +218,9 @@ class _Look:
         if len(entries) > self._settings.playlist_length:
             limit = self._settings.playlist_length
             raise Fault(SampleError("too_large", f"the list has more than platform.playlist_length ({limit}) videos"))
-        found = [{"url": _url_of(entry, self._url), "title": entry.get("title")} for entry in entries]
+        # What becomes a caption is text, whatever the page has there.
+        titles = [str(entry.get("title") or "")[:_LONGEST_TITLE] or None for entry in entries]
+        found = [{"url": _url_of(entry, self._url), "title": title} for entry, title in zip(entries, titles, strict=True)]
         return {"entries": [entry for entry in found if entry["url"]], "title": info.get("title")}
 
     @property
@@ -310,7 +314,7 @@ class _Look:
         for number, (language, one) in enumerate(sorted((info.get("requested_subtitles") or {}).items())):
             if time.monotonic() > self._until:
                 break
-            path = self._folder / f"subtitles{number}"
+            path = self._folder / f"{_SUBTITLES}{number}"
             try:
                 if one.get("data") is not None:
                     path.write_text(one["data"], "utf-8")
@@ -331,6 +335,8 @@ class _Look:
     def _came(self, name: str, count: int) -> None:
         """Note how many bytes of a file have come, and end it where that is too much or too late."""
         self._bytes[name] = count
+        if count > _ANSWER_BYTES and os.path.basename(name).startswith(_SUBTITLES):  # noqa: PTH119
+            raise Fault(SampleError("too_large", "these are no subtitles"))
         if sum(self._bytes.values()) > self._fetch.max_bytes:
             raise Fault(SampleError("too_large", f"more than fetch.max_bytes ({self._fetch.max_bytes}) came"))
         if time.monotonic() > self._until:

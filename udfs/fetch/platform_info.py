@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 from yt_dlp import YoutubeDL
 
-from v2d_spark.udfs.redact import redact
+from v2d_spark.udfs.redact import REDACTED, redact
 
 _MOST_BYTES = 1 << 20
 _LONGEST = 4096  # characters of a value, where all of them are too much
@@ -133,12 +134,16 @@ def told(downloader: YoutubeDL, info: dict[str, Any]) -> str:
     if len(text) > _MOST_BYTES:  # comments, chapters of thousands, a description without end
         kept = {name: value for name, value in kept.items() if len(str(value)) <= _LONGEST}
         text = json.dumps(kept, ensure_ascii=False, sort_keys=True)
-    return text
+    # What yt-dlp takes for the host's name, the uploader's too, begins with user and password if the page's URL has them.
+    login, at, _ = str(info.get("webpage_url_domain") or "").rpartition("@")
+    return text.replace(json.dumps(login + at, ensure_ascii=False)[1:-1], f"{REDACTED}@") if login else text
 
 
 def _redacted(value: Any) -> Any:
     if isinstance(value, str):
         return redact(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return None  # JSON has none of these
     if isinstance(value, dict):
         return {name: _redacted(inner) for name, inner in value.items()}
     return [_redacted(inner) for inner in value] if isinstance(value, list) else value
