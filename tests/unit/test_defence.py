@@ -268,7 +268,7 @@ def test_they_are_read_to_a_limit(tmp_path: Path, path: str) -> None:
         server.answers[path] = (
             200,
             {"Content-Encoding": "gzip", "Content-Type": "text/plain"},
-            gzip.compress(bytes(200 << 20), 1),
+            gzip.compress(bytes(64 << 20), 1),
         )
         started = time.monotonic()
         settings = FetchSettings(retries=0, opt_outs=("tdm-reservation",))
