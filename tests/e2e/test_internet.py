@@ -43,7 +43,9 @@ class Runs:
         arguments = ["download", listed, "--dataset", self._folder / name, f"scratch_dir={scratch}", "--quiet", _BUFFER]
         with none_left() as mark:
             seconds, peaks = run(
-                [*arguments, *self._internet.settings], growth=growth, environment={**mark, "TMPDIR": str(temporary)}
+                [*arguments, *self._internet.settings],
+                growth=growth,
+                environment={**mark, **self._internet.environment, "TMPDIR": str(temporary)},
             )
             # Those that ask platforms and look into files have nothing of the environment.
             _, left = psutil.wait_procs([*growth.seen, *leftovers.marked(mark)], timeout=_END_S)

@@ -58,7 +58,7 @@ _KILLS = ([("worker", "daemon")], [("executor", "worker")], [("group",), ("daemo
 def test_what_is_killed_in_the_middle_is_made_good(tmp_path: Path, internet: Internet, runs: list[tuple[str, ...]]) -> None:
     dataset, chance = tmp_path / "dataset", random.Random(1)
     with none_left() as mark:
-        job = _Mixed(tmp_path, internet, Submit(environment=mark))
+        job = _Mixed(tmp_path, internet, Submit(environment={**mark, **internet.environment}))
         for kinds in runs:
             assert job.run_and_kill(dataset, kinds, chance), f"it ended before its {kinds} were killed"
         job.run(dataset)
@@ -74,7 +74,7 @@ def test_a_disk_that_is_full_fails_no_source_for_good(tmp_path: Path, internet: 
     dataset = tmp_path / "dataset"
     with none_left() as mark:
         # Executors of their own: what Spark itself writes is on another disk.
-        job = _Mixed(tmp_path, internet, Submit(environment=mark))
+        job = _Mixed(tmp_path, internet, Submit(environment={**mark, **internet.environment}))
         with small_disk(job.scratch, "100k"):
             job.run(dataset)
             assert list(job.scratch.iterdir()) == []

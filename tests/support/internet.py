@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import hashlib
 import ipaddress
+import os
 import random
 import socket
 import struct
@@ -191,6 +192,12 @@ class Internet:
         self._stack.close()
 
     @property
+    def environment(self) -> dict[str, str]:
+        """Of processes that are to know its names."""
+        names = str(Path(__file__).parent / "names")
+        return {"PYTHONPATH": os.pathsep.join(filter(None, (names, os.environ.get("PYTHONPATH"))))}
+
+    @property
     def settings(self) -> list[str]:
         """What opens these addresses, but for those that are forbidden."""
         servers = (
@@ -203,7 +210,8 @@ class Internet:
             *self.handshakes.values(),
         )
         ports = [self.closed_port, *(one.port for one in servers)]
-        hosts = [*(f"127.0.0.1:{port}" for port in ports), f"'[::1]:{self.v6.port}'"]
+        names = [f"good.test:{self.server.port}", f"six.test:{self.v6.port}"]
+        hosts = [*(f"127.0.0.1:{port}" for port in ports), f"'[::1]:{self.v6.port}'", *names]
         return [*SETTINGS, f"allow_hosts=[{', '.join(hosts)}]", f"fetch.ca_file={self.authority}"]
 
     def urls(self, count: int, *, bad: float, seed: int = 0) -> list[Expected]:
@@ -234,6 +242,8 @@ class Internet:
             for path in ("", "chunked/", "nolength/", "redirect/3/", "noranges/", "queue/4/"):
                 yield _Kind(self.server.url(f"{path}{name}"), name=name)
             yield _Kind(f"http://[::1]:{self.v6.port}/{name}", name=name)
+            yield _Kind(f"http://six.test:{self.v6.port}/{name}", name=name)
+            yield _Kind(f"http://good.test:{self.server.port}/redirect/1/{name}", name=name)
             yield _Kind(self.secure.url(name), name=name)
         # What comes in the end, and what is called something else.
         for fault in ("503", "truncated", "reset", "drop"):
@@ -306,8 +316,11 @@ class Internet:
         yield bad("redirect-to?url=ftp%3A%2F%2F127.0.0.1%2Fx", "unsupported")
         yield bad("redirect-to", "redirects")
         yield _Kind(f"http://127.0.0.1:{self.closed_port}/x.mp4", ("refused", "host_down"))
-        # As long as a name server takes.
-        yield _Kind("http://nowhere.invalid/x.mp4", ("dns", "host_down"), seconds=_WAITED_S)
+        yield _Kind("http://nowhere.test/x.mp4", ("dns", "host_down"))
+        yield _Kind("http://slow.test/x.mp4", ("timeout", "dns", "host_down"), seconds=_WAITED_S)
+        for name in ("inside.test", "both.test"):
+            yield _Kind(f"http://{name}:{self.server.port}/1.mp4", ("forbidden_address",))
+            yield bad(f"redirect-to?url={quote(f'http://{name}:{self.server.port}/1.mp4', safe='')}", "forbidden_address")
         for name, server in self.tls.items():
             yield _Kind(f"https://127.0.0.1:{server.port}/1.mp4", TLS_FAULTS[name])
         for name, (error_class, seconds) in HANDSHAKES.items():
