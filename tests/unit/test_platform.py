@@ -271,6 +271,10 @@ def test_platforms_are_asked_only_if_that_is_wanted(site: MediaServer, tmp_path:
             ),
             "not_found",
         ),
+        (ExtractorError("The web client only works when logged-in.", expected=True), "login_required"),
+        (ExtractorError("This video requires payment to watch", expected=True), "login_required"),
+        (ExtractorError("This video is not available", expected=True), "not_found"),
+        (ExtractorError("This live event has ended.", expected=True), "live"),
         (ExtractorError("Unable to download API page: HTTP Error 503: Service Unavailable", expected=True), "http_5xx"),
         (ExtractorError("There is nothing to see here", expected=True), "not_media"),
     ],
@@ -468,6 +472,45 @@ def pictures(row: dict[str, Any]) -> list[str]:
 def long_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[MediaServer]:
     with MediaServer(make_site(tmp_path_factory.mktemp("served") / "site", seconds=30)) as server:
         yield server
+
+
+def test_subtitles_of_a_stream_come(site: MediaServer, tmp_path: Path) -> None:
+    site.bodies["captions.m3u8"] = (
+        b"#EXTM3U\n#EXT-X-TARGETDURATION:6\n#EXT-X-PLAYLIST-TYPE:VOD\n#EXTINF:6,\ncues.vtt\n#EXT-X-ENDLIST\n"
+    )
+    site.bodies["captioned.m3u8"] = (
+        b'#EXTM3U\n#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID="words",NAME="English",LANGUAGE="en",URI="captions.m3u8"\n'
+        b'#EXT-X-STREAM-INF:BANDWIDTH=200000,RESOLUTION=160x120,CODECS="avc1.42e00a,mp4a.40.2",SUBTITLES="words"\nsmall.m3u8\n'
+    )
+    fetched = fetch(site.url("captioned.m3u8"), tmp_path, platform_subtitles=("en",))
+    assert [(cue["language"], cue["start_s"], cue["text"]) for cue in fetched.subtitles or ()] == [
+        ("en", 0.0, "Hello there"),
+        ("en", 2.5, "Again"),
+    ]
+
+
+def test_of_pages_of_no_known_site_the_files_are_asked_about_too(site: MediaServer, tmp_path: Path) -> None:
+    film = (site.folder / "film.mp4").read_bytes()  # type: ignore[operator]
+    robots = b"User-agent: *\nDisallow: /private/\n"
+    bodies = {
+        "a.html": b'<video src="private/v.mp4"></video>',
+        "b.html": b'<video src="/headers/v.mp4?X-Robots-Tag=noai"></video>',
+    }
+    with MediaServer(bodies={"robots.txt": robots, "private/v.mp4": film, "v.mp4": film, **bodies}) as server:
+        # Of each server other settings: what was said before is known by them.
+        changes = {"read_timeout": 5.0 + server.port / 1e6}
+        for page in ("a.html", "b.html"):
+            assert fault(server.url(page), tmp_path, **changes).error_class == "opted_out"
+        assert not server.requests["/private/v.mp4"]
+        assert look(fetch(server.url("a.html"), tmp_path, robots=False, **changes)).width == 160
+
+
+def test_what_yt_dlp_asks_is_as_far_apart_as_the_rate_says(site: MediaServer, tmp_path: Path) -> None:
+    site.log.clear()
+    fetch(site.url("small.m3u8"), tmp_path, host_rate=10.0, robots=False, opt_outs=())
+    at = [request.at for request in site.log]
+    assert len(at) >= 5
+    assert at[-1] - at[0] >= 0.09 * (len(at) - 1)
 
 
 def test_cookies_are_sent_to_their_host_alone(site: MediaServer, tmp_path: Path) -> None:

@@ -96,6 +96,7 @@ class ChildProcess:
         *,
         keep_below: int | None = None,
         meanwhile: Callable[[], None] | None = None,
+        answering: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
     ) -> dict[str, Any]:
         """Send a request and wait for its answer.
 
@@ -104,6 +105,7 @@ class ChildProcess:
             timeout: seconds.
             keep_below: bytes of resident memory above which it is ended after its answer; None to keep it.
             meanwhile: is called twenty times a second until there is an answer; None for nothing.
+            answering: answers what the child asks before it answers; seconds that it is told to wait (`wait_s`) do not count.
 
         Returns:
             The answer.
@@ -115,7 +117,7 @@ class ChildProcess:
         with self._lock:
             try:
                 process = self._running()
-                answer = self._exchange(process, request, timeout, meanwhile)
+                answer = self._exchange(process, request, timeout, meanwhile, answering)
                 if keep_below is not None and _resident(process.pid) > keep_below:
                     self._stop()  # what it keeps would count against the next file
                 return answer
@@ -167,6 +169,7 @@ class ChildProcess:
         request: dict[str, Any],
         timeout: float,
         meanwhile: Callable[[], None] | None = None,
+        answering: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
     ) -> dict[str, Any]:
         assert process.stdin is not None
         deadline = time.monotonic() + timeout
@@ -174,7 +177,16 @@ class ChildProcess:
             write_message(process.stdin.fileno(), request)
         except BrokenPipeError:
             raise self._died(process) from None
-        return self._receive(process, deadline, meanwhile)
+        while True:
+            told = self._receive(process, deadline, meanwhile)
+            if answering is None or "asks" not in told:
+                return told
+            reply = answering(told)
+            deadline += reply.get("wait_s", 0.0)
+            try:
+                write_message(process.stdin.fileno(), reply)
+            except BrokenPipeError:
+                raise self._died(process) from None
 
     def _receive(
         self, process: subprocess.Popen[bytes], deadline: float, meanwhile: Callable[[], None] | None = None

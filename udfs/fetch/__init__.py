@@ -107,7 +107,7 @@ class Fetcher:
             except IsPageError:
                 assert self._platform is not None
                 with room() as file:
-                    said = self._platform.fetch(source, file, spans, expands=expands)
+                    said = self._platform.fetch(source, file, spans, leave=self._http.ask_leave, expands=expands)
         except ListedError:
             raise
         except SampleError as error:

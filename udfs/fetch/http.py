@@ -159,6 +159,25 @@ class HttpFetcher:
         finally:
             DEADLINE.reset(token)
 
+    def ask_leave(self, url: str, obeys: bool) -> float:
+        """Take the next time at which somebody else may send a request.
+
+        Args:
+            url: of the request.
+            obeys: whether what its host says to robots is obeyed.
+
+        Returns:
+            Seconds until then.
+
+        Raises:
+            SampleError: why it must not be sent.
+        """
+        host = Host.of(url)
+        self._hosts.check(host)
+        if obeys:
+            self._opt_outs.check_url(url)
+        return self._hosts.turn(host)
+
     def _small_file(self, url: str) -> bytes | None:
         """The beginning of a file that a host has for robots; None where it has none.
 

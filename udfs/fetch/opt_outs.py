@@ -15,6 +15,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
+from email.message import Message
 from html.parser import HTMLParser
 from typing import Any, NamedTuple
 
@@ -247,6 +248,8 @@ def _each(headers: Mapping[str, str], name: str) -> list[str]:
     """All headers of one name."""
     if isinstance(headers, HTTPHeaderDict):
         return list(headers.getlist(name))
+    if isinstance(headers, Message):
+        return [str(value) for value in headers.get_all(name, [])]
     return [headers[name]] if name in headers else []
 
 

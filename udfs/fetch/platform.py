@@ -14,7 +14,7 @@ import shutil
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -83,13 +83,23 @@ class PlatformFetcher:
         self._closed = threading.Event()
         self._asked: set[ChildProcess] = set()
 
-    def fetch(self, url: str, target: Target, spans: Sequence[tuple[float, float]] = (), *, expands: bool = True) -> Said:
+    def fetch(
+        self,
+        url: str,
+        target: Target,
+        spans: Sequence[tuple[float, float]] = (),
+        *,
+        leave: Callable[[str, bool], float],
+        expands: bool = True,
+    ) -> Said:
         """Fetch what a page holds, and try again after faults that pass.
 
         Args:
             url: of the page, or of a playlist.
             target: takes the bytes; its file has room beside it for the parts of the video.
             spans: start and end, in seconds, of all that is wanted of it: no others come where that is possible. None for all.
+            leave: is asked before each request: called with its URL, and whether that is of no site that yt-dlp knows, so that
+                robots.txt is obeyed; gives seconds to wait, or raises a `SampleError`.
             expands: whether a list of videos may become sources.
 
         Returns:
@@ -105,7 +115,10 @@ class PlatformFetcher:
         while True:
             try:
                 with self._turns:
-                    return self._try(url, target, spans, expands=expands, timeout=max(until - time.monotonic(), 0.1))
+                    if self._closed.is_set():
+                        raise SampleError("storage", "the task ended while this waited for its turn")
+                    timeout = max(until - time.monotonic(), 0.1)
+                    return self._try(url, target, spans, leave, expands=expands, timeout=timeout)
             except _AskedError as error:
                 if spans and error.error_class in ("platform_crashed", "platform_memory"):
                     spans = ()  # libav has read the file there
@@ -123,12 +136,21 @@ class PlatformFetcher:
             child.kill()
         _CHILDREN.keep(1)
 
-    def _try(self, url: str, target: Target, spans: Sequence[tuple[float, float]], *, expands: bool, timeout: float) -> Said:
+    def _try(
+        self,
+        url: str,
+        target: Target,
+        spans: Sequence[tuple[float, float]],
+        leave: Callable[[str, bool], float],
+        *,
+        expands: bool,
+        timeout: float,
+    ) -> Said:
         folder = target.path.with_name(f"{target.path.name}.parts")
         try:
             folder.mkdir()
             told = {"url": url, "folder": os.fspath(folder), "timeout": timeout, "spans": list(spans), "expands": expands}
-            answer = self._ask(told | {"proxy": next(self._proxies)}, target)
+            answer = self._ask(told | {"proxy": next(self._proxies)}, target, leave)
             if "entries" in answer:
                 raise ListedError(answer["entries"])
             # By their names alone: who works on strangers' pages is not trusted with paths.
@@ -149,9 +171,17 @@ class PlatformFetcher:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _ask(self, request: dict[str, Any], target: Target) -> dict[str, Any]:
+    def _ask(self, request: dict[str, Any], target: Target, leave: Callable[[str, bool], float]) -> dict[str, Any]:
         folder, timeout = Path(request["folder"]), request["timeout"] + _MARGIN_S
         looked_at = time.monotonic()
+        refused: list[SampleError] = []
+
+        def answering(told: dict[str, Any]) -> dict[str, Any]:
+            try:
+                return {"wait_s": leave(str(told["asks"]), bool(told["of_any_page"]))}
+            except SampleError as error:
+                refused.append(error)
+                return {"refused": True}
 
         def meanwhile() -> None:
             nonlocal looked_at
@@ -162,12 +192,16 @@ class PlatformFetcher:
         child = _CHILDREN.take(self._memory)
         self._asked.add(child)
         try:
-            answer = child.ask(self._told | request, timeout, keep_below=self._memory // 2, meanwhile=meanwhile)
+            answer = child.ask(
+                self._told | request, timeout, keep_below=self._memory // 2, meanwhile=meanwhile, answering=answering
+            )
         except SampleError as error:
             raise _AskedError(error, was_retried=True) from error
         finally:
             self._asked.discard(child)
             _CHILDREN.give_back(child, self._memory)
+        if "error_class" in answer and refused:
+            raise _AskedError(refused[-1], was_retried=True)
         if "error_class" in answer:
             told = SampleError(answer["error_class"], answer["message"], answer.get("retry_after_s"))
             raise _AskedError(told, was_retried=bool(answer.get("was_retried")))

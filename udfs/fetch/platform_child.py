@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 import av.error
@@ -42,6 +42,7 @@ from v2d_spark.udfs.fetch.dns import Resolver
 from v2d_spark.udfs.fetch.guard import Guard
 from v2d_spark.udfs.fetch.hosts import Host
 from v2d_spark.udfs.fetch.http import parse
+from v2d_spark.udfs.fetch.opt_outs import OptOuts
 from v2d_spark.udfs.fetch.platform_errors import Fault, NoVideoError, TooMuchError, error_of, network_error
 from v2d_spark.udfs.fetch.platform_info import told
 from v2d_spark.udfs.fetch.platform_settings import EXPAND, FIRST, REFUSE, PlatformSettings
@@ -135,7 +136,8 @@ class _Look:
             `cookies`, the text of a cookies.txt.
     """
 
-    def __init__(self, request: dict[str, Any]) -> None:
+    def __init__(self, request: dict[str, Any], ask: Callable[[dict[str, Any]], dict[str, Any]] | None = None) -> None:
+        self._ask = ask
         # What yt-dlp says to itself behind this mark, nobody else does: headers and proxies, for one.
         self._url: str = request["url"].partition("#__youtubedl_smuggle")[0]
         self._folder = Path(request["folder"])
@@ -144,6 +146,7 @@ class _Look:
         self._cookies: str = request["cookies"]
         self._fetch = FetchSettings(**_as_declared(FetchSettings, request["fetch"]))
         self._settings = PlatformSettings(**_as_declared(PlatformSettings, request["platform"]))
+        self._opt_outs = OptOuts(self._fetch, lambda _: None)
         resolver = Resolver(self._fetch.dns_seconds, self._fetch.connect_timeout)
         self._guard = Guard(Access(**_as_declared(Access, request["access"])), resolve=resolver)
         # What came from a list is not expanded again: lists of lists would have no end.
@@ -259,7 +262,8 @@ class _Look:
         elif self._spans and not is_text and self._spans_came(downloader, path, wanted):
             return
         done, _ = downloader.dl(str(path), wanted, is_text)
-        if not done or not path.exists():
+        # Of subtitles in segments it says None.
+        if done is False or not path.exists():
             raise Fault(SampleError("truncated", "it did not come whole"))
 
     def _spans_came(self, downloader: _Downloader, path: Path, wanted: dict[str, Any]) -> bool:
@@ -398,18 +402,37 @@ class _Look:
         if self._fetches and is_page and data.lstrip()[:1] == b"<":
             raise NoVideoError(of_segment=self._in_segments)
 
+    def check_headers(self, headers: Any) -> None:
+        """Refuse what the answer to a request says is not to be taken, on pages of no site that is known."""
+        if self._of_any_page:
+            try:
+                self._opt_outs.check_headers(headers)
+            except SampleError as error:
+                self._refuse(error)
+
     @property
     def ca_file(self) -> str:
         """A file of authorities that are trusted too; empty for none."""
         return self._fetch.ca_file
 
     def check(self, url: str) -> None:
-        """Refuse a URL that a proxy would be asked for: what is asked directly is refused when it is connected to.
+        """Wait until a host may be asked, and refuse a URL that must not be.
+
+        That includes one that a proxy would be asked for: what is asked directly is refused when it is connected to.
 
         Args:
             url: of a request, or where one is redirected to.
         """
-        if not self._proxy or url.startswith("data:"):
+        if url.startswith("data:"):
+            return
+        if self._ask is not None:
+            reply = self._ask({"asks": url, "of_any_page": self._of_any_page})
+            if reply.get("refused"):
+                self._refuse(SampleError("host_down", "it must not be asked"))  # the parent knows why
+            if wait := reply["wait_s"]:
+                time.sleep(wait)
+                self._until += wait
+        if not self._proxy:
             return
         try:
             parse(url)
@@ -417,8 +440,12 @@ class _Look:
             assert host is not None
             self._guard.check_behind_proxy(host.name, host.port)
         except SampleError as error:
-            self._fault = error
-            raise TransportError(error.message) from error
+            self._refuse(error)
+
+    def _refuse(self, error: SampleError) -> NoReturn:
+        """End a request; yt-dlp would tell of it in other words."""
+        self._fault = error
+        raise TransportError(error.message)
 
     def _connect(self, address: tuple[str, int], timeout: Any = None, *_: Any, **__: Any) -> socket.socket:
         """In place of yt-dlp's own `create_connection`."""
@@ -529,6 +556,7 @@ class GuardedRH(_urllib.UrllibRH):  # type: ignore[misc]
             answer = super()._send(request)
         answer.__class__ = _Answer
         answer.look = self.look
+        self.look.check_headers(answer.headers)
         return answer
 
     def _make_sslcontext(self, legacy_ssl_support: Any = None) -> ssl.SSLContext:
@@ -654,12 +682,21 @@ def main(parent: int, memory_limit: int) -> None:
     _DOORS.watch()
     # yt-dlp has words for people that it writes past its logger: with lines of cookies, and of pages.
     sys.stdout = sys.stderr = open(os.devnull, "w")  # noqa: SIM115, PTH123
+
+    def ask(what: dict[str, Any]) -> dict[str, Any]:
+        write_message(answers, what)
+        reply = read_message(requests)
+        if reply is None:
+            raise BrokenPipeError
+        signal.setitimer(signal.ITIMER_REAL, signal.getitimer(signal.ITIMER_REAL)[0] + reply.get("wait_s", 0.0))
+        return reply
+
     write_message(answers, {"ready": True})
     while (request := read_message(requests)) is not None:
         # A regular expression without end keeps even the thread that watches the parent from its turn; not so this signal.
         signal.setitimer(signal.ITIMER_REAL, request["timeout"] + _OVERTIME_S)
         try:
-            write_message(answers, _valid(_Look(request).answer()))
+            write_message(answers, _valid(_Look(request, ask).answer()))
         except BrokenPipeError:
             return
         except ValueError:

@@ -27,18 +27,19 @@ _SAID = tuple(
         # A platform that takes an address for a robot's takes it for one at the next page, and later maybe not.
         (r"too many requests|rate.?limit|not a (ro)?bot|captcha|unusual traffic", "rate_limited"),
         (r"\bgeo.?(restrict|block)|(in|from) your (country|location|region)\b", "geo_blocked"),
-        (r"live event will begin|premieres in|is offline|not currently live|livestream", "live"),
+        (r"live event will begin|premieres in|is offline|not currently live|livestream|live event", "live"),
         (
             r"account .*\b(terminated|closed|suspended|deleted)|\bterminated\b|been removed|no longer (available|exists)",
             "not_found",
         ),
         (
-            r"\bsign(ing)? in\b|\blog(ged|ging)? ?in\b|registered users|members.only|\bprivate (video|account)\b|\bis private\b"
-            r"|\bcookies\b|\bpassword\b|\bsubscri(bers?|ption)\b|\bpremium\b|\bpurchase\b|\bauthenticat",
+            r"\bsign(ing|ed)?[ -]in\b|\blog(ged|ging)?[ -]?in\b|registered users|members.only|\bprivate (video|account)\b"
+            r"|\bis private\b|\bcookies\b|\bpassword\b|\bsubscri(bers?|ption)\b|\bpremium\b|\bpurchase\b|\bpayment\b"
+            r"|\bpaid\b|\bauthenticat",
             "login_required",
         ),
         (r"\bDRM\b|requested format is not available|no video formats found", "unsupported"),
-        (r"\bunavailable\b|does not exist|doesn.t exist|\bdeleted\b|\bnot found\b", "not_found"),
+        (r"\b(unavailable|not available)\b|does not exist|doesn.t exist|\bdeleted\b|\bnot found\b", "not_found"),
     )
 )
 
@@ -102,14 +103,18 @@ def error_of(
             return SampleError("storage", "the disk of scratch_dir is full")
     text = _text(fault)
     if fetches:
-        return network or SampleError("truncated" if isinstance(fault, DownloadError) else "not_media", text)
+        told = network or (status_error(int(status[1]), None) if (status := _STATUS.search(text)) else None)
+        if told is not None:
+            return SampleError(told.error_class, f"the page's video: {told.message}", told.retry_after_s)
+        return SampleError("truncated" if isinstance(fault, DownloadError) else "not_media", f"the page's video: {text}")
     for one in seen:
         if isinstance(one, GeoRestrictedError):
             return SampleError("geo_blocked", text)
         if isinstance(one, UserNotLive):
             return SampleError("live", text)
         if isinstance(one, UnsupportedError):
-            return SampleError("not_media", "the page holds no video that is known of")
+            at = redact(str(getattr(one, "url", "")))
+            return SampleError("not_media", f"the page holds no video that is known of ({at})")
     status = _STATUS.search(text)
     # `Service Unavailable` is no word about a video.
     if status is None and not _OF_EXTRACTOR.search(text):
