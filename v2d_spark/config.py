@@ -261,10 +261,17 @@ class Settings:
 
     def to_dict(self) -> dict[str, Any]:
         """The settings as plain nested dicts, as YAML would hold them; what is off is false."""
-        values = dataclasses.asdict(self)
+        values: dict[str, Any] = _plain(dataclasses.asdict(self))
         for section, members in _REGISTRIES.items():
             values[section] = {name: values[section].get(name, False) for name in members()}
         return values
+
+
+def _plain(value: Any) -> Any:
+    """Lists in place of tuples."""
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, (list, tuple)) else value
 
 
 def load(config: str | Path | Mapping[str, Any] | None = None, overrides: Sequence[str] = ()) -> Settings:

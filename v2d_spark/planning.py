@@ -511,6 +511,8 @@ def settings_differ(old: Mapping[str, Any], settings: Settings) -> Iterator[dict
             if not (_at(old, member) and _at(new, member)):
                 name = member  # off in one of both
         was, now = _at(old, name), _at(new, name)
+        if parts[0] not in old and now == json.loads(json.dumps(one.default)):
+            continue  # nobody could set it then, and nobody has
         if was != now and name not in told:
             told.add(name)
             yield {"name": name, "was": was, "now": now}

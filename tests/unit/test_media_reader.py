@@ -286,7 +286,7 @@ def test_bytes_that_are_not_those_of_the_row(tmp_path: Path, change: Row, messag
 
 def test_small_columns_come_along(tmp_path: Path) -> None:
     table = Table(tmp_path)
-    cue = {"language": "en", "start_s": 0.0, "end_s": 1.5, "text": "hello"}
+    cue = {"language": "en", "start_s": 0.0, "end_s": 1.5, "text": "hello", "automatic": False}
     table.write([media_row(0, info='{"id": 1}', subtitles=[cue]), media_row(1)])
     first, second = table.reader().rows(["000000000000", "000000000001"], [0, 1], [1_000_001] * 2)
     assert first.extra == {"info": '{"id": 1}', "subtitles": [cue]}

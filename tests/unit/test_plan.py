@@ -157,6 +157,15 @@ def test_a_subsampler_that_is_on_in_both_is_told_of_by_its_settings() -> None:
     ]
 
 
+def test_a_setting_that_was_not_there_yet_differs_where_it_is_set() -> None:
+    old = config.load().to_dict()
+    del old["platform"]
+    assert list(settings_differ(old, config.load())) == []
+    assert list(settings_differ(old, config.load(None, ["platform.size=360"]))) == [
+        {"name": "platform.size", "was": None, "now": 360}
+    ]
+
+
 def test_what_it_costs_is_taken_from_the_newest_batches_by_these_settings() -> None:
     rates = ["cost.core_hour=0.5", "cost.gb=1"]
     runs = [
