@@ -74,7 +74,7 @@ class _Downloads(Supply):
             direct_over=direct_over,
             known=None if known is None else Upstream(**known),
             spans=spans if all(end is not None for _, end in spans) else (),
-            expands=source["listed_in"] is None,
+            expands=source["expands"],
         )
 
     def close(self) -> None:

@@ -39,8 +39,8 @@ from v2d_spark.udfs.vocabulary import STREAMS, SampleError, V2dError
 
 # `spans`: wanted ones, start_s, end_s and caption; `clips`: those that the source had, start_pts, end_pts, time_base and
 # clip_index; `known`: what was said of its bytes where they came from (`upstream`), of a source that is to be made anew only
-# if these are other ones now; `listed_in`: the source whose page listed it, None where an input named it.
-INPUT_COLUMNS = ("source_num", "key", "url", "attempts", "next_clip_index", "spans", "clips", "known", "listed_in")
+# if these are other ones now; `expands`: whether a list of videos that it leads to may become sources.
+INPUT_COLUMNS = ("source_num", "key", "url", "attempts", "next_clip_index", "spans", "clips", "known", "expands")
 
 # Bytes of files of the spool that wait to be written over.
 _KEPT_BYTES = 64 << 20

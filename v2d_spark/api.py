@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from v2d_spark import as_of as past
-from v2d_spark import catalogs, overview, planning, queries, storage
+from v2d_spark import catalogs, fetch_secrets, overview, planning, queries, storage
 from v2d_spark import config as configuration
 from v2d_spark.choice import Choice
 from v2d_spark.config import Settings
@@ -142,6 +142,7 @@ def download(
     else:
         _refuse_managed(dataset, settings, "download --follow")
     spark = get_session(scratch=settings.scratch)
+    secrets = fetch_secrets.read(spark, settings)
     warm_workers(spark)
     watcher.phase("looking for what is due" if not inputs and follow is None else "reading inputs")
     followed = None if follow is None else following.look_at(spark, follow, options)
@@ -167,6 +168,7 @@ def download(
             all_due=ingested.all_due if ingested else None,
             choice=choice,
             budget=budget,
+            secrets=secrets,
         )
         return ingested, made
 

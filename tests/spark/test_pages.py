@@ -72,9 +72,16 @@ def test_a_list_becomes_sources_once(
     assert info[1]["title"].startswith("A film")
 
 
-def test_a_list_in_a_list_is_no_list_any_more(spark: SparkSession, site: MediaServer, tmp_path: Path) -> None:
-    outer = "".join(f'<video src="list.html?{number}"></video>' for number in range(2))
-    (site.folder / "outer.html").write_text(f"<html><title>Lists</title>{outer}</html>")  # type: ignore[operator]
-    download(site, tmp_path, "outer.html")
-    told = ask(Dataset.open(str(tmp_path / "ds")), "SELECT status, error_class FROM sources ORDER BY source_num")
-    assert [tuple(row.values()) for row in told] == [("skipped", "expanded"), ("failed", "playlist"), ("failed", "playlist")]
+def test_a_list_of_lists_is_expanded_and_what_is_below_it_is_not(
+    spark: SparkSession, site: MediaServer, tmp_path: Path
+) -> None:
+    pages = site.folder
+    for outer, inner in (("channel", "tab"), ("tab", "list"), ("list", "below")):
+        videos = "".join(f'<video src="{inner}.html?{number}"></video>' for number in range(2))
+        (pages / f"{outer}-1.html").write_text(f"<html>{videos.replace('.html', '-1.html')}</html>")  # type: ignore[operator]
+    download(site, tmp_path, "channel-1.html")
+    told = ask(
+        Dataset.open(str(tmp_path / "ds")), "SELECT source_num, listed_in, status, error_class FROM sources ORDER BY source_num"
+    )
+    assert [(row["status"], row["error_class"]) for row in told] == [("skipped", "expanded")] * 3 + [("failed", "playlist")] * 2
+    assert [row["listed_in"] for row in told] == [None, 0, 0, 1, 1]

@@ -69,12 +69,12 @@ def media_schema(settings: Settings) -> pa.Schema:
 def sources(urls: Sequence[str | None], **more: Any) -> pa.RecordBatch:
     """Sources numbered from 0; `more` are values for all of them."""
     rows = [
-        {"source_num": n, "key": f"{n:012d}", "url": url, "attempts": 0, "next_clip_index": None, **more}
+        {"source_num": n, "key": f"{n:012d}", "url": url, "attempts": 0, "next_clip_index": None, "expands": True, **more}
         for n, url in enumerate(urls)
     ]
     kinds = {
         "source_num": pa.int64(),
-        "listed_in": pa.int64(),
+        "expands": pa.bool_(),
         "attempts": pa.int32(),
         "next_clip_index": pa.int32(),
         "spans": pa.list_(pa.struct([("start_s", pa.float64()), ("end_s", pa.float64()), ("caption", pa.string())])),

@@ -152,7 +152,7 @@ class PlatformFetcher:
             told = {"url": url, "folder": os.fspath(folder), "timeout": timeout, "spans": list(spans), "expands": expands}
             answer = self._ask(told | {"proxy": next(self._proxies)}, target, leave)
             if "entries" in answer:
-                raise ListedError(answer["entries"])
+                raise ListedError(answer["entries"], is_longer=answer["is_longer"])
             # By their names alone: who works on strangers' pages is not trusted with paths.
             parts = [folder / Path(name).name for name in answer["files"]]
             tracks = [one | {"path": os.fspath(folder / Path(one["name"]).name)} for one in answer["subtitles"]]

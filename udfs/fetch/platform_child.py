@@ -149,7 +149,7 @@ class _Look:
         self._opt_outs = OptOuts(self._fetch, lambda _: None)
         resolver = Resolver(self._fetch.dns_seconds, self._fetch.connect_timeout)
         self._guard = Guard(Access(**_as_declared(Access, request["access"])), resolve=resolver)
-        # What came from a list is not expanded again: lists of lists would have no end.
+        # Lists in lists in lists would have no end.
         inner = self._settings.playlists == EXPAND and not request["expands"]
         self._playlists = REFUSE if inner else self._settings.playlists
         self._spans = [(start, end) for start, end in request["spans"]]
@@ -218,13 +218,12 @@ class _Look:
         if self._playlists == REFUSE:
             inner = " in a list" if self._settings.playlists == EXPAND else ""
             raise Fault(SampleError("playlist", f"it is a list of videos{inner} (platform.playlists says what is done)"))
-        if len(entries) > self._settings.playlist_length:
-            limit = self._settings.playlist_length
-            raise Fault(SampleError("too_large", f"the list has more than platform.playlist_length ({limit}) videos"))
+        most = self._settings.playlist_length
+        is_longer, entries = len(entries) > most, entries[:most]
         # What becomes a caption is text, whatever the page has there.
         titles = [str(entry.get("title") or "")[:_LONGEST_TITLE] or None for entry in entries]
         found = [{"url": _url_of(entry, self._url), "title": title} for entry, title in zip(entries, titles, strict=True)]
-        return {"entries": [entry for entry in found if entry["url"]], "title": info.get("title")}
+        return {"entries": [entry for entry in found if entry["url"]], "is_longer": is_longer}
 
     @property
     def _most_entries(self) -> int:

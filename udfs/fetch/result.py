@@ -42,10 +42,14 @@ class ListedError(SampleError):
 
     Args:
         entries: `url` and `title` of each.
+        is_longer: whether it has more of them.
     """
 
-    def __init__(self, entries: list[dict[str, Any]]) -> None:
-        super().__init__(EXPANDED, f"it is a list of {len(entries)} videos, which are sources of their own")
+    def __init__(self, entries: list[dict[str, Any]], *, is_longer: bool = False) -> None:
+        told = f"it is a list of {len(entries)} videos, which are sources of their own"
+        if is_longer:
+            told = f"the first {len(entries)} videos of this list (platform.playlist_length) are sources of their own"
+        super().__init__(EXPANDED, told)
         self.entries = entries
 
     def __reduce__(self) -> Any:

@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import re
 import uuid
 from collections import Counter
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from v2d_spark import batches, merges, migrations, named_secrets, queries
+from v2d_spark import batches, fetch_secrets, merges, migrations, queries
 from v2d_spark.choice import Choice
 from v2d_spark.config import Settings
+from v2d_spark.fetch_secrets import FetchSecrets
 from v2d_spark.lease import Lease
 from v2d_spark.limits import Budget
 from v2d_spark.steps.making import MakeResult, Unwatched, Watcher, make
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs.download import DownloadTask
 from v2d_spark.udfs.fetch.platform_settings import EXPAND
-from v2d_spark.udfs.fetch.settings import PROXY
 from v2d_spark.udfs.report import Report
-from v2d_spark.udfs.vocabulary import FAILED, STEP_DOWNLOAD, STEP_RETRY, ConfigError, DatasetError
+from v2d_spark.udfs.vocabulary import FAILED, STEP_DOWNLOAD, STEP_RETRY, DatasetError
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
-
-# A line of cookies.txt: host, whether those below it are meant too, path, whether by TLS alone, until when, name, value.
-_COOKIE = re.compile(
-    r"(?:#HttpOnly_)?[^\t#]+\t(?:TRUE|FALSE)\t[^\t]+\t(?:TRUE|FALSE)\t(?:[0-9]+(?:\.[0-9]+)?)?\t[^\t]*\t[^\t]*", re.IGNORECASE
-)
 
 
 def download(
@@ -41,6 +35,7 @@ def download(
     all_due: range | None = None,
     choice: Choice | None = None,
     budget: Budget | None = None,
+    secrets: FetchSecrets | None = None,
 ) -> MakeResult:
     """Do what is due in the whole dataset.
 
@@ -54,6 +49,7 @@ def download(
         all_due: source_num of all that is new, where an ingest found out just now that nothing else is there.
         choice: which sources; the usual ones by default.
         budget: what it may take; as much as it needs by default.
+        secrets: what settings name; read by default.
 
     Returns:
         What was done.
@@ -72,16 +68,14 @@ def download(
             f"The dataset at {dataset.name} has imported shards, whose names new sources might have: lists of videos cannot "
             "become sources there. Take another dataset, or platform.playlists=first."
         )
-    cookies = _cookies(spark, settings.platform.cookies)
-
-    proxies = tuple(_proxy(spark, proxy) for proxy in settings.fetch.proxies)
+    known = secrets or fetch_secrets.read(spark, settings)
 
     def task(batch: batches.Batch, **common: Any) -> DownloadTask:
         return DownloadTask(
             access=settings.access,
             platform=settings.platform,
-            cookies=cookies,
-            proxies=proxies,
+            cookies=known.cookies,
+            proxies=known.proxies,
             spans_suffice=settings.spans_suffice,
             **common,
         )
@@ -99,30 +93,6 @@ def download(
         choice=choice,
         budget=budget,
     )
-
-
-def _cookies(spark: SparkSession, named: str) -> str:
-    """The text of a cookies.txt, by the setting: its cookies, and nothing else that is in it."""
-    if not named:
-        return ""
-    lines = named_secrets.value("platform.cookies", named, spark).splitlines()
-    cookies = [line for line in lines if _COOKIE.fullmatch(line)]
-    if not cookies:
-        raise ConfigError(
-            f"Setting platform.cookies names {named}, which holds no cookies as Netscape's cookies.txt has them: a line each, "
-            "of seven fields with tabs between them."
-        )
-    return "\n".join(("# Netscape HTTP Cookie File", *cookies, ""))
-
-
-def _proxy(spark: SparkSession, named: str) -> str:
-    """The URL of a proxy, by the setting."""
-    if not named_secrets.is_name(named):
-        return named
-    found = named_secrets.value("fetch.proxies", named, spark)
-    if not PROXY.fullmatch(found):
-        raise ConfigError(f"Setting fetch.proxies names {named}, which is no URL of a proxy: http://USER:PASSWORD@HOST:PORT.")
-    return found
 
 
 def retry(spark: SparkSession, dataset: Dataset, lease: Lease, where: str | None = None) -> int:

@@ -21,6 +21,7 @@ from v2d_spark.session import is_on_this_host, parallelism, scratch_of_tasks
 from v2d_spark.steps import choosing
 from v2d_spark.tables import Dataset
 from v2d_spark.udfs import spool
+from v2d_spark.udfs.fetch.platform_settings import EXPAND
 from v2d_spark.udfs.media_writer import WrittenFile, written_files
 from v2d_spark.udfs.report import Report
 from v2d_spark.udfs.storage import Carried
@@ -317,6 +318,13 @@ def sources_of(
     spans = F.expr("transform(spans, span -> struct(span.start_s, span.end_s, span.caption))")
     sources = dataset.read(spark, "sources").where(f"{in_range} AND {due}").withColumn("spans", spans)
     sources = sources.withColumns(choosing.told_of(choice, settings.fingerprint))
+    if settings.platform.playlists == EXPAND:
+        # A channel is a list of lists; what such a list leads to is expanded no more.
+        listed = dataset.read(spark, "sources").where("listed_in IS NOT NULL")
+        inner = listed.select(F.col("source_num").alias("listed_in"), F.lit(False).alias("expands"))
+        sources = sources.join(inner, "listed_in", "left").withColumn("expands", F.coalesce("expands", F.lit(True)))
+    else:
+        sources = sources.withColumn("expands", F.lit(True))
     if not (settings.cuts_spans and merges.may_have_samples(dataset, batch.first, batch.last)):
         return sources.withColumn("clips", F.lit(None).cast(CLIPS_DDL))
     clips = (
