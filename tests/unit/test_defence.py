@@ -230,7 +230,7 @@ def test_a_proxy_is_asked_for_no_name_that_is_none(tmp_path: Path, host: str) ->
     access = Access()
     with contextlib.closing(
         Fetcher(
-            FetchSettings(retries=0, robots=False, opt_outs=()),
+            FetchSettings(retries=0, robots=False, opt_outs=(), proxy_dns=True),
             access,
             guard=network.guard(access),
             proxies=("http://proxy.example:3128",),

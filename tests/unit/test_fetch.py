@@ -645,10 +645,12 @@ def test_a_proxy_is_asked_for_no_address_that_a_row_may_not_name(server: MediaSe
                 proxied(url, tmp_path, (proxy.url(),))
             assert caught.value.error_class == "forbidden_address"
         assert len(proxy.asked) == 1
-        # A name that only the proxy knows is its to find.
-        with pytest.raises(SampleError) as caught:
-            proxied("http://inside.invalid/x.mp4", tmp_path, (proxy.url(),))
-        assert proxy.asked[1:] == ["http://inside.invalid/x.mp4"]
+        # A name that only the proxy knows is its to find, if somebody says so.
+        for proxy_dns in (False, True):
+            with pytest.raises(SampleError) as caught:
+                proxied("http://inside.invalid/x.mp4", tmp_path, (proxy.url(),), proxy_dns=proxy_dns)
+            assert ("fetch.proxy_dns=true" in caught.value.message) != proxy_dns
+            assert proxy.asked[1:] == (["http://inside.invalid/x.mp4"] if proxy_dns else [])
 
 
 def test_a_proxy_that_is_not_there(server: MediaServer, tmp_path: Path) -> None:

@@ -215,19 +215,25 @@ class Guard:
         """
         return self._connect_to(self._looked_up(host, port), host, port, timeout, options)
 
-    def check_behind_proxy(self, host: str, port: int) -> None:
-        """Refuse what a proxy is not to be asked for. A name that is not known here may be known to the proxy.
+    def check_behind_proxy(self, host: str, port: int, *, proxy_dns: bool) -> None:
+        """Refuse what a proxy is not to be asked for.
 
         Args:
             host: as for `addresses`.
             port: the TCP port.
+            proxy_dns: whether the proxy may look up a name that is not known here.
 
         Raises:
-            SampleError: as `addresses`, but for `dns`; `unsupported` if it is not known here and plainly no name.
+            SampleError: as `addresses`; `unsupported` where the proxy may look it up, if it is plainly no name.
         """
         try:
             self.addresses(host, port)
         except Unreachable as error:
+            if not proxy_dns:
+                told = (
+                    f"{error.message}; fetch.proxy_dns=true lets the proxy look it up, and then nothing checks where it leads"
+                )
+                raise SampleError(error.error_class, told, error.retry_after_s) from error
             # What the proxy would make of `10.0.0.1%2f` or of `4462739457`, nobody knows.
             if not _NAME.fullmatch(_plain_host(host)):
                 raise SampleError("unsupported", f"{host!r} cannot be a host name") from error

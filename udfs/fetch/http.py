@@ -42,8 +42,17 @@ _DATE = re.compile(r"[A-Z][a-z]+, ?[\w :+-]{18,40}", re.ASCII)
 _NO_DATE = "Thu, 01 Jan 1970 00:00:00 GMT"  # what is made reproducibly is often dated so, whatever it holds
 _JUNK = re.compile(r"[\x00-\x1f\x7f]")
 _PAGES = frozenset(("text/html", "application/xhtml+xml"))
+# Feeds among them.
 _PLAYLISTS = frozenset(
-    ("application/vnd.apple.mpegurl", "application/x-mpegurl", "audio/mpegurl", "audio/x-mpegurl", "application/dash+xml")
+    (
+        "application/vnd.apple.mpegurl",
+        "application/x-mpegurl",
+        "audio/mpegurl",
+        "audio/x-mpegurl",
+        "application/dash+xml",
+        "application/rss+xml",
+        "application/atom+xml",
+    )
 )
 _PLAYLIST_ENDS = (".m3u8", ".mpd")
 _REDIRECTS_OF_SMALL_FILES = 5  # as RFC 9309 asks for
@@ -200,9 +209,9 @@ class HttpFetcher:
                     last = attempt == settings.retries or not passes_by_itself(error.error_class)
                     if last or pause is None or time.monotonic() + pause >= DEADLINE.get() or self._closed.wait(pause):
                         name = url.rpartition("/")[2]
-                        raise SampleError(
-                            error.error_class, f"{name} cannot be had: {error.message}", error.retry_after_s, error.was_tried
-                        ) from fault
+                        # Nothing was asked of the source itself: it counts no attempt, and waits for its host.
+                        told = f"{name} cannot be had: {error.message}"
+                        raise SampleError(error.error_class, told, error.retry_after_s, was_tried=False) from fault
             raise AssertionError("the last try returns or raises")
         finally:
             DEADLINE.reset(token)
@@ -311,7 +320,7 @@ class HttpFetcher:
         left = max(DEADLINE.get() - time.monotonic(), 0.001)
         timeout = urllib3.Timeout(connect=min(settings.connect_timeout, left), read=min(settings.read_timeout, left))
         if self._is_proxied and host is not None:
-            self._guard.check_behind_proxy(host.name, host.port)
+            self._guard.check_behind_proxy(host.name, host.port, proxy_dns=settings.proxy_dns)
         for manager, proxy in itertools.islice(self._turns, len(self._managers)):
             if proxy is not None and self._hosts.is_down(proxy):
                 continue

@@ -201,7 +201,8 @@ class Known:
                 size, seconds = said.size, _KEPT_S
             except BaseException as error:
                 answer.set_exception(error)
-                is_said = isinstance(error, SampleError) and error.was_tried and not isinstance(error, Unreachable)
+                is_of_host = isinstance(error, Unreachable) or getattr(error, "error_class", "") == "host_down"
+                is_said = isinstance(error, SampleError) and not is_of_host
                 seconds = _FAILED_S if is_said else 0.0
             with self._lock:
                 self._keep(key, time.monotonic() + seconds, answer, size)

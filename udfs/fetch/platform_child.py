@@ -437,7 +437,7 @@ class _Look:
             parse(url)
             host = Host.of(url)
             assert host is not None
-            self._guard.check_behind_proxy(host.name, host.port)
+            self._guard.check_behind_proxy(host.name, host.port, proxy_dns=self._fetch.proxy_dns)
         except SampleError as error:
             self._refuse(error)
 

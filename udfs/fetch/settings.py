@@ -51,6 +51,10 @@ class FetchSettings:
     proxies: tuple[str, ...] = setting(
         (), "proxies, which take turns: http://HOST:PORT, or the name of a secret that holds one with user and password"
     )
+    proxy_dns: bool = setting(
+        False,
+        "let proxies look up names that are not known here, whatever addresses they have: what they lead to is not checked",
+    )
     ca_file: str = setting("", "PEM file of a private certificate authority, trusted beside the public ones")
     probe: bool = setting(True, "look into what came before it is called good", changes_samples=True)
     probe_timeout: float = setting(60.0, "seconds for one look", minimum=0.1, maximum=LONGEST_S)
