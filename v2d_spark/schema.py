@@ -257,7 +257,7 @@ _STATUS = "pending, ok, failed, skipped (policy, selection, no clip left) or gon
 _STATUS_OF_MEDIA = (
     f"{_STATUS}; unchanged: asked for again, the source is what it was, and what was made of it is in rows of batches before"
 )
-_CLASS = "what kind of fault, null where there is none; the guide lists them"
+_CLASS = "what kind of fault, null where there is none; docs/downloading.md lists them"
 _MESSAGE = "what happened, for a person; of an ok source, what was amiss with it all the same"
 
 _SPAN_COLUMNS = (
