@@ -104,7 +104,7 @@ FAILURES = View(
         ("`url`", "string", "where the media is, as it was given"),
         ("`host`", "string", "host in the URL, or the bucket of a store; null in a path"),
         ("`status`", "string", "failed or skipped"),
-        ("`error_class`", "string", "what kind of fault; the guide lists them"),
+        ("`error_class`", "string", "what kind of fault; docs/downloading.md lists them"),
         ("`error_message`", "string", "what happened, for a person"),
         ("`attempts`", "int", "how often it was tried since it was last reset"),
         ("`next_retry_at`", "timestamp", "it is not tried again before this time"),
