@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import hashlib
 import os
@@ -621,10 +622,20 @@ def test_proxies_take_turns(server: MediaServer, tmp_path: Path) -> None:
             for _ in range(4):
                 assert fetcher.fetch(server.url("good.mp4"), tmp_path / "target").sha256 == SHA256
         assert one.asked == two.asked == [server.url("good.mp4")] * 2
-        with pytest.raises(SampleError) as caught:
-            proxied(server.url("good.mp4"), tmp_path, (two.url("me:wrong"),))
-        assert caught.value.error_class == "http_4xx"
-        assert "wrong" not in str(caught.value)
+
+
+def test_a_proxy_that_wants_another_password_is_no_fault_of_the_source(server: MediaServer, tmp_path: Path) -> None:
+    certificate = make_certificate(tmp_path)
+    folder = tmp_path / "targets"
+    folder.mkdir()
+    with Proxy("me:s@cret") as proxy, Proxy() as other, MediaServer(bodies={"x.mp4": BODY}, certificate=certificate) as secure:
+        for url in (server.url("good.mp4"), secure.url("x.mp4")):
+            with pytest.raises(SampleError, match="takes its user and password") as caught:
+                proxied(url, folder, (proxy.url("me:wrong"),))
+            assert (caught.value.error_class, caught.value.was_tried) == ("host_down", False)
+            assert "wrong" not in str(caught.value)
+            both, trusted = (proxy.url("me:wrong"), other.url()), str(certificate and certificate[0])
+            assert proxied(url, folder, both, ca_file=trusted).sha256 == SHA256
 
 
 def test_tls_goes_through_a_proxy_to_its_end(tmp_path: Path) -> None:
@@ -650,7 +661,12 @@ def test_a_proxy_is_asked_for_no_address_that_a_row_may_not_name(server: MediaSe
             with pytest.raises(SampleError) as caught:
                 proxied("http://inside.invalid/x.mp4", tmp_path, (proxy.url(),), proxy_dns=proxy_dns)
             assert ("fetch.proxy_dns=true" in caught.value.message) != proxy_dns
+            assert caught.value.was_tried
             assert proxy.asked[1:] == (["http://inside.invalid/x.mp4"] if proxy_dns else [])
+        # Nor does its robots.txt, which cannot be had, save the source an attempt.
+        with pytest.raises(SampleError, match="no address") as caught:
+            proxied("http://inside.invalid/x.mp4", tmp_path, (proxy.url(),), robots=True)
+        assert caught.value.was_tried
 
 
 def test_a_proxy_that_is_not_there(server: MediaServer, tmp_path: Path) -> None:
@@ -668,3 +684,8 @@ def test_one_dead_proxy_of_two_costs_nobody(server: MediaServer, tmp_path: Path)
             for number in range(6):
                 assert fetcher.fetch(server.url("good.mp4"), tmp_path / str(number)).size > 0
         assert len(proxy.asked) == 6
+        # Also while several ask at once.
+        settings = dataclasses.replace(settings, host_down_after=0)
+        proxies = ("http://127.0.0.1:9", proxy.url())
+        with contextlib.closing(Fetcher(settings, OPEN, proxies=proxies)) as fetcher, ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda number: fetcher.fetch(server.url("good.mp4"), tmp_path / str(number)), range(200)))

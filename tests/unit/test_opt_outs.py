@@ -82,6 +82,19 @@ def test_a_robots_txt_that_says_nothing(tmp_path: Path, robots: bytes) -> None:
         assert fetch(server, tmp_path, "a/x.mp4") == "ok"
 
 
+def test_a_robots_txt_of_stars_takes_no_time() -> None:
+    robots = b"User-agent: *\nDisallow: /" + b"*1" * 40 + b"*Z\n"
+    tdm = json.dumps([{"location": "/" + "*1" * 40 + "*Z", "tdm-reservation": 1}]).encode()
+    opt_outs({"/robots.txt": robots, "/.well-known/tdmrep.json": tdm}).check_url("http://h.example/" + "1" * 80)
+
+
+def test_what_is_not_there_has_no_owner_who_speaks(tmp_path: Path) -> None:
+    for status, found in ((503, "http_5xx"), (404, "http_404"), (429, "rate_limited"), (200, "opted_out")):
+        with serving() as server:
+            server.answers["/a/x.mp4"] = (status, {"X-Robots-Tag": "noindex"}, b"x")
+            assert fetch(server, tmp_path, "a/x.mp4") == found
+
+
 def opt_outs(files: Mapping[str, bytes] | None = None, **changes: Any) -> OptOuts:
     there = {f"http://h.example{path}": body for path, body in (files or {}).items()}
     return OptOuts(FetchSettings(**changes), there.get, Known())

@@ -8,6 +8,7 @@ import io
 import json
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from typing import Any
 import av
 import pytest
 from yt_dlp import YoutubeDL
+from yt_dlp.extractor.common import InfoExtractor
 from yt_dlp.utils import DownloadError, ExtractorError, GeoRestrictedError, UnsupportedError, UserNotLive
 
 from tests.support.media import make_video
@@ -26,7 +28,7 @@ from tests.support.streams import SECONDS, make_site
 from tests.support.tasks import make_task, run, sources
 from v2d_spark import config
 from v2d_spark.udfs.engine import Look, media_child
-from v2d_spark.udfs.fetch import Access, Fetched, Fetcher, FetchSettings, platform_info
+from v2d_spark.udfs.fetch import Access, Fetched, Fetcher, FetchSettings, platform, platform_info
 from v2d_spark.udfs.fetch.platform import PlatformFetcher
 from v2d_spark.udfs.fetch.platform_errors import error_of
 from v2d_spark.udfs.fetch.platform_settings import PlatformSettings
@@ -344,6 +346,56 @@ def test_closing_ends_what_is_under_way(site: MediaServer, tmp_path: Path) -> No
         assert isinstance(fetching.exception(30), SampleError)
     assert time.monotonic() - started < 5
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_host_behind_pages_that_is_down_is_left_alone(site: MediaServer, tmp_path: Path) -> None:
+    site.bodies["e.html"] = b'<meta property="og:video" content="http://127.0.0.1:9/film.mp4">'
+    settings, access = FetchSettings(retries=0, host_down_after=2), Access(allow_hosts=("127.0.0.1",))
+    fetcher = Fetcher(settings, access, platform=PlatformFetcher(settings, access, PlatformSettings(), media_child()))
+    errors = []
+    with contextlib.closing(fetcher):
+        for _ in range(4):
+            with pytest.raises(SampleError) as caught:
+                fetcher.fetch(site.url("e.html"), tmp_path / "target")
+            errors.append((caught.value.error_class, caught.value.was_tried))
+    assert errors == [("refused", True)] * 2 + [("host_down", False)] * 2
+
+
+def test_the_size_of_files_of_which_some_go_meanwhile(tmp_path: Path) -> None:
+    done = threading.Event()
+
+    def come_and_go() -> None:
+        while not done.is_set():
+            for number in range(20):
+                (tmp_path / str(number)).touch()
+            for number in range(20):
+                (tmp_path / str(number)).unlink()
+
+    (tmp_path / "kept").write_bytes(bytes(100))
+    with ThreadPoolExecutor(1) as threads:
+        changing = threads.submit(come_and_go)
+        assert {platform._size_of(tmp_path) for _ in range(3000)} == {100}
+        done.set()
+        changing.result()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://h.example/page?Signature=AbC/DeFs3cret%3D",
+        "https://h.example/page?token=s3cret%26s3cret",
+        "https://h.example/a/page.html?s3cret",
+        "https://h.example/a/page.html",
+    ],
+)
+def test_names_made_of_a_pages_url_hold_nothing_of_its_query(url: str) -> None:
+    made = InfoExtractor._generic_id(url)
+    info = {"id": f"{made}-1", "display_id": made, "title": f"generic video #{made}", "webpage_url": url, "original_url": url}
+    with YoutubeDL({"quiet": True}) as downloader:
+        kept = json.loads(platform_info.told(downloader, info))
+    assert (kept["id"], kept["display_id"], kept["title"]) == ("page-1", "page", "generic video #page")
+    error = error_of(ExtractorError("Unable to extract it", video_id=f"{made} x", ie="generic"), of_any_page=True)
+    assert "s3cret" not in error.message
 
 
 def test_what_is_kept_of_a_platforms_words_leads_to_no_file() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import gzip
 import json
@@ -34,6 +35,7 @@ from v2d_spark.udfs.fetch.platform import PlatformFetcher
 from v2d_spark.udfs.fetch.platform_child import GuardedRH
 from v2d_spark.udfs.fetch.platform_errors import error_of
 from v2d_spark.udfs.fetch.platform_settings import PlatformSettings
+from v2d_spark.udfs.fetch.result import ListedError
 from v2d_spark.udfs.vocabulary import SampleError
 
 OPEN = Access(allow_hosts=("127.0.0.1",))
@@ -249,6 +251,22 @@ def test_a_page_names_no_files_of_ours_as_sources(tmp_path: Path) -> None:
     with MediaServer(bodies={"a.html": f"<html>{films}</html>".encode()}) as server:
         told = look(server.url("a.html"), tmp_path, platform={"playlists": "expand"})
         assert [entry["url"] for entry in told["entries"]] == [server.url("x.mp4"), "http://h/y.mp4"]
+
+
+def test_videos_without_urls_are_left_out_and_said_to_be(tmp_path: Path) -> None:
+    kept, gone = '<video src="x.mp4"></video>', '<video src="file:///etc/passwd"></video>'
+    with MediaServer(bodies={"a.html": f"<html>{kept}{gone * 2}</html>".encode(), "b.html": gone.encode() * 3}) as server:
+        with fetcher(platform={"playlists": "expand"}) as one, pytest.raises(ListedError) as caught:
+            one.fetch(server.url("a.html"), tmp_path / "target")
+        assert caught.value.entries == [{"url": server.url("x.mp4"), "title": caught.value.entries[0]["title"]}]
+        for told in (caught.value, copy.copy(caught.value)):
+            assert (
+                told.message
+                == "it is a list of 1 videos, which are sources of their own; 2 more have no URL of their own and are left out"
+            )
+        told = fault(server.url("b.html"), tmp_path, platform={"playlists": "expand"})
+        assert told.error_class == "unsupported"
+        assert "none of the list's 3 videos has a URL" in told.message
 
 
 # --- text ---

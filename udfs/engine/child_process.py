@@ -83,12 +83,6 @@ class ChildProcess:
         process = self._process
         return process.pid if process is not None else None
 
-    def kill(self) -> None:
-        """End the child in the middle of what it is asked; whoever asks it meets a `SampleError`."""
-        if (pid := self.pid) is not None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(pid, signal.SIGKILL)
-
     def ask(
         self,
         request: dict[str, Any],

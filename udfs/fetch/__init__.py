@@ -107,7 +107,8 @@ class Fetcher:
             except IsPageError:
                 assert self._platform is not None
                 with room() as file:
-                    said = self._platform.fetch(source, file, spans, leave=self._http.ask_leave, expands=expands)
+                    way = self._http
+                    said = self._platform.fetch(source, file, spans, leave=way.ask_leave, heard=way.heard, expands=expands)
         except ListedError:
             raise
         except SampleError as error:

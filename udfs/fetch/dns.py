@@ -58,7 +58,11 @@ class Resolver:
                 answer = Future()
                 self._keep((host, port), float("inf"), answer)
                 # A lookup cannot be ended: its thread is let go of.
-                threading.Thread(target=self._look_up, args=(answer, host, port, options), name="dns", daemon=True).start()
+                try:
+                    threading.Thread(target=self._look_up, args=(answer, host, port, options), name="dns", daemon=True).start()
+                except RuntimeError as refused:  # the system gives no more threads
+                    answer.set_exception(OSError(str(refused)))
+                    del self._answers[host, port]
         try:
             error = answer.exception(self._timeout)
         except NotDoneError:  # only from Python 3.11 on this is the TimeoutError that everybody knows

@@ -233,7 +233,7 @@ class Guard:
                 told = (
                     f"{error.message}; fetch.proxy_dns=true lets the proxy look it up, and then nothing checks where it leads"
                 )
-                raise SampleError(error.error_class, told, error.retry_after_s) from error
+                raise Unreachable(error.error_class, told, error.retry_after_s) from error
             # What the proxy would make of `10.0.0.1%2f` or of `4462739457`, nobody knows.
             if not _NAME.fullmatch(_plain_host(host)):
                 raise SampleError("unsupported", f"{host!r} cannot be a host name") from error

@@ -56,6 +56,7 @@ _PLAYLISTS = frozenset(
 )
 _PLAYLIST_ENDS = (".m3u8", ".mpd")
 _REDIRECTS_OF_SMALL_FILES = 5  # as RFC 9309 asks for
+_NO_TUNNEL = "Tunnel connection failed: 407"
 _DRAINED = 64 * 1024  # a short body that nobody wants is read, so that its connection can be used again
 
 
@@ -123,7 +124,7 @@ class HttpFetcher:
             (connection_pools(guard, threads=settings.threads, ca_file=settings.ca_file, proxy=proxy), Host.of(proxy))
             for proxy in proxies or [""]
         ]
-        self._turns = itertools.cycle(self._managers)
+        self._turns = itertools.count()
         self._closed = threading.Event()
 
     def close(self) -> None:
@@ -186,6 +187,15 @@ class HttpFetcher:
         if obeys:
             self._opt_outs.check_url(url)
         return self._hosts.turn(host)
+
+    def heard(self, url: str, *, is_there: bool) -> None:
+        """Note what somebody else's request came to.
+
+        Args:
+            url: of the request.
+            is_there: whether a connection to its host came about.
+        """
+        (self._hosts.answered if is_there else self._hosts.unreachable)(Host.of(url))
 
     def _small_file(self, url: str) -> bytes | None:
         """The beginning of a file that a host has for robots; None where it has none.
@@ -269,19 +279,22 @@ class HttpFetcher:
             # A part of another body has come: the rest of that is asked for, or all of it.
             known = None if have else progress.known
             response = self._request(url, have, progress, conditions := _conditions(known))
-            try:
-                self._opt_outs.check_headers(response.headers)
-            except SampleError:
-                self._discard(response)
-                raise
+            if response.status < 400:  # what is not there, or not now, has no owner who speaks
+                try:
+                    self._opt_outs.check_headers(response.headers)
+                except SampleError:
+                    self._discard(response)
+                    raise
             if known is not None and _is_known(response, known, asked=bool(conditions)):
                 progress.hear(response)
                 progress.is_same = True
                 return response
             if self._tells_pages and _is_page(response, url):
-                if response.status == 200:
-                    self._opt_outs.check_page(self._start_of(response))
-                self._discard(response)
+                try:
+                    if response.status == 200:
+                        self._opt_outs.check_page(self._start_of(response))
+                finally:
+                    self._discard(response)
                 raise IsPageError
             if response.status in _WITH_BODY:
                 return response
@@ -316,12 +329,17 @@ class HttpFetcher:
         self._hosts.check(host)
         if (wait := self._hosts.turn(host)) > 0:
             with _clock_stopped():
-                self._closed.wait(wait)
+                if self._closed.wait(wait):
+                    raise SampleError("reset", "the task ended meanwhile")
         left = max(DEADLINE.get() - time.monotonic(), 0.001)
         timeout = urllib3.Timeout(connect=min(settings.connect_timeout, left), read=min(settings.read_timeout, left))
         if self._is_proxied and host is not None:
             self._guard.check_behind_proxy(host.name, host.port, proxy_dns=settings.proxy_dns)
-        for manager, proxy in itertools.islice(self._turns, len(self._managers)):
+        refused = False
+        # Each of them once: others take their turns meanwhile.
+        first = next(self._turns)
+        for place in range(len(self._managers)):
+            manager, proxy = self._managers[(first + place) % len(self._managers)]
             if proxy is not None and self._hosts.is_down(proxy):
                 continue
             try:
@@ -341,9 +359,19 @@ class HttpFetcher:
                 if proxy is None:
                     raise
                 continue  # it is not the host's fault, and others may be there
+            except (exceptions.HTTPError, OSError) as error:
+                if proxy is None or _NO_TUNNEL not in str(error):
+                    raise
+                refused = True
+                continue
             self._hosts.answered(proxy or host)
+            if proxy is not None and response.status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
+                self._discard(response)
+                refused = True
+                continue
             return response
-        raise SampleError("host_down", "no proxy of fetch.proxies can be reached", was_tried=False)
+        told = "takes its user and password (407)" if refused else "can be reached"
+        raise SampleError("host_down", f"no proxy of fetch.proxies {told}", was_tried=False)
 
     def _receive(self, response: urllib3.BaseHTTPResponse, target: Target, progress: _Progress) -> None:
         """Write the body, after what an earlier try wrote where the server goes on from there."""

@@ -6,6 +6,7 @@ It works in a process of its own (`platform_child`), which is ended where it tak
 from __future__ import annotations
 
 import atexit
+import contextlib
 import dataclasses
 import importlib.util
 import itertools
@@ -16,7 +17,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from v2d_spark.udfs.engine import MediaChild
 from v2d_spark.udfs.engine.child_process import ChildProcess, python_path
@@ -38,6 +39,13 @@ _KEPT = (
     "TZ",
     "VIRTUAL_ENV",
 )
+
+
+class Heard(Protocol):
+    """Is told what a request came to."""
+
+    def __call__(self, url: str, *, is_there: bool) -> None:
+        """Note whether a connection to a URL's host came about."""
 
 
 class PlatformFetcher:
@@ -81,7 +89,6 @@ class PlatformFetcher:
         self._media = media
         self._turns = threading.BoundedSemaphore(settings.processes)
         self._closed = threading.Event()
-        self._asked: set[ChildProcess] = set()
 
     def fetch(
         self,
@@ -90,6 +97,7 @@ class PlatformFetcher:
         spans: Sequence[tuple[float, float]] = (),
         *,
         leave: Callable[[str, bool], float],
+        heard: Heard,
         expands: bool = True,
     ) -> Said:
         """Fetch what a page holds, and try again after faults that pass.
@@ -100,6 +108,7 @@ class PlatformFetcher:
             spans: start and end, in seconds, of all that is wanted of it: no others come where that is possible. None for all.
             leave: is asked before each request: called with its URL, and whether that is of no site that yt-dlp knows, so that
                 robots.txt is obeyed; gives seconds to wait, or raises a `SampleError`.
+            heard: is told of each request whether a connection to its host came about.
             expands: whether a list of videos may become sources.
 
         Returns:
@@ -112,19 +121,28 @@ class PlatformFetcher:
         """
         settings, until = self._settings, time.monotonic() + self._settings.total_timeout
         attempt = 0
+
+        def leaving(url: str, obeys: bool) -> float:
+            nonlocal until
+            wait = leave(url, obeys)
+            until += wait  # it is no fault of the source
+            return wait
+
         while True:
             try:
+                waits_since = time.monotonic()
                 with self._turns:
+                    until += time.monotonic() - waits_since
                     if self._closed.is_set():
                         raise SampleError("storage", "the task ended while this waited for its turn")
                     timeout = max(until - time.monotonic(), 0.1)
-                    return self._try(url, target, spans, leave, expands=expands, timeout=timeout)
+                    return self._try(url, target, spans, leaving, heard, expands=expands, timeout=timeout)
             except _AskedError as error:
                 if spans and error.error_class in ("platform_crashed", "platform_memory"):
                     spans = ()  # libav has read the file there
                     continue
                 pause = pause_s(settings, attempt, error.retry_after_s)
-                last = attempt == settings.retries or error.was_retried or not passes_by_itself(error.error_class)
+                last = attempt == settings.retries or error.is_final or not passes_by_itself(error.error_class)
                 if last or pause is None or time.monotonic() + pause >= until or self._closed.wait(pause):
                     raise
                 attempt += 1
@@ -132,8 +150,6 @@ class PlatformFetcher:
     def close(self) -> None:
         """End what is under way, and all processes but one, which the next task may need."""
         self._closed.set()
-        for child in list(self._asked):
-            child.kill()
         _CHILDREN.keep(1)
 
     def _try(
@@ -142,6 +158,7 @@ class PlatformFetcher:
         target: Target,
         spans: Sequence[tuple[float, float]],
         leave: Callable[[str, bool], float],
+        heard: Heard,
         *,
         expands: bool,
         timeout: float,
@@ -150,9 +167,9 @@ class PlatformFetcher:
         try:
             folder.mkdir()
             told = {"url": url, "folder": os.fspath(folder), "timeout": timeout, "spans": list(spans), "expands": expands}
-            answer = self._ask(told | {"proxy": next(self._proxies)}, target, leave)
+            answer = self._ask(told | {"proxy": next(self._proxies)}, target, leave, heard)
             if "entries" in answer:
-                raise ListedError(answer["entries"], is_longer=answer["is_longer"])
+                raise ListedError(answer["entries"], is_longer=answer["is_longer"], left_out=answer["left_out"])
             # By their names alone: who works on strangers' pages is not trusted with paths.
             parts = [folder / Path(name).name for name in answer["files"]]
             tracks = [one | {"path": os.fspath(folder / Path(one["name"]).name)} for one in answer["subtitles"]]
@@ -171,41 +188,61 @@ class PlatformFetcher:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _ask(self, request: dict[str, Any], target: Target, leave: Callable[[str, bool], float]) -> dict[str, Any]:
+    def _ask(
+        self, request: dict[str, Any], target: Target, leave: Callable[[str, bool], float], heard: Heard
+    ) -> dict[str, Any]:
         folder, timeout = Path(request["folder"]), request["timeout"] + _MARGIN_S
         looked_at = time.monotonic()
         refused: list[SampleError] = []
 
+        def hear(told: dict[str, Any]) -> None:
+            for asked, is_there in told.get("reached", ()):
+                heard(str(asked), is_there=bool(is_there))
+
         def answering(told: dict[str, Any]) -> dict[str, Any]:
+            hear(told)
             try:
-                return {"wait_s": leave(str(told["asks"]), bool(told["of_any_page"]))}
+                wait_s = leave(str(told["asks"]), bool(told["of_any_page"]))
+                refused.clear()  # yt-dlp went on without what was refused before
+                return {"wait_s": wait_s}
             except SampleError as error:
                 refused.append(error)
                 return {"refused": True}
 
         def meanwhile() -> None:
             nonlocal looked_at
+            if self._closed.is_set():
+                raise SampleError("reset", "the task ended meanwhile")
             if time.monotonic() - looked_at > _LOOKS_EVERY_S:
                 looked_at = time.monotonic()
-                target.beside(sum(entry.stat().st_size for entry in os.scandir(folder) if entry.is_file()))
+                target.beside(_size_of(folder))
 
         child = _CHILDREN.take(self._memory)
-        self._asked.add(child)
         try:
             answer = child.ask(
                 self._told | request, timeout, keep_below=self._memory // 2, meanwhile=meanwhile, answering=answering
             )
         except SampleError as error:
-            raise _AskedError(error, was_retried=True) from error
+            raise _AskedError(error, is_final=True) from error
         finally:
-            self._asked.discard(child)
             _CHILDREN.give_back(child, self._memory)
+        hear(answer)
         if "error_class" in answer and refused:
-            raise _AskedError(refused[-1], was_retried=True)
+            raise _AskedError(refused[-1], is_final=True)
         if "error_class" in answer:
             told = SampleError(answer["error_class"], answer["message"], answer.get("retry_after_s"))
-            raise _AskedError(told, was_retried=bool(answer.get("was_retried")))
+            raise _AskedError(told, is_final=bool(answer.get("is_final")))
         return answer
+
+
+def _size_of(folder: Path) -> int:
+    """Bytes of the files in a folder, of which some may go meanwhile."""
+    size = 0
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            with contextlib.suppress(FileNotFoundError):
+                size += entry.stat(follow_symlinks=False).st_size
+    return size
 
 
 class _AskedError(SampleError):
@@ -213,12 +250,12 @@ class _AskedError(SampleError):
 
     Args:
         error: that.
-        was_retried: whether it makes no sense to ask the same once more at once.
+        is_final: whether it makes no sense to ask the same once more at once.
     """
 
-    def __init__(self, error: SampleError, *, was_retried: bool) -> None:
+    def __init__(self, error: SampleError, *, is_final: bool) -> None:
         super().__init__(error.error_class, error.message, error.retry_after_s, error.was_tried)
-        self.was_retried = was_retried
+        self.is_final = is_final
 
 
 _LOOKS_EVERY_S = 1.0

@@ -37,9 +37,9 @@ from yt_dlp.networking.exceptions import RequestError, TransportError
 from yt_dlp.utils import determine_protocol
 
 from v2d_spark.udfs.engine.pipes import leave_with, take_pipes
-from v2d_spark.udfs.engine.protocol import read_message, write_message
+from v2d_spark.udfs.engine.protocol import TooLarge, read_message, write_message
 from v2d_spark.udfs.fetch.dns import Resolver
-from v2d_spark.udfs.fetch.guard import Guard
+from v2d_spark.udfs.fetch.guard import Guard, Unreachable
 from v2d_spark.udfs.fetch.hosts import Host
 from v2d_spark.udfs.fetch.http import parse
 from v2d_spark.udfs.fetch.opt_outs import OptOuts
@@ -161,6 +161,9 @@ class _Look:
         # Whether it is known what the page holds, and files are fetched; and the last fault of a request.
         self._fetches = self._in_segments = False
         self._network: SampleError | None = None
+        # The request that is sent, and whether a connection came about for those of which the parent knows nothing yet.
+        self._asked = ""
+        self._reached: list[tuple[str, bool]] = []
         self._deno = ""
 
     def answer(self) -> dict[str, Any]:
@@ -172,7 +175,7 @@ class _Look:
         _DOORS.keep_to(self._folder)
         try:
             with _Downloader(self._options()) as downloader:
-                return self._looked(downloader)
+                return self._looked(downloader) | {"reached": self._reached}
         except Fault as fault:
             error = fault.error
         except Exception as fault:
@@ -182,7 +185,8 @@ class _Look:
             "message": redact(error.message),
             "retry_after_s": error.retry_after_s,
             # yt-dlp itself tries again what breaks off while a file comes.
-            "was_retried": self._fetches and error.error_class != "rate_limited",
+            "is_final": self._fetches and error.error_class != "rate_limited",
+            "reached": self._reached,
         }
 
     def _looked(self, downloader: _Downloader) -> dict[str, Any]:
@@ -223,7 +227,15 @@ class _Look:
         # What becomes a caption is text, whatever the page has there.
         titles = [str(entry.get("title") or "")[:_LONGEST_TITLE] or None for entry in entries]
         found = [{"url": _url_of(entry, self._url), "title": title} for entry, title in zip(entries, titles, strict=True)]
-        return {"entries": [entry for entry in found if entry["url"]], "is_longer": is_longer}
+        with_url = [entry for entry in found if entry["url"]]
+        if not with_url:
+            # As `jwplatform:ID`, which yt-dlp alone knows what to do with.
+            raise Fault(
+                SampleError(
+                    "unsupported", f"none of the list's {len(found)} videos has a URL (platform.playlists=first takes one)"
+                )
+            )
+        return {"entries": with_url, "is_longer": is_longer, "left_out": len(found) - len(with_url)}
 
     @property
     def _most_entries(self) -> int:
@@ -424,8 +436,10 @@ class _Look:
         """
         if url.startswith("data:"):
             return
+        self._asked = url
         if self._ask is not None:
-            reply = self._ask({"asks": url, "of_any_page": self._of_any_page})
+            reached, self._reached = self._reached, []
+            reply = self._ask({"asks": url, "of_any_page": self._of_any_page, "reached": reached})
             if reply.get("refused"):
                 self._refuse(SampleError("host_down", "it must not be asked"))  # the parent knows why
             if wait := reply["wait_s"]:
@@ -452,11 +466,14 @@ class _Look:
         proxy = urlsplit(self._proxy)
         try:
             with _DOORS.opened():
-                if self._proxy and (proxy.hostname, proxy.port) == (address[0], address[1]):
+                if self._proxy and (proxy.hostname, proxy.port) == (address[0].lower(), address[1]):
                     connection = socket.create_connection(address[:2], self._fetch.connect_timeout)
                 else:
                     connection = self._guard.connect(address[0], int(address[1]), self._fetch.connect_timeout)
+                    self._reached.append((self._asked, True))
         except SampleError as error:
+            if isinstance(error, Unreachable) and not self._proxy:
+                self._reached.append((self._asked, False))
             # yt-dlp would tell of it in other words.
             self._fault = error
             raise OSError(error.message) from error
@@ -698,9 +715,10 @@ def main(parent: int, memory_limit: int) -> None:
             write_message(answers, _valid(_Look(request, ask).answer()))
         except BrokenPipeError:
             return
+        except TooLarge:
+            write_message(answers, {"error_class": "too_large", "message": "what the platform tells of it is too much"})
         except ValueError:
-            told = {"error_class": "too_large", "message": "what the platform tells of it is too much"}
-            write_message(answers, told)
+            write_message(answers, {"error_class": "platform_error", "message": "a number in what the platform tells is none"})
         signal.setitimer(signal.ITIMER_REAL, 0)
 
 

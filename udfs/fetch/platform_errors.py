@@ -156,7 +156,11 @@ def network_error(fault: BaseException) -> SampleError | None:
 
 def _text(fault: BaseException) -> str:
     """What a fault says, without what is for whoever sits before yt-dlp."""
-    text = re.sub(r"^(ERROR: )?(\[[^]]*\] )?([^ ]*: )?", "", str(getattr(fault, "msg", None) or fault)).strip()
+    text = str(getattr(fault, "msg", None) or fault)
+    for one in _causes(fault):
+        if isinstance(one, ExtractorError) and one.video_id:  # made of the URL, with parts of its query
+            text = text.replace(f"{one.video_id}: ", "", 1)
+    text = re.sub(r"^(ERROR: )?(\[[^]]*\] )?([^ ]*: )?", "", text).strip()
     # Redacted before it is cut: of what is cut in the middle nobody sees any more that it is a password.
     return redact(text.partition("; please report")[0].partition("Use --")[0][:_MOST_READ])[:_MOST_TOLD].strip()
 

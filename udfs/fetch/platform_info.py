@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import math
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from yt_dlp import YoutubeDL
+from yt_dlp.extractor.common import InfoExtractor
 
 from v2d_spark.udfs.redact import REDACTED, redact
 
 _MOST_BYTES = 1 << 20
+_NAMES = ("id", "display_id", "title", "fulltitle", "playlist", "playlist_id", "playlist_title")
 _LONGEST = 4096  # characters of a value, where all of them are too much
 # By yt-dlp's names. What is not named here may be the address of a file, or a key to it, with any extractor.
 _KEPT = frozenset(
@@ -129,7 +132,8 @@ def told(downloader: YoutubeDL, info: dict[str, Any]) -> str:
         JSON, a megabyte at most.
     """
     sane = downloader.sanitize_info(info, remove_private_keys=True)
-    kept = {name: _redacted(value) for name, value in sane.items() if name in _KEPT and value is not None}
+    named = _names_without_query(sane)
+    kept = {name: _redacted(value) for name, value in (sane | named).items() if name in _KEPT and value is not None}
     text = json.dumps(kept, ensure_ascii=False, sort_keys=True)
     if len(text) > _MOST_BYTES:  # comments, chapters of thousands, a description without end
         kept = {name: value for name, value in kept.items() if len(str(value)) <= _LONGEST}
@@ -137,6 +141,21 @@ def told(downloader: YoutubeDL, info: dict[str, Any]) -> str:
     # What yt-dlp takes for the host's name, the uploader's too, begins with user and password if the page's URL has them.
     login, at, _ = str(info.get("webpage_url_domain") or "").rpartition("@")
     return text.replace(json.dumps(login + at, ensure_ascii=False)[1:-1], f"{REDACTED}@") if login else text
+
+
+def _names_without_query(info: dict[str, Any]) -> dict[str, str]:
+    """Names that yt-dlp makes of what is behind the last slash of a page's URL, which can be in its query, made of its path."""
+    found: dict[str, str] = {}
+    for url in (info.get("original_url"), info.get("webpage_url")):
+        if not isinstance(url, str) or not (query := urlsplit(url).query):
+            continue
+        made, wanted = (InfoExtractor._generic_id(one) for one in (url, url.partition("?")[0]))
+        made_of_query = made and (made in unquote(query) or "?" in made)
+        for name in _NAMES if made_of_query else ():
+            value = found.get(name, info.get(name))
+            if isinstance(value, str) and (value.startswith(made) or value.endswith(f"#{made}")):
+                found[name] = value.replace(made, wanted)
+    return found
 
 
 def _redacted(value: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 import hashlib
 import io
 import os
@@ -43,17 +44,21 @@ class ListedError(SampleError):
     Args:
         entries: `url` and `title` of each.
         is_longer: whether it has more of them.
+        left_out: how many of those that it has are no sources, since they have no URL.
     """
 
-    def __init__(self, entries: list[dict[str, Any]], *, is_longer: bool = False) -> None:
+    def __init__(self, entries: list[dict[str, Any]], *, is_longer: bool = False, left_out: int = 0) -> None:
         told = f"it is a list of {len(entries)} videos, which are sources of their own"
         if is_longer:
             told = f"the first {len(entries)} videos of this list (platform.playlist_length) are sources of their own"
+        if left_out:
+            told += f"; {left_out} more have no URL of their own and are left out"
         super().__init__(EXPANDED, told)
         self.entries = entries
+        self._rebuilt = functools.partial(ListedError, is_longer=is_longer, left_out=left_out)
 
     def __reduce__(self) -> Any:
-        return ListedError, (self.entries,)
+        return self._rebuilt, (self.entries,)
 
 
 class Said(NamedTuple):

@@ -11,7 +11,8 @@ class Room:
     """Bytes that may lie on disk at once, and in memory, given out in shares.
 
     On disk the oldest share always gets what it asks for, since what is younger may be waiting for it to be done. So at
-    most `limit` bytes and one source lie there. Memory is given while there is some, and nobody waits for it.
+    most `limit` bytes and one source lie there, and what the videos that are being fetched from platforms are made of: that is
+    noted, so that others wait, but waits for nobody. Memory is given while there is some, and nobody waits for it.
 
     Args:
         limit: bytes on disk.

@@ -31,7 +31,11 @@ class FetchSettings:
     max_backoff: float = setting(
         30.0, "longest pause in seconds; who asks for more (Retry-After) is left to a later run", minimum=0, maximum=LONGEST_S
     )
-    max_spool_bytes: int = setting(4 << 30, "bytes of downloads a task holds on disk at once, besides one source", minimum=1)
+    max_spool_bytes: int = setting(
+        4 << 30,
+        "bytes of downloads a task holds on disk at once, besides one source and what a platform's videos are made of",
+        minimum=1,
+    )
     user_agent: str = setting("v2d_spark", "User-Agent header, and the name that robots.txt may speak of")
     contact: str = setting("", "URL or e-mail address of whoever answers for it, told in the User-Agent header")
     robots: bool = setting(True, "leave alone what a host's robots.txt asks robots to leave alone")
