@@ -90,7 +90,7 @@ def test_so_many_requests_a_second() -> None:
     hosts = Hosts(FetchSettings(host_rate=40.0), tasks=2)
     done = pooled(hosts, [(A, 0.0)] * 10 + [(B, 0.0)] * 3, threads=8)
     began = sorted(at for host, at, _ in done if host == A)
-    assert began[-1] - began[0] >= 0.9 * 9 / 20
+    assert began[-1] >= 9 / 20  # whenever the first of them was begun
     assert max(at for host, at, _ in done if host == B) < began[-1]
 
 
