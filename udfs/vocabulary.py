@@ -1,6 +1,6 @@
 """The words that driver and executors share: statuses, error classes, error types. Imports nothing.
 
-Tables store these strings, SQL groups by them, and the guide explains each. A value that is written once never changes
+Tables store these strings, SQL groups by them, and docs/downloading.md explains each. A value that is written once never changes
 its meaning.
 """
 
