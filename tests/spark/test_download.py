@@ -295,7 +295,7 @@ def test_what_a_process_commits_after_it_lost_the_lease_changes_nothing_newer(
     add_sources(dataset, [server.url("000.mp4")])
     late: list[Any] = []
     with monkeypatch.context() as stuck:
-        stuck.setattr(batches, "commit", lambda *arguments, **more: late.append((arguments, more)))
+        stuck.setattr(batches, "commit", lambda *arguments, **more: late.append((arguments, more)) or 0)
         run(spark, dataset, settings(tmp_path))
     run(spark, dataset, settings(tmp_path))
     before = state(dataset)
