@@ -45,6 +45,8 @@ class Submit:
     def __call__(self, verb: str, *arguments: object, **more: Any) -> subprocess.Popen[bytes]:
         """Start `v2d VERB …` in a process group of its own."""
         conf = {**settings(), **_SETTINGS, **self._more}
+        if first := self._environment.get("PYTHONPATH"):  # executors too find there what they would find elsewhere
+            conf["spark.executorEnv.PYTHONPATH"] = f"{first}:{conf['spark.executorEnv.PYTHONPATH']}"
         options = [word for name, value in conf.items() for word in ("--conf", f"{name}={value}")]
         script = _ROOT / "jobs" / f"{verb}_job.py"
         return subprocess.Popen(
