@@ -1,7 +1,7 @@
 """The words that driver and executors share: statuses, error classes, error types. Imports nothing.
 
-Tables store these strings, SQL groups by them, and docs/downloading.md explains each. A value that is written once never changes
-its meaning.
+Tables store these strings, SQL groups by them, and docs/downloading.md explains each. A value that is written once never
+changes its meaning.
 """
 
 from __future__ import annotations
