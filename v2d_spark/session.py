@@ -434,8 +434,10 @@ def _reaching_s3(delta: _Jars, for_s3: _Jars) -> dict[str, str]:
     conf = for_s3.conf()
     path = os.pathsep.join(map(str, (*delta.on_disk(), commits.jar(), *for_s3.on_disk())))
     conf["spark.driver.extraClassPath"] = path
+    # Where it does not, `commits.check` has a word to say.
+    excludes_others = commits.is_served_by(_s3_coordinates().rpartition(":")[2])
     for scheme in stores.SCHEMES:
-        if commits.is_served_by(_s3_coordinates().rpartition(":")[2]):  # else `commits.check` has a word to say
+        if excludes_others:
             conf[f"spark.delta.logStore.{scheme}.impl"] = commits.LOG_STORE
         conf[f"spark.hadoop.fs.{scheme}.impl"] = "org.apache.hadoop.fs.s3a.S3AFileSystem"
     conf |= {f"spark.hadoop.fs.s3a.{name}": value for name, value in PATIENCE.items()}

@@ -13,14 +13,13 @@ import av
 from v2d_spark.udfs.engine.copies import container_for
 from v2d_spark.udfs.engine.formats import FORMAT_WHITELIST
 from v2d_spark.udfs.engine.rates import average_rate
+from v2d_spark.udfs.fetch.segments import NEARLY_ALL
 
 _BLOCK = 256 << 10
 _MOST_AHEAD = 8  # blocks of one request, while one block is read after another
 _KEPT = 64  # blocks: containers whose picture and sound lie apart are read at two places in turn
 # Seconds before and after a span that come with it: its first sound is decoded from what is before.
 _MARGIN_S = 1.0
-# Of all seconds; with more than that wanted, the whole file comes, in one request.
-_NEARLY_ALL = 0.8
 
 # Gives the bytes from one place up to, not including, another.
 Get = Callable[[int, int], bytes]
@@ -114,8 +113,8 @@ def copy_spans(file: RangeFile, spans: Sequence[tuple[float, float]], output: Pa
     with av.open(file, metadata_errors="replace", container_options=options) as source:
         wanted = _merged([(0.0, 0.0), *spans])
         seconds = (source.duration or 0) / av.time_base
-        if sum(end - start for start, end in wanted) >= _NEARLY_ALL * seconds:
-            return None
+        if sum(end - start for start, end in wanted) >= NEARLY_ALL * seconds:
+            return None  # the whole file comes, in one request
         # All that may be chosen from.
         streams = [*source.streams.video, *source.streams.audio, *source.streams.subtitles]
         codecs = {stream.type: stream.codec_context.name for stream in reversed(streams)}

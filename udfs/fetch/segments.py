@@ -8,8 +8,8 @@ from itertools import accumulate
 
 _LENGTH = re.compile(r"#EXTINF:\s*([0-9.]+)")
 _RANGE = re.compile(r"#EXT-X-BYTERANGE:\s*(\d+)(?:@(\d+))?")
-# Of all pieces; with more than that wanted, all are.
-_NEARLY_ALL = 0.8
+#: Of a whole; with more than that wanted, all of it is.
+NEARLY_ALL = 0.8
 
 
 def wanted_segments(seconds: Sequence[float], spans: Sequence[tuple[float, float]]) -> list[int] | None:
@@ -29,7 +29,7 @@ def wanted_segments(seconds: Sequence[float], spans: Sequence[tuple[float, float
         inside = [place for place, until in enumerate(ends) if until > start and until - seconds[place] < end]
         if inside:
             chosen.update(range(max(inside[0] - 1, 0), min(inside[-1] + 2, len(seconds))))
-    return sorted(chosen) if len(chosen) < _NEARLY_ALL * len(seconds) else None
+    return sorted(chosen) if len(chosen) < NEARLY_ALL * len(seconds) else None
 
 
 def playlist_seconds(lines: Sequence[str]) -> list[float]:
